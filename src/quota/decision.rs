@@ -1,0 +1,357 @@
+//! Questions to the ledger and its answers, in the domain's own terms.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
+    catalogue::{Kind, Scope},
+    salesforce::ApiUsage,
+    time::{Mono, Wall},
+};
+
+/// A request to make calls, already checked against every bound of the contract.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Who pays.
+    pub workspace: Option<WorkspaceId>,
+    /// What for.
+    pub operation: OperationId,
+    /// As whom; `None` lets the ledger choose one of the pool.
+    pub user: Option<UserId>,
+    /// The traffic class.
+    pub class: Class,
+    /// Calls wanted, 1 to 10,000.
+    pub calls: u32,
+    /// The fewest that are of use, 1 to `calls`.
+    pub min_calls: u32,
+    /// Units that a call takes of the org's total and the workspace's cap.
+    pub cost: u32,
+    /// The wanted life of the permit.
+    pub ttl: Option<Duration>,
+    /// Makes a repeat safe.
+    pub request: Option<RequestKey>,
+    /// How long the request may be parked.
+    pub max_wait: Duration,
+    /// Decide only.
+    pub check_only: bool,
+}
+
+/// The scope and content of a request id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// Who asks; empty while callers are not told apart.
+    pub caller: Arc<str>,
+    /// The caller's name for the request.
+    pub id: RequestId,
+    /// A digest of the rest of the request: the same id with another body is an
+    /// error.
+    pub digest: u64,
+}
+
+/// The ledger's random part of a permit id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PermitKey(pub u64);
+
+/// The right to start calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// Its key; `None` for a check.
+    pub key: Option<PermitKey>,
+    /// The epoch in which it was granted.
+    pub epoch: u64,
+    /// How many calls.
+    pub calls: u32,
+    /// As whom.
+    pub user: Option<UserId>,
+    /// Life left at the moment of the answer. The edge adds the time that this
+    /// request has waited.
+    pub life_left: Duration,
+    /// The workspace's classes.
+    pub class_state: Option<ClassState>,
+    /// What was charged.
+    pub limits: Vec<LimitUsage>,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenialReason {
+    /// A window of the execution user has no room.
+    ExecutionUserLimit,
+    /// The class's pause point binds, below the cap.
+    WorkspaceClassPaused,
+    /// The cap binds, or use has reached it.
+    WorkspaceLimit,
+    /// A window of the org has no room.
+    OrgLimit,
+    /// No slot is free.
+    ConcurrencyLimit,
+    /// Salesforce said stop.
+    CoolingDown,
+    /// Too many requests wait.
+    QueueFull,
+}
+
+impl DenialReason {
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExecutionUserLimit => "execution_user_limit",
+            Self::WorkspaceClassPaused => "workspace_class_paused",
+            Self::WorkspaceLimit => "workspace_limit",
+            Self::OrgLimit => "org_limit",
+            Self::ConcurrencyLimit => "concurrency_limit",
+            Self::CoolingDown => "cooling_down",
+            Self::QueueFull => "queue_full",
+        }
+    }
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Why.
+    pub reason: DenialReason,
+    /// The limit that frees last; `None` only for `QueueFull`.
+    pub limit: Option<LimitUsage>,
+    /// All limits that the request touches.
+    pub limits: Vec<LimitUsage>,
+    /// When to try again; `None` where nobody can know or it can never be granted.
+    pub retry_after: Option<Duration>,
+    /// The place in the queue at which the wait ended, from 1; 0 if it did not wait.
+    pub queue_position: u32,
+    /// One sentence for people.
+    pub message: String,
+    /// The workspace's classes.
+    pub class_state: Option<ClassState>,
+}
+
+/// What became of an ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Calls may be made.
+    Granted(Permit),
+    /// They may not, now.
+    Denied(Denial),
+    /// It could not be decided.
+    Failed(AskError),
+}
+
+/// Why an ask could not be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AskError {
+    /// The catalogue has no such operation.
+    UnknownOperation,
+    /// The workspace is not declared, and undeclared ones are refused.
+    UnknownWorkspace,
+    /// The user is not declared, and undeclared ones are refused.
+    UnknownUser,
+    /// The operation charges a user, none was named, and the pool is empty.
+    NoUser,
+    /// The request id was used with another body.
+    RequestIdReused,
+    /// The store did not commit a block in time.
+    StoreTimeout,
+    /// This process may not grant for the org any more.
+    NotOwner,
+    /// More names than the service keeps for one org.
+    TooManyNames,
+    /// More permits are out than the service keeps for one org.
+    TooManyPermits,
+    /// Too many requests wait for the store.
+    Overloaded,
+}
+
+/// One limit as it stands, in units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitUsage {
+    /// The limit's name.
+    pub name: LimitName,
+    /// Window or slots.
+    pub kind: Kind,
+    /// Whose.
+    pub scope: Scope,
+    /// The org, workspace or user.
+    pub identity: Arc<str>,
+    /// The most units in one window, or the slots.
+    pub max: u64,
+    /// Used through the service for the asking workspace, or for all.
+    pub used_by_caller: u64,
+    /// The rest of the counter.
+    pub used_by_others: u64,
+    /// What other integrations use, an estimate; part of `used_by_others`.
+    pub foreign: u64,
+    /// Set aside and unspent.
+    pub held: u64,
+    /// Kept for foreign traffic.
+    pub reserved: u64,
+    /// `max` less both uses and `held`.
+    pub remaining: u64,
+    /// The window's length.
+    pub window: Duration,
+    /// Salesforce's figures are older than ten minutes.
+    pub stale: bool,
+}
+
+/// One class of a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassStatus {
+    /// The class.
+    pub class: Class,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Since when; `None` if it has not changed in this process.
+    pub since: Option<Mono>,
+    /// Percent of the cap.
+    pub pauses_at_percent: u32,
+    /// Percent of the cap.
+    pub resumes_below_percent: u32,
+}
+
+/// What a workspace is warned of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Use has reached 80 % of the cap; a sentence for people.
+    ApproachingLimit(String),
+    /// Use has reached the cap; a sentence for people.
+    LimitReached(String),
+}
+
+/// The classes of a workspace that has a cap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClassState {
+    /// One per class that can pause.
+    pub classes: Vec<ClassStatus>,
+    /// At most one of each kind.
+    pub warnings: Vec<Warning>,
+}
+
+/// What Salesforce answered, as a client reports it.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The first call, counted from 0.
+    pub first_call: u32,
+    /// How many, at least 1.
+    pub calls: u32,
+    /// The HTTP status; 0 if no answer came.
+    pub http_status: u16,
+    /// Time since the answer, by the client's monotonic clock.
+    pub completed_ago: Duration,
+    /// The reading that the answer carried, if any.
+    pub reading: Option<Reading>,
+}
+
+impl Report {
+    /// True where the answer proves that the call has arrived and is over: the
+    /// status is 100 to 499. No answer, or a 5xx, may mean that bytes still
+    /// travel.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        matches!(self.http_status, 100..=499)
+    }
+}
+
+/// What Salesforce's header said about the org's total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Used and limit.
+    pub usage: ApiUsage,
+    /// The answer's Date, where the client gave it.
+    pub answer_time: Option<Wall>,
+}
+
+/// What became of a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// The range held nothing new.
+    pub already_settled: bool,
+    /// The classes of the permit's workspace.
+    pub class_state: Option<ClassState>,
+}
+
+/// What became of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// Calls came back, or the first answer is repeated.
+    Returned {
+        /// Calls returned by the first release.
+        calls: u32,
+        /// This request changed nothing.
+        already_settled: bool,
+    },
+    /// Without a number, after a report.
+    NumberNeeded,
+}
+
+/// Everything that is counted for one org.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrgUsage {
+    /// The org.
+    pub org: OrgId,
+    /// The org's own limits: its total first.
+    pub limits: Vec<LimitUsage>,
+    /// Workspaces that are declared or have use, by name.
+    pub workspaces: Vec<WorkspaceUsage>,
+    /// Users that are declared or have use, by id.
+    pub users: Vec<UserUsage>,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// Permits that are out.
+    pub permits_out: u32,
+    /// When the last reading was taken over, if one was.
+    pub last_reading: Option<Mono>,
+    /// What an operator should know, as sentences.
+    pub warnings: Vec<String>,
+}
+
+/// One workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceUsage {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// Its own limits, then its share of the org's total.
+    pub limits: Vec<LimitUsage>,
+    /// Its classes; `None` where it has no cap.
+    pub class_state: Option<ClassState>,
+}
+
+/// One execution user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserUsage {
+    /// The user.
+    pub user: UserId,
+    /// Its limits.
+    pub limits: Vec<LimitUsage>,
+    /// Whether it belongs to the pool.
+    pub in_pool: bool,
+}
+
+/// One change of a class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Counts the transitions of the org from 1.
+    pub number: u64,
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The class after the change.
+    pub status: ClassStatus,
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownOperation => "the catalogue has no such operation",
+            Self::UnknownWorkspace => "the workspace is not declared",
+            Self::UnknownUser => "the execution user is not declared",
+            Self::NoUser => "the operation charges an execution user, and the org's pool is empty",
+            Self::RequestIdReused => "the request id was used with another body",
+            Self::StoreTimeout => "the store did not commit in time",
+            Self::NotOwner => "this node does not own the org",
+            Self::TooManyNames => "the org has more names than are kept",
+            Self::TooManyPermits => "the org has more permits out than are kept",
+            Self::Overloaded => "too many requests wait for the store",
+        })
+    }
+}
+
+impl std::error::Error for AskError {}

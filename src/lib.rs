@@ -1,6 +1,10 @@
 //! quotagate shares Salesforce's API limits among many callers.
 
 #[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod node;
+#[cfg(feature = "server")]
 pub mod quota;
 #[cfg(feature = "server")]
 pub mod store;

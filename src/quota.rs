@@ -5,10 +5,14 @@ pub mod catalogue;
 pub mod class;
 pub mod decision;
 pub mod ids;
+pub mod ledger;
 pub mod policy;
+mod ranges;
 pub mod record;
+pub mod rules;
 pub mod salesforce;
 pub mod time;
+mod window;
 
 pub use self::{
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
@@ -19,7 +23,9 @@ pub use self::{
         UserUsage, Warning, WorkspaceUsage,
     },
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
+    ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
     policy::{OrgPolicy, Unknown, WorkspacePolicy},
     record::{CounterRecord, ForeignRecord, Group, GroupRecord},
+    rules::Rules,
     time::{Mono, Now, Wall},
 };

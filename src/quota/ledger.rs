@@ -1,0 +1,460 @@
+//! The ledger of one org: everything that is counted for it, and every decision
+//! about it. No clock, no network, no randomness: time, settings, the store's
+//! answers and the random part of a permit's name are arguments.
+//!
+//! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
+//! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
+//! takes Salesforce's own figures; `classes` pauses and resumes; `view` shows.
+
+mod classes;
+mod counter;
+mod groups;
+mod judge;
+mod permits;
+mod queue;
+mod reconcile;
+mod reserve;
+mod view;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use self::{
+    counter::{Counter, Numbers},
+    groups::{CounterRef, Groups},
+    judge::{Plan, Verdict},
+    permits::{PermitCharge, PermitState, Permits},
+    queue::Queue,
+    reconcile::Foreign,
+};
+pub use self::{
+    queue::WaiterId,
+    reserve::{GroupWrite, ReserveOutcome, Standing, Stored},
+};
+use super::{
+    Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
+    RequestKey, Scope, Transition,
+    catalogue::{Charge, Kind, Max},
+    record::GroupRecord,
+    rules::{Fault, Rules},
+};
+
+/// The ledger of one org.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    org: OrgId,
+    rules: Rules,
+    epoch: u64,
+    policy: Arc<OrgPolicy>,
+    catalogue: Arc<Catalogue>,
+    groups: Groups,
+    permits: Permits,
+    requests: HashMap<RequestKey, Remembered>,
+    queue: Queue,
+    /// Units that waiting asks need of each counter: what the next reserve aims
+    /// at.
+    demand: BTreeMap<CounterRef, u64>,
+    in_flight: bool,
+    stopped: bool,
+    foreign: Option<Foreign>,
+    /// When the first grant was made that no reading has followed.
+    unread_since: Option<Mono>,
+    last_probe: Option<Mono>,
+    transitions: VecDeque<Transition>,
+    transition_count: u64,
+    violations: Vec<&'static str>,
+    /// Counts changes that a watcher may want to see.
+    changes: u64,
+}
+
+/// What a request id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remembered {
+    Waiting(WaiterId),
+    Granted(PermitKey),
+}
+
+/// The answer to an ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Decided.
+    Done(Outcome),
+    /// It waits; [`Ledger::pump`] will answer.
+    Parked(WaiterId),
+}
+
+impl Ledger {
+    /// The ledger of an org in an epoch, with what the store holds for it: what
+    /// former epochs left is sealed at once.
+    #[must_use]
+    pub fn new(
+        now: Now,
+        epoch: u64,
+        rules: Rules,
+        policy: Arc<OrgPolicy>,
+        catalogue: Arc<Catalogue>,
+        stored: Vec<(Group, Stored)>,
+    ) -> Self {
+        let mut ledger = Self {
+            org: policy.org.clone(),
+            rules,
+            epoch,
+            policy,
+            catalogue,
+            groups: Groups::default(),
+            permits: Permits::default(),
+            requests: HashMap::new(),
+            queue: Queue::default(),
+            demand: BTreeMap::new(),
+            in_flight: false,
+            stopped: false,
+            foreign: None,
+            unread_since: None,
+            last_probe: None,
+            transitions: VecDeque::new(),
+            transition_count: 0,
+            violations: Vec::new(),
+            changes: 0,
+        };
+        for (key, stored) in stored {
+            ledger.restore(now, &key, &stored);
+        }
+        ledger.configure_counters();
+        ledger.expire(now.mono);
+        ledger
+    }
+
+    /// The org.
+    #[must_use]
+    pub fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<OrgPolicy> {
+        &self.policy
+    }
+
+    /// Takes over new settings. Raising acts at once; lowering only refuses
+    /// until use has fallen. Call [`Ledger::pump`] afterwards.
+    pub fn configure(&mut self, now: Mono, policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue>) {
+        self.expire(now);
+        let before = std::mem::replace(&mut self.policy, policy);
+        self.catalogue = catalogue;
+        self.configure_counters();
+        self.reset_classes(now, &before);
+        self.changes += 1;
+    }
+
+    /// Decides an ask, or parks it. `nonce` is the random part of the permit's
+    /// name; `may_park` is false where the node has too many waiting already.
+    pub fn acquire(&mut self, now: Mono, ask: Ask, nonce: u64, may_park: bool) -> Answer {
+        self.expire(now);
+        if self.stopped {
+            return Answer::Done(Outcome::Failed(AskError::NotOwner));
+        }
+        if !ask.check_only
+            && let Some(answer) = self.repeated(now, &ask)
+        {
+            return answer;
+        }
+        let plan = match self.plan(now, &ask) {
+            Ok(plan) => plan,
+            Err(error) => return Answer::Done(Outcome::Failed(error)),
+        };
+        self.update_classes(now);
+        if ask.check_only {
+            return Answer::Done(self.check(now, &ask, &plan));
+        }
+        if self.permits.len() >= self.rules.max_permits {
+            return Answer::Done(Outcome::Failed(AskError::TooManyPermits));
+        }
+        let ahead = self.queue.ahead_of(ask.class);
+        let chosen = self.chosen(now, &ask, &plan, &ahead);
+        let verdict = self.judge(now, &ask, chosen, &ahead);
+        match verdict {
+            Verdict::Grant { calls } => {
+                let chosen = chosen.clone();
+                Answer::Done(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
+            }
+            Verdict::Refuse { ref refusal, .. } if ask.max_wait.is_zero() || refusal.never => {
+                Answer::Done(Outcome::Denied(self.denial(now, &ask, chosen, refusal, 0)))
+            }
+            Verdict::Refuse { .. } | Verdict::AwaitBlock { .. } => {
+                self.park(now, ask, plan, verdict, nonce, may_park)
+            }
+        }
+    }
+
+    /// Drops what has left, and permits that need not be known any more.
+    pub fn expire(&mut self, now: Mono) {
+        let rules = self.rules;
+        for (_, group) in self.groups.iter_mut() {
+            for counter in &mut group.counters {
+                counter.expire(now, &rules);
+            }
+        }
+        for permit in self.permits.take_forgotten(now) {
+            for charge in &permit.charges {
+                self.groups.get_mut(charge.at.group).refs -= 1;
+            }
+            if let Some(request) = permit.request {
+                self.requests.remove(&request);
+            }
+        }
+        self.expire_foreign(now);
+    }
+
+    /// Frees the memory of identities that nothing is known of any more.
+    /// True if nothing is left at all.
+    pub fn sweep(&mut self, now: Mono) -> bool {
+        self.expire(now);
+        self.groups.sweep();
+        self.groups.iter().next().is_none()
+            && self.permits.len() == 0
+            && self.queue.is_empty()
+            && self.foreign.is_none()
+    }
+
+    /// Violations of invariants that were seen since the last call, by number.
+    pub fn take_violations(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.violations)
+    }
+
+    /// Rises with every change that a watcher may want to see.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Requests that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn violation(&mut self, id: &'static str) {
+        self.violations.push(id);
+    }
+
+    /// A request id that is known already.
+    fn repeated(&mut self, now: Mono, ask: &Ask) -> Option<Answer> {
+        let key = ask.request.as_ref()?;
+        let (known, remembered) = self.requests.get_key_value(key)?;
+        if known.digest != key.digest {
+            return Some(Answer::Done(Outcome::Failed(AskError::RequestIdReused)));
+        }
+        match *remembered {
+            Remembered::Waiting(id) => Some(Answer::Parked(id)),
+            Remembered::Granted(key) => {
+                let permit = self.permits.get(key)?;
+                if now >= permit.expires {
+                    return None;
+                }
+                let life_left = if self.rules.has(Fault::RepeatWithFullTtl) {
+                    permit.expires.since(permit.granted)
+                } else {
+                    permit.expires.since(now)
+                };
+                let (calls, user, tag) = (permit.calls, permit.user.clone(), permit.tag);
+                let refs: Vec<CounterRef> = permit.charges.iter().map(|c| c.at).collect();
+                Some(Answer::Done(Outcome::Granted(Permit {
+                    key: Some(key),
+                    epoch: self.epoch,
+                    calls,
+                    user,
+                    life_left,
+                    class_state: self.class_state_of(tag),
+                    limits: self.usages(now, &refs, tag),
+                })))
+            }
+        }
+    }
+
+    /// Charges every limit of the plan: the caller has seen room in all.
+    fn grant(&mut self, now: Mono, ask: &Ask, plan: &Plan, calls: u32, nonce: u64) -> Permit {
+        let rules = self.rules;
+        let wanted = ask.ttl.unwrap_or(plan.default_ttl);
+        let counters = plan.needs.iter().map(|need| self.groups.counter(need.at));
+        let allowed = counters.map(Counter::ttl_allowed).min().unwrap_or(wanted);
+        let life = wanted.min(allowed);
+        let expires = now + life;
+        let stamp = self.unsettled_stamp(expires);
+        let mut forget_at = expires;
+        let mut charges = Vec::with_capacity(plan.needs.len());
+        let mut violated = false;
+        for need in &plan.needs {
+            let group = self.groups.get_mut(need.at.group);
+            group.refs += 1;
+            let sends_at_grant = group.record.sends;
+            let counter = &mut group.counters[usize::from(need.at.counter)];
+            let units = need.units_per_call * u64::from(calls);
+            counter.grant(now, stamp, plan.tag, units, &rules);
+            violated |=
+                counter.block.open + counter.granted_since_snapshot() > counter.block.committed;
+            if counter.kind == Kind::Concurrency {
+                forget_at = forget_at.max(stamp + counter.window);
+            }
+            charges.push(PermitCharge {
+                at: need.at,
+                units_per_call: need.units_per_call,
+                sends_at_grant,
+            });
+        }
+        if violated {
+            self.violation("I2");
+        }
+        if let (Some(user), Some(Group::Workspace(_))) = (&plan.user, self.groups.tag(plan.tag)) {
+            self.groups.get_mut(plan.tag).last_user = Some(user.clone());
+        }
+        if plan.needs.iter().any(|need| self.groups.counter(need.at).is_org_total()) {
+            self.unread_since.get_or_insert(now);
+            if self.probe_is_due(now) && self.total_is_blocked(now) {
+                self.last_probe = Some(now);
+            }
+        }
+        self.changes += 1;
+        let key = PermitKey(nonce);
+        if let Some(request) = &ask.request {
+            self.requests.insert(request.clone(), Remembered::Granted(key));
+        }
+        let state = PermitState::new(
+            calls,
+            plan.user.clone(),
+            ask.class,
+            plan.tag,
+            now,
+            expires,
+            forget_at,
+            charges,
+            ask.request.clone(),
+        );
+        self.permits.insert(key, state);
+        self.update_classes(now);
+        let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
+        Permit {
+            key: Some(key),
+            epoch: self.epoch,
+            calls,
+            user: plan.user.clone(),
+            life_left: life,
+            class_state: self.class_state_of(plan.tag),
+            limits: self.usages(now, &refs, plan.tag),
+        }
+    }
+
+    fn restore(&mut self, now: Now, key: &Group, stored: &Stored) {
+        let rules = self.rules;
+        let slot = self.groups.slot_or_new(key);
+        let (scope, identity) = self.identity(key);
+        let group = self.groups.get_mut(slot);
+        group.record.revision = stored.revision;
+        let GroupRecord { counters, paused, foreign, .. } = &stored.record;
+        if !rules.has(Fault::TakeoverWithoutSealing) {
+            for record in counters {
+                group.counters.push(Counter::restored(
+                    now,
+                    record,
+                    scope,
+                    identity.clone(),
+                    &rules,
+                ));
+            }
+        }
+        for class in paused {
+            group.classes.set(*class, groups::ClassRun { paused: true, since: None });
+        }
+        if let Some(foreign) = foreign {
+            self.foreign = Some(Foreign::restored(now, *foreign));
+        }
+    }
+
+    /// Gives every counter the numbers that hold now.
+    fn configure_counters(&mut self) {
+        let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let group = self.groups.get(slot);
+            let (scope, _) = self.identity(&group.key);
+            let charges: Vec<Option<Charge>> =
+                group.counters.iter().map(|counter| self.charge_of(scope, counter)).collect();
+            let key = group.key.clone();
+            for (at, charge) in charges.into_iter().enumerate() {
+                // A limit that the catalogue has no more keeps its last numbers
+                // until its units have left.
+                let Some(charge) = charge else { continue };
+                let numbers = self.numbers(&charge, &key);
+                self.groups.get_mut(slot).counters[at].configure(&charge, numbers);
+            }
+        }
+    }
+
+    fn charge_of(&self, scope: Scope, counter: &Counter) -> Option<Charge> {
+        if scope == Scope::Org && counter.is_org_total() {
+            return Some(Charge::org_total());
+        }
+        if scope == Scope::Workspace && counter.is_workspace_cap() {
+            return Some(Charge::workspace_cap());
+        }
+        let mut charges = self.catalogue.operations.values().flat_map(|op| &op.charges);
+        charges.find(|charge| charge.scope == scope && charge.limit == counter.limit).cloned()
+    }
+
+    /// A limit's numbers for one identity.
+    fn numbers(&self, charge: &Charge, group: &Group) -> Numbers {
+        let served = |limit: u64| {
+            let kept = (u128::from(limit) * u128::from(self.policy.outage_share)).div_ceil(100);
+            limit - u64::try_from(kept).unwrap_or(limit).min(limit)
+        };
+        if let Group::Workspace(workspace) = group
+            && charge.max == Max::OrgDaily
+        {
+            let cap = self.policy.workspaces.get(workspace).and_then(|policy| policy.daily_calls);
+            return Numbers {
+                max: cap.unwrap_or(0),
+                bound: UNBOUNDED,
+                block_base: served(self.daily_limit()),
+            };
+        }
+        let max = match charge.max {
+            Max::Fixed(max) => max,
+            Max::OrgDaily => self.daily_limit(),
+            Max::OrgConcurrent => self.policy.concurrent_calls,
+        };
+        Numbers { max, bound: served(max), block_base: served(max) }
+    }
+
+    fn identity(&self, group: &Group) -> (Scope, Arc<str>) {
+        match group {
+            Group::Org => (Scope::Org, self.org.as_str().into()),
+            Group::User(user) => (Scope::ExecutionUser, user.as_str().into()),
+            Group::Workspace(workspace) => (Scope::Workspace, workspace.as_str().into()),
+        }
+    }
+
+    /// The place of a charge's counter; made if there is none.
+    fn counter_ref(&mut self, key: &Group, charge: &Charge) -> CounterRef {
+        let slot = self.groups.slot_or_new(key);
+        let counter = self.groups.get(slot).find(&charge.limit).unwrap_or_else(|| {
+            let numbers = self.numbers(charge, key);
+            let (_, identity) = self.identity(key);
+            let counters = &mut self.groups.get_mut(slot).counters;
+            counters.push(Counter::new(charge, identity, numbers));
+            u16::try_from(counters.len() - 1).expect("the limits of a catalogue are bounded")
+        });
+        CounterRef { group: slot, counter }
+    }
+}
+
+/// A workspace's counter has no bound of its own: operations that the org's
+/// total is not charged for count there too, so even the org's limit may be
+/// passed.
+const UNBOUNDED: u64 = u64::MAX / 4;

@@ -1,0 +1,157 @@
+//! Traffic classes of workspaces: when they pause and resume.
+
+use super::{Ledger, groups::ClassRun};
+use crate::quota::{
+    Class, ClassState, ClassStatus, Group, Mono, OrgPolicy, Thresholds, Transition, Warning,
+    class::ClassPolicy,
+    window::{NO_TAG, Tag},
+};
+
+/// Transitions that a watcher can still be told of.
+const KEPT_TRANSITIONS: usize = 1_024;
+
+/// A workspace is warned when its use has reached this share of its cap.
+const WARN_PERCENT: u32 = 80;
+
+impl Ledger {
+    /// Class transitions after a number, oldest first.
+    #[must_use]
+    pub fn transitions_after(&self, number: u64) -> Vec<Transition> {
+        self.transitions.iter().filter(|transition| transition.number > number).cloned().collect()
+    }
+
+    /// The number of the last transition.
+    #[must_use]
+    pub fn last_transition(&self) -> u64 {
+        self.transition_count
+    }
+
+    /// Lets classes pause and resume by what is used now.
+    pub fn update_classes(&mut self, now: Mono) {
+        self.each_class(
+            now,
+            |run, used, pause, resume| {
+                if run.paused { used >= resume } else { used >= pause }
+            },
+        );
+    }
+
+    /// After a change of caps or thresholds: paused only at or above the pause
+    /// point.
+    pub(super) fn reset_classes(&mut self, now: Mono, before: &OrgPolicy) {
+        let unchanged =
+            before.workspaces == self.policy.workspaces && before.classes == self.policy.classes;
+        if unchanged {
+            self.update_classes(now);
+        } else {
+            self.each_class(now, |_, used, pause, _| used >= pause);
+        }
+    }
+
+    /// The thresholds of a class of the workspace in this slot; `None` where it
+    /// has no cap, and for `Control`.
+    pub(super) fn thresholds(&self, slot: u32, class: Class) -> Option<Thresholds> {
+        self.class_policy(slot).and_then(|(_, classes)| classes.of(class))
+    }
+
+    /// The classes of the workspace that a tag stands for, if it has a cap.
+    pub(super) fn class_state_of(&self, tag: Tag) -> Option<ClassState> {
+        if tag == NO_TAG {
+            return None;
+        }
+        let (cap, policy) = self.class_policy(tag)?;
+        let group = self.groups.get(tag);
+        let status = |class| status_of(class, policy, group.classes.get(class));
+        let used = self.workspace_used(tag);
+        let name = match &group.key {
+            Group::Workspace(workspace) => workspace.as_str(),
+            _ => return None,
+        };
+        let warn_at = Thresholds { pause: WARN_PERCENT, resume: WARN_PERCENT }.pause_point(cap);
+        let paused: Vec<&str> = group.classes.paused().map(Class::name).collect();
+        let what = if paused.is_empty() {
+            "no class has paused yet".to_owned()
+        } else {
+            format!("{} paused", paused.join(", "))
+        };
+        let mut warnings = Vec::new();
+        if used >= cap {
+            warnings.push(Warning::LimitReached(format!(
+                "workspace {name} has used {used} of its {cap} calls in 24 hours: {what}; \
+                 raising its limit cures this at once"
+            )));
+        } else if used >= warn_at {
+            warnings.push(Warning::ApproachingLimit(format!(
+                "workspace {name} has used {used} of its {cap} calls in 24 hours: {what}, \
+                 interactive calls pause at {}; raising its limit avoids this",
+                policy.interactive.pause_point(cap)
+            )));
+        }
+        Some(ClassState {
+            classes: Class::PAUSABLE.into_iter().filter_map(status).collect(),
+            warnings,
+        })
+    }
+
+    fn each_class(&mut self, now: Mono, paused: impl Fn(ClassRun, u64, u64, u64) -> bool) {
+        let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Group::Workspace(workspace) = self.groups.get(slot).key.clone() else { continue };
+            let policy = self.class_policy(slot);
+            let used = self.workspace_used(slot);
+            for class in Class::PAUSABLE {
+                let run = self.groups.get(slot).classes.get(class);
+                let pauses = policy.is_some_and(|(cap, policy)| {
+                    policy.of(class).is_some_and(|thresholds| {
+                        paused(run, used, thresholds.pause_point(cap), thresholds.resume_point(cap))
+                    })
+                });
+                if pauses == run.paused {
+                    continue;
+                }
+                let run = ClassRun { paused: pauses, since: Some(now) };
+                let group = self.groups.get_mut(slot);
+                group.classes.set(class, run);
+                group.record.dirty = true;
+                if let Some((_, policy)) = policy
+                    && let Some(status) = status_of(class, policy, run)
+                {
+                    self.transition_count += 1;
+                    self.changes += 1;
+                    self.transitions.push_back(Transition {
+                        number: self.transition_count,
+                        workspace: workspace.clone(),
+                        status,
+                    });
+                    if self.transitions.len() > KEPT_TRANSITIONS {
+                        self.transitions.pop_front();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The cap of the workspace in this slot, and its thresholds.
+    fn class_policy(&self, slot: u32) -> Option<(u64, ClassPolicy)> {
+        let Group::Workspace(workspace) = &self.groups.get(slot).key else { return None };
+        let policy = self.policy.workspaces.get(workspace)?;
+        Some((policy.daily_calls?, policy.classes))
+    }
+
+    /// Units of a workspace that have not left, inherited ones too.
+    fn workspace_used(&self, slot: u32) -> u64 {
+        let mut counters = self.groups.get(slot).counters.iter();
+        counters.find(|counter| counter.is_workspace_cap()).map_or(0, |counter| counter.used())
+    }
+}
+
+fn status_of(class: Class, policy: ClassPolicy, run: ClassRun) -> Option<ClassStatus> {
+    let thresholds = policy.of(class)?;
+    Some(ClassStatus {
+        class,
+        paused: run.paused,
+        since: run.since,
+        pauses_at_percent: thresholds.pause,
+        resumes_below_percent: thresholds.resume,
+    })
+}

@@ -1,0 +1,213 @@
+//! The counters of an org, grouped as they are recorded.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::counter::Counter;
+use crate::quota::{Class, Group, LimitName, Mono, UserId, window::Tag};
+
+/// Finds a counter: its group's slot, and its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CounterRef {
+    pub group: u32,
+    pub counter: u16,
+}
+
+/// The counters of one identity, and what is known of their record.
+#[derive(Clone, Debug)]
+pub struct GroupState {
+    pub key: Group,
+    pub counters: Vec<Counter>,
+    pub record: RecordState,
+    /// Permits and waiters that point here.
+    pub refs: u32,
+    /// For a workspace: its classes.
+    pub classes: Classes,
+    /// For a workspace: the user of the pool that served it last.
+    pub last_user: Option<UserId>,
+}
+
+/// What is known of a group's record in the store.
+#[derive(Clone, Debug, Default)]
+pub struct RecordState {
+    /// The record's mod revision; 0 if there is none.
+    pub revision: u64,
+    /// The last sequence number that was used.
+    pub seq: u64,
+    /// Attempts that may have been or may yet be applied, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Reserves that have been sent with this group.
+    pub sends: u64,
+    /// Reserves of this group that were committed, as the number of `sends` then.
+    pub committed_sends: u64,
+    /// Something besides the counters differs from what was last written.
+    pub dirty: bool,
+}
+
+/// One reserve as it was sent.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub seq: u64,
+    /// When it was sent. A block's deadline counts from here, never from the
+    /// answer: a record says `open_until` as of the send.
+    pub sent: Mono,
+    pub parts: Vec<AttemptPart>,
+    pub deletes: bool,
+    /// `sends` of the group, this one included.
+    pub sends: u64,
+}
+
+/// What an attempt sets aside for one counter.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptPart {
+    pub still_open: u64,
+    pub add: u64,
+    pub ttl_cap: Duration,
+    pub granted_at_snapshot: u64,
+}
+
+/// Whether each class of a workspace is paused, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Classes {
+    states: [ClassRun; 3],
+}
+
+/// One class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassRun {
+    pub paused: bool,
+    pub since: Option<Mono>,
+}
+
+impl Classes {
+    pub fn get(&self, class: Class) -> ClassRun {
+        index(class).map_or_else(ClassRun::default, |at| self.states[at])
+    }
+
+    pub fn set(&mut self, class: Class, run: ClassRun) {
+        if let Some(at) = index(class) {
+            self.states[at] = run;
+        }
+    }
+
+    pub fn paused(&self) -> impl Iterator<Item = Class> + '_ {
+        Class::PAUSABLE.into_iter().filter(|class| self.get(*class).paused)
+    }
+}
+
+const fn index(class: Class) -> Option<usize> {
+    match class {
+        Class::Control => None,
+        Class::Interactive => Some(0),
+        Class::Event => Some(1),
+        Class::Bulk => Some(2),
+    }
+}
+
+impl GroupState {
+    fn new(key: Group) -> Self {
+        Self {
+            key,
+            counters: Vec::new(),
+            record: RecordState::default(),
+            refs: 0,
+            classes: Classes::default(),
+            last_user: None,
+        }
+    }
+
+    /// Nothing is counted here, written down, or pointed at.
+    pub fn is_forgettable(&self) -> bool {
+        self.refs == 0
+            && self.record.revision == 0
+            && self.record.attempts.is_empty()
+            && self.counters.iter().all(Counter::is_empty)
+    }
+
+    /// Something differs from the record.
+    pub fn is_dirty(&self) -> bool {
+        self.record.dirty || self.counters.iter().any(|counter| counter.block.dirty)
+    }
+
+    pub fn find(&self, limit: &LimitName) -> Option<u16> {
+        let at = self.counters.iter().position(|counter| &counter.limit == limit)?;
+        u16::try_from(at).ok()
+    }
+}
+
+/// All groups of an org. Slots are used again, but only when nothing points to
+/// them any more.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    slots: Vec<Option<GroupState>>,
+    index: HashMap<Group, u32>,
+    free: Vec<u32>,
+}
+
+impl Groups {
+    pub fn slot(&self, key: &Group) -> Option<u32> {
+        self.index.get(key).copied()
+    }
+
+    /// The group's slot; made if there is none.
+    pub fn slot_or_new(&mut self, key: &Group) -> u32 {
+        if let Some(slot) = self.slot(key) {
+            return slot;
+        }
+        let state = Some(GroupState::new(key.clone()));
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = state;
+            slot
+        } else {
+            self.slots.push(state);
+            u32::try_from(self.slots.len() - 1).expect("groups of an org are bounded")
+        };
+        self.index.insert(key.clone(), slot);
+        slot
+    }
+
+    pub fn get(&self, slot: u32) -> &GroupState {
+        self.slots[slot as usize].as_ref().expect("slots in use are not freed")
+    }
+
+    pub fn get_mut(&mut self, slot: u32) -> &mut GroupState {
+        self.slots[slot as usize].as_mut().expect("slots in use are not freed")
+    }
+
+    pub fn counter(&self, at: CounterRef) -> &Counter {
+        &self.get(at.group).counters[usize::from(at.counter)]
+    }
+
+    pub fn counter_mut(&mut self, at: CounterRef) -> &mut Counter {
+        &mut self.get_mut(at.group).counters[usize::from(at.counter)]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {
+        (0..).zip(&self.slots).filter_map(|(slot, state)| Some((slot, state.as_ref()?)))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut GroupState)> {
+        (0..).zip(&mut self.slots).filter_map(|(slot, state)| Some((slot, state.as_mut()?)))
+    }
+
+    /// Frees the slots that nothing needs.
+    pub fn sweep(&mut self) {
+        for (slot, state) in (0..).zip(&mut self.slots) {
+            if state.as_ref().is_some_and(GroupState::is_forgettable)
+                && let Some(state) = state.take()
+            {
+                self.index.remove(&state.key);
+                self.free.push(slot);
+            }
+        }
+    }
+
+    /// How many groups of one sort there are.
+    pub fn count(&self, sort: impl Fn(&Group) -> bool) -> usize {
+        self.index.keys().filter(|key| sort(key)).count()
+    }
+
+    /// The workspace that a tag stands for.
+    pub fn tag(&self, tag: Tag) -> Option<&Group> {
+        self.slots.get(tag as usize)?.as_ref().map(|state| &state.key)
+    }
+}

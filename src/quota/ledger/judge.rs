@@ -1,0 +1,470 @@
+//! Whether an ask can be granted now; if not, what binds and when it frees.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Ledger, groups::CounterRef};
+use crate::quota::{
+    Ask, AskError, Class, Denial, DenialReason, Group, Kind, Mono, Outcome, Permit, Scope, Unknown,
+    UserId,
+    catalogue::{Charge, Cost},
+    rules::Fault,
+    window::{NO_TAG, Tag},
+};
+
+/// Which counters an ask needs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub needs: Vec<Need>,
+    pub user: Option<UserId>,
+    pub tag: Tag,
+    pub default_ttl: Duration,
+    /// Plans for each user of the pool, where the ask names none.
+    pub pool: Vec<Plan>,
+}
+
+/// One counter that an ask charges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    pub at: CounterRef,
+    pub units_per_call: u64,
+}
+
+/// Units of counters that requests ahead in the queue wait for.
+pub type Ahead = BTreeMap<CounterRef, u64>;
+
+/// What can be done for an ask now.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Every limit has room, in its open block too.
+    Grant { calls: u32 },
+    /// There is room, but the open block must be fetched first.
+    AwaitBlock {
+        /// The counters whose blocks lack units.
+        lacking: Vec<CounterRef>,
+        /// The counters may be reserved again from this moment on.
+        retry_at: Mono,
+    },
+    /// A limit has no room.
+    Refuse {
+        refusal: Refusal,
+        /// All counters that lack room.
+        lacking: Vec<CounterRef>,
+    },
+}
+
+/// The limit that binds.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    pub at: CounterRef,
+    pub reason: DenialReason,
+    /// When it frees; `None` where nobody can know.
+    pub frees_at: Option<Mono>,
+    /// It can never be granted as asked.
+    pub never: bool,
+}
+
+/// What a limit has left for a class.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Units that may be granted now.
+    units: u64,
+    /// The most that one request could ever get.
+    ceiling: u64,
+}
+
+impl Ledger {
+    /// The counters of an ask. Makes those that are missing.
+    pub(super) fn plan(&mut self, now: Mono, ask: &Ask) -> Result<Plan, AskError> {
+        let catalogue = self.catalogue.clone();
+        let operation = catalogue.get(&ask.operation).ok_or(AskError::UnknownOperation)?;
+        let policy = self.policy.clone();
+        let mut tag = NO_TAG;
+        let mut needs = Vec::with_capacity(operation.charges.len() + 1);
+        if let Some(workspace) = &ask.workspace {
+            let declared = policy.workspaces.contains_key(workspace);
+            if !declared && policy.unknown_workspaces == Unknown::Refuse {
+                return Err(AskError::UnknownWorkspace);
+            }
+            let key = Group::Workspace(workspace.clone());
+            if !declared && self.groups.slot(&key).is_none() {
+                let most = self.rules.max_workspaces + policy.workspaces.len();
+                self.bound_names(now, most, |key| matches!(key, Group::Workspace(_)))?;
+            }
+            let charge = Charge::workspace_cap();
+            let at = self.counter_ref(&key, &charge);
+            tag = at.group;
+            needs.push(Need { at, units_per_call: units_per_call(&charge, ask) });
+        }
+        for charge in &operation.charges {
+            let key = match (charge.scope, &ask.workspace) {
+                (Scope::Org, _) => Group::Org,
+                (Scope::Workspace, Some(workspace)) => Group::Workspace(workspace.clone()),
+                (Scope::Workspace, None) | (Scope::ExecutionUser, _) => continue,
+            };
+            let at = self.counter_ref(&key, charge);
+            if !needs.iter().any(|need| need.at == at) {
+                needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
+            }
+        }
+        if let Some(user) = &ask.user {
+            let in_pool = policy.pool.binary_search(user).is_ok();
+            if !in_pool && policy.unknown_users == Unknown::Refuse {
+                return Err(AskError::UnknownUser);
+            }
+        }
+        let of_users: Vec<&Charge> =
+            operation.charges.iter().filter(|c| c.scope == Scope::ExecutionUser).collect();
+        let base = Plan {
+            needs,
+            user: ask.user.clone(),
+            tag,
+            default_ttl: operation.default_ttl(),
+            pool: Vec::new(),
+        };
+        if of_users.is_empty() {
+            return Ok(base);
+        }
+        match &ask.user {
+            Some(user) => self.plan_for_user(now, ask, base, user, &of_users),
+            None if policy.pool.is_empty() => Err(AskError::NoUser),
+            None => {
+                let plan_of = |user| self.plan_for_user(now, ask, base.clone(), user, &of_users);
+                let pool = policy.pool.iter().map(plan_of).collect::<Result<Vec<_>, _>>()?;
+                Ok(Plan { pool, ..base })
+            }
+        }
+    }
+
+    fn plan_for_user(
+        &mut self,
+        now: Mono,
+        ask: &Ask,
+        mut plan: Plan,
+        user: &UserId,
+        charges: &[&Charge],
+    ) -> Result<Plan, AskError> {
+        let key = Group::User(user.clone());
+        let in_pool = self.policy.pool.binary_search(user).is_ok();
+        if !in_pool && self.groups.slot(&key).is_none() {
+            let most = self.rules.max_users + self.policy.pool.len();
+            self.bound_names(now, most, |key| matches!(key, Group::User(_)))?;
+        }
+        for charge in charges {
+            let at = self.counter_ref(&key, charge);
+            plan.needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
+        }
+        plan.user = Some(user.clone());
+        Ok(plan)
+    }
+
+    /// Refuses one more name of a sort, unless old ones can be forgotten.
+    fn bound_names(
+        &mut self,
+        now: Mono,
+        most: usize,
+        sort: impl Fn(&Group) -> bool,
+    ) -> Result<(), AskError> {
+        if self.groups.count(&sort) >= most {
+            self.sweep(now);
+        }
+        if self.groups.count(&sort) >= most {
+            return Err(AskError::TooManyNames);
+        }
+        Ok(())
+    }
+
+    /// Chooses the user where the ask leaves it open: of those with room in all
+    /// their windows the workspace's last one while it has half of its max
+    /// left, else the one with most room, ties by id; where none has room, the
+    /// one with the shortest wait.
+    pub(super) fn choose(&self, now: Mono, ask: &Ask, plan: &Plan, ahead: &Ahead) -> Option<usize> {
+        let last = match self.groups.tag(plan.tag) {
+            Some(Group::Workspace(_)) => self.groups.get(plan.tag).last_user.as_ref(),
+            _ => None,
+        };
+        let min_calls = u64::from(ask.min_calls);
+        let mut most: Option<(u64, usize)> = None;
+        let mut soonest: Option<(Option<Mono>, usize)> = None;
+        for (index, candidate) in plan.pool.iter().enumerate() {
+            let windows = &candidate.needs[plan.needs.len()..];
+            let rooms = windows.iter().map(|need| self.room(now, need, ask.class, ahead).units);
+            let room = rooms.min().unwrap_or(0);
+            let fits = windows.iter().all(|need| {
+                self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
+            });
+            if fits {
+                let half_left = windows.iter().all(|need| {
+                    let counter = self.groups.counter(need.at);
+                    self.room(now, need, ask.class, ahead).units * 2 >= counter.bound
+                });
+                if half_left && last.is_some() && candidate.user.as_ref() == last {
+                    return Some(index);
+                }
+                if most.is_none_or(|(best, _)| room > best) {
+                    most = Some((room, index));
+                }
+            } else {
+                let waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
+                let wait = waits.fold(Some(Mono(0)), |latest, at| Some(latest?.max(at?)));
+                let sooner = |best: Option<Mono>| match (wait, best) {
+                    (Some(wait), Some(best)) => wait < best,
+                    (Some(_), None) => true,
+                    (None, _) => false,
+                };
+                if soonest.is_none_or(|(best, _)| sooner(best)) {
+                    soonest = Some((wait, index));
+                }
+            }
+        }
+        most.map(|(_, index)| index).or(soonest.map(|(_, index)| index))
+    }
+
+    /// Decides by everything that is known now. Changes nothing.
+    pub(super) fn judge(&self, now: Mono, ask: &Ask, plan: &Plan, ahead: &Ahead) -> Verdict {
+        let min_calls = u64::from(ask.min_calls);
+        let mut calls = u64::from(ask.calls);
+        let mut short = Vec::new();
+        for need in &plan.needs {
+            let room = self.room(now, need, ask.class, ahead);
+            let fit = room.units / need.units_per_call;
+            calls = calls.min(fit);
+            if fit < min_calls {
+                short.push((*need, room));
+            }
+        }
+        if !short.is_empty() {
+            return self.refuse(now, ask, &short, ahead);
+        }
+        let mut in_block = calls;
+        let mut lacking = Vec::new();
+        let mut retry_at = Mono(0);
+        for need in &plan.needs {
+            let counter = self.groups.counter(need.at);
+            let waiting = ahead.get(&need.at).copied().unwrap_or(0);
+            let block = counter.grantable(now, &self.rules).saturating_sub(waiting);
+            if block < calls * need.units_per_call {
+                lacking.push(need.at);
+                retry_at = retry_at.max(counter.paused_until(&self.rules));
+                in_block = in_block.min(block / need.units_per_call);
+            }
+        }
+        // A part that is to be had now beats all of it after a pause.
+        if lacking.is_empty() || (in_block >= min_calls && retry_at > now) {
+            let calls = u32::try_from(in_block).unwrap_or(u32::MAX);
+            return Verdict::Grant { calls };
+        }
+        if retry_at > now + self.rules.store_wait {
+            // The counter is at its limit: what has left since is for the next
+            // reserve, and that is further away than anybody should hang on.
+            let refused =
+                lacking.iter().max_by_key(|at| self.groups.counter(**at).paused_until(&self.rules));
+            if let Some(at) = refused {
+                let reason = self.reason(*at, ask.class);
+                let refusal = Refusal { at: *at, reason, frees_at: Some(retry_at), never: false };
+                return Verdict::Refuse { refusal, lacking };
+            }
+        }
+        Verdict::AwaitBlock { lacking, retry_at }
+    }
+
+    /// The answer to a check: as if every block could be fetched.
+    pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Plan) -> Outcome {
+        let ahead = self.queue.ahead_of(ask.class);
+        let chosen = self.chosen(now, ask, plan, &ahead);
+        let calls = match self.judge(now, ask, chosen, &ahead) {
+            Verdict::Grant { calls } => calls,
+            Verdict::AwaitBlock { .. } => {
+                let rooms = chosen.needs.iter().map(|need| {
+                    self.room(now, need, ask.class, &ahead).units / need.units_per_call
+                });
+                let calls = rooms.min().unwrap_or(u64::MAX).min(u64::from(ask.calls));
+                u32::try_from(calls).unwrap_or(u32::MAX)
+            }
+            Verdict::Refuse { refusal, .. } => {
+                return Outcome::Denied(self.denial(now, ask, chosen, &refusal, 0));
+            }
+        };
+        let refs: Vec<CounterRef> = chosen.needs.iter().map(|need| need.at).collect();
+        Outcome::Granted(Permit {
+            key: None,
+            epoch: self.epoch,
+            calls,
+            user: chosen.user.clone(),
+            life_left: Duration::ZERO,
+            class_state: self.class_state_of(chosen.tag),
+            limits: self.usages(now, &refs, chosen.tag),
+        })
+    }
+
+    /// The plan with a user, where it leaves the user open.
+    pub(super) fn chosen<'a>(
+        &self,
+        now: Mono,
+        ask: &Ask,
+        plan: &'a Plan,
+        ahead: &Ahead,
+    ) -> &'a Plan {
+        match self.choose(now, ask, plan, ahead) {
+            Some(index) => &plan.pool[index],
+            None => plan,
+        }
+    }
+
+    /// A refusal for the caller.
+    pub(super) fn denial(
+        &self,
+        now: Mono,
+        ask: &Ask,
+        plan: &Plan,
+        refusal: &Refusal,
+        queue_position: u32,
+    ) -> Denial {
+        let counter = self.groups.counter(refusal.at);
+        let retry_after = match counter.kind {
+            // A slot is free when its call is over, and nobody knows when.
+            Kind::Concurrency => None,
+            Kind::Window if refusal.never => None,
+            Kind::Window => refusal.frees_at.map(|at| at.since(now)),
+        };
+        let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
+        let limit = self.usage_of(now, refusal.at, plan.tag);
+        Denial {
+            reason: refusal.reason,
+            message: super::view::sentence(ask, &limit, refusal, retry_after),
+            limit: Some(limit),
+            limits: self.usages(now, &refs, plan.tag),
+            retry_after,
+            queue_position,
+            class_state: self.class_state_of(plan.tag),
+        }
+    }
+
+    /// The limit that frees last binds; of two at the same time the org's
+    /// before the workspace's before the user's before slots.
+    fn refuse(&self, now: Mono, ask: &Ask, short: &[(Need, Room)], ahead: &Ahead) -> Verdict {
+        let min_calls = u64::from(ask.min_calls);
+        let mut binding: Option<(Option<Mono>, u8, Refusal)> = None;
+        for (need, room) in short {
+            let counter = self.groups.counter(need.at);
+            let never = room.ceiling < min_calls * need.units_per_call;
+            let frees_at = self.frees_at(now, need, ask, ahead).filter(|_| !never);
+            let precedence = match (counter.kind, counter.scope) {
+                (Kind::Concurrency, _) => 0,
+                (Kind::Window, Scope::ExecutionUser) => 1,
+                (Kind::Window, Scope::Workspace) => 2,
+                (Kind::Window, Scope::Org) => 3,
+            };
+            let reason = self.reason(need.at, ask.class);
+            let refusal = Refusal { at: need.at, reason, frees_at, never };
+            let later = |best: &(Option<Mono>, u8, Refusal)| match (frees_at, best.0) {
+                (None, None) => precedence > best.1,
+                (None, Some(_)) => true,
+                (Some(_), None) => false,
+                (Some(at), Some(best_at)) => (at, precedence) > (best_at, best.1),
+            };
+            if binding.as_ref().is_none_or(later) {
+                binding = Some((frees_at, precedence, refusal));
+            }
+        }
+        let never = short.iter().any(|(need, room)| room.ceiling < min_calls * need.units_per_call);
+        let (_, _, refusal) = binding.expect("something is short");
+        let lacking = short.iter().map(|(need, _)| need.at).collect();
+        Verdict::Refuse { refusal: Refusal { never, ..refusal }, lacking }
+    }
+
+    fn reason(&self, at: CounterRef, class: Class) -> DenialReason {
+        let counter = self.groups.counter(at);
+        match (counter.kind, counter.scope) {
+            (Kind::Concurrency, _) => DenialReason::ConcurrencyLimit,
+            (Kind::Window, Scope::Org) => DenialReason::OrgLimit,
+            (Kind::Window, Scope::ExecutionUser) => DenialReason::ExecutionUserLimit,
+            (Kind::Window, Scope::Workspace) => {
+                let cap = counter.max;
+                let pauses_below = self
+                    .thresholds(at.group, class)
+                    .is_some_and(|thresholds| thresholds.pause_point(cap) < cap);
+                if counter.is_workspace_cap() && pauses_below && counter.used() < cap {
+                    DenialReason::WorkspaceClassPaused
+                } else {
+                    DenialReason::WorkspaceLimit
+                }
+            }
+        }
+    }
+
+    /// What a limit has left for a class, by what is counted; the open block
+    /// aside, and less what requests ahead wait for.
+    fn room(&self, now: Mono, need: &Need, class: Class, ahead: &Ahead) -> Room {
+        let counter = self.groups.counter(need.at);
+        let (level, ceiling) = self.gate(now, need, class);
+        let waiting = ahead.get(&need.at).copied().unwrap_or(0);
+        let counted = counter.used().saturating_add(self.others(now, need.at));
+        Room { units: level.saturating_sub(counted.saturating_add(waiting)), ceiling }
+    }
+
+    /// Up to where this class may fill a counter now, and ever.
+    fn gate(&self, now: Mono, need: &Need, class: Class) -> (u64, u64) {
+        let counter = self.groups.counter(need.at);
+        if counter.is_org_total() {
+            let reserve = if class == Class::Control { 0 } else { self.reserve() };
+            let ceiling = counter.bound.saturating_sub(reserve);
+            if self.probe_is_due(now) && self.total_is_blocked(now) {
+                // Foreign use alone blocks, and nobody has looked for a while.
+                let counted = counter.used() + self.others(now, need.at);
+                return (counted + need.units_per_call, ceiling);
+            }
+            return (ceiling, ceiling);
+        }
+        if counter.is_workspace_cap()
+            && let Some(thresholds) = self.thresholds(need.at.group, class)
+        {
+            let point = thresholds.pause_point(counter.max);
+            let paused = self.groups.get(need.at.group).classes.get(class).paused;
+            let ceiling =
+                if self.rules.has(Fault::GateBeforeGrant) { counter.bound } else { point };
+            return (if paused { 0 } else { ceiling }, ceiling);
+        }
+        (counter.bound, counter.bound)
+    }
+
+    /// What others use of a counter.
+    pub(super) fn others(&self, now: Mono, at: CounterRef) -> u64 {
+        if self.groups.counter(at).is_org_total() { self.foreign_units(now) } else { 0 }
+    }
+
+    /// When a counter will have room for the fewest calls that are of use,
+    /// after those ahead; `None` where nobody can know.
+    fn frees_at(&self, now: Mono, need: &Need, ask: &Ask, ahead: &Ahead) -> Option<Mono> {
+        let counter = self.groups.counter(need.at);
+        let (mut level, ceiling) = self.gate(now, need, ask.class);
+        let mut wanted = need.units_per_call * u64::from(ask.min_calls)
+            + ahead.get(&need.at).copied().unwrap_or(0);
+        if counter.is_workspace_cap()
+            && self.groups.get(need.at.group).classes.get(ask.class).paused
+            && let Some(thresholds) = self.thresholds(need.at.group, ask.class)
+        {
+            // It resumes when use is below the resume point; then there must be
+            // room below the pause point.
+            let resume = thresholds.resume_point(counter.max);
+            level = ceiling;
+            wanted = wanted.max((ceiling + 1).saturating_sub(resume));
+        }
+        // A long queue waits for several windows.
+        let cycles = if level == 0 { 0 } else { wanted.saturating_sub(1) / level };
+        let wanted = wanted - cycles * level;
+        let others = self.others(now, need.at);
+        let needed = (counter.used() + others + wanted).saturating_sub(level);
+        let cycles = u32::try_from(cycles).unwrap_or(u32::MAX);
+        let at = counter.frees_at(needed, &self.rules)?;
+        // What is free already waits for the counter's next reserve at most.
+        let at = at.max(counter.paused_until(&self.rules)).max(now);
+        Some(at + counter.window.saturating_mul(cycles))
+    }
+}
+
+fn units_per_call(charge: &Charge, ask: &Ask) -> u64 {
+    match charge.cost {
+        Cost::One => 1,
+        Cost::Request => u64::from(ask.cost),
+    }
+}

@@ -1,0 +1,255 @@
+//! Permits that are out, and how their calls are settled.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
+
+use super::{Ledger, groups::CounterRef};
+use crate::quota::{
+    Class, Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, ranges::RangeSet,
+    rules::Fault, window::Tag,
+};
+
+/// One permit.
+#[derive(Clone, Debug)]
+pub struct PermitState {
+    pub calls: u32,
+    pub user: Option<UserId>,
+    pub class: Class,
+    pub tag: Tag,
+    pub granted: Mono,
+    pub expires: Mono,
+    /// The permit is known until then.
+    pub forget_at: Mono,
+    pub charges: Vec<PermitCharge>,
+    pub request: Option<RequestKey>,
+    answered: RangeSet,
+    unanswered: RangeSet,
+    returned: RangeSet,
+    release_answer: Option<u32>,
+}
+
+/// What a permit took of one counter.
+#[derive(Clone, Copy, Debug)]
+pub struct PermitCharge {
+    pub at: CounterRef,
+    pub units_per_call: u64,
+    /// Reserves that had been sent with the counter's group at the grant.
+    pub sends_at_grant: u64,
+}
+
+impl PermitState {
+    #[expect(clippy::too_many_arguments, reason = "the facts of a grant, named at the one call")]
+    pub fn new(
+        calls: u32,
+        user: Option<UserId>,
+        class: Class,
+        tag: Tag,
+        granted: Mono,
+        expires: Mono,
+        forget_at: Mono,
+        charges: Vec<PermitCharge>,
+        request: Option<RequestKey>,
+    ) -> Self {
+        Self {
+            calls,
+            user,
+            class,
+            tag,
+            granted,
+            expires,
+            forget_at,
+            charges,
+            request,
+            answered: RangeSet::default(),
+            unanswered: RangeSet::default(),
+            returned: RangeSet::default(),
+            release_answer: None,
+        }
+    }
+
+    /// Calls that were reported, with or without an answer.
+    fn reported(&self) -> u32 {
+        let mut all = self.answered.clone();
+        for range in self.unanswered.iter() {
+            all.add(range);
+        }
+        all.len()
+    }
+}
+
+/// The permits of an org.
+#[derive(Clone, Debug, Default)]
+pub struct Permits {
+    by_key: HashMap<PermitKey, PermitState>,
+    by_end: BTreeSet<(Mono, PermitKey)>,
+}
+
+impl Permits {
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub fn get(&self, key: PermitKey) -> Option<&PermitState> {
+        self.by_key.get(&key)
+    }
+
+    pub fn insert(&mut self, key: PermitKey, state: PermitState) {
+        self.by_end.insert((state.forget_at, key));
+        self.by_key.insert(key, state);
+    }
+
+    /// Takes out the permits that need not be known any more.
+    pub fn take_forgotten(&mut self, now: Mono) -> Vec<PermitState> {
+        let mut gone = Vec::new();
+        while let Some((end, key)) = self.by_end.first().copied() {
+            if end > now {
+                break;
+            }
+            self.by_end.pop_first();
+            gone.extend(self.by_key.remove(&key));
+        }
+        gone
+    }
+
+    /// When the next permit need not be known any more.
+    pub fn next_end(&self) -> Option<Mono> {
+        self.by_end.first().map(|(end, _)| *end)
+    }
+
+    /// Permits that can still be used.
+    pub fn out(&self, now: Mono) -> usize {
+        self.by_key.values().filter(|permit| now < permit.expires).count()
+    }
+}
+
+impl Ledger {
+    /// Settles calls of a permit by what Salesforce answered, and takes the
+    /// reading that came with the answer.
+    pub fn report(&mut self, now: crate::quota::Now, key: PermitKey, report: &Report) -> Reported {
+        self.expire(now.mono);
+        let completed = now.mono - report.completed_ago;
+        let settled = self.settle(now.mono, key, report);
+        if let Some(reading) = report.reading {
+            self.take_reading(now, reading, completed);
+        }
+        self.update_classes(now.mono);
+        let tag = self.permits.get(key).map(|permit| permit.tag);
+        Reported {
+            already_settled: !settled,
+            class_state: tag.and_then(|tag| self.class_state_of(tag)),
+        }
+    }
+
+    /// Gives back calls that were not sent.
+    pub fn release(&mut self, now: Mono, key: PermitKey, unused: Option<u32>) -> Released {
+        self.expire(now);
+        let ended = Released::Returned { calls: 0, already_settled: true };
+        let twice = self.rules.has(Fault::ReleaseTwice);
+        let Some(permit) = self.permits.by_key.get_mut(&key) else { return ended };
+        if let Some(calls) = permit.release_answer
+            && !twice
+        {
+            return Released::Returned { calls, already_settled: true };
+        }
+        if now >= permit.expires {
+            return ended;
+        }
+        let reported = permit.reported();
+        let careless = self.rules.has(Fault::ReleaseAfterReport);
+        let wanted = match unused {
+            Some(calls) => calls,
+            None if reported == 0 || careless => permit.calls,
+            None => return Released::NumberNeeded,
+        };
+        let returnable = if careless || twice { permit.calls } else { permit.calls - reported };
+        let calls = wanted.min(returnable);
+        permit.release_answer = Some(calls);
+        // The highest ordinals that no report has settled.
+        let mut left = calls;
+        let mut free = permit.answered.missing(0..permit.calls);
+        free = free.into_iter().flat_map(|range| permit.unanswered.missing(range)).collect();
+        for range in free.into_iter().rev() {
+            let take = left.min(range.end - range.start);
+            permit.returned.add(range.end - take..range.end);
+            left -= take;
+        }
+        let (charges, tag) = (permit.charges.clone(), permit.tag);
+        let stamp = self.unsettled_stamp(permit_expiry(&self.permits, key));
+        for charge in charges {
+            self.give_back(charge, stamp, tag, u64::from(calls));
+        }
+        Released::Returned { calls, already_settled: false }
+    }
+
+    /// The stamp of a call that nobody has answered for: its permit's expiry,
+    /// and the time to travel.
+    pub(super) fn unsettled_stamp(&self, expires: Mono) -> Mono {
+        if self.rules.has(Fault::NoDelta) { expires } else { expires + self.rules.travel }
+    }
+
+    /// True if the range held something new.
+    fn settle(&mut self, now: Mono, key: PermitKey, report: &Report) -> bool {
+        let rules = self.rules;
+        let Some(permit) = self.permits.by_key.get_mut(&key) else { return false };
+        let start = report.first_call.min(permit.calls);
+        let end = report.first_call.saturating_add(report.calls).min(permit.calls);
+        let unreturned = permit.returned.missing(start..end);
+        let answered = report.is_answered() || rules.has(Fault::ReportWithoutAnswerFrees);
+        let mut new: Vec<Range<u32>> =
+            unreturned.iter().flat_map(|range| permit.answered.missing(range.clone())).collect();
+        if !answered {
+            new = new.into_iter().flat_map(|range| permit.unanswered.missing(range)).collect();
+            for range in &new {
+                permit.unanswered.add(range.clone());
+            }
+            return !new.is_empty();
+        }
+        if new.is_empty() && rules.has(Fault::ReportSettlesMore) {
+            new = permit.answered.missing(0..permit.calls);
+            new.truncate(1);
+        }
+        for range in &new {
+            permit.answered.add(range.clone());
+        }
+        let calls: u64 = new.iter().map(|range| u64::from(range.end - range.start)).sum();
+        let (tag, expires, granted) = (permit.tag, permit.expires, permit.granted);
+        let charges = permit.charges.clone();
+        let settled = expires.min(granted.max(now - report.completed_ago));
+        let unsettled = self.unsettled_stamp(expires);
+        for charge in charges {
+            if self.groups.counter(charge.at).kind == Kind::Concurrency {
+                self.give_back(charge, unsettled, tag, calls);
+            } else if now < expires {
+                let units = calls * charge.units_per_call;
+                self.groups.counter_mut(charge.at).settle(unsettled, settled, tag, units);
+            }
+        }
+        !new.is_empty() && (now < expires || self.holds_slots(key))
+    }
+
+    fn holds_slots(&self, key: PermitKey) -> bool {
+        self.permits.get(key).is_some_and(|permit| {
+            let mut kinds = permit.charges.iter().map(|c| self.groups.counter(c.at).kind);
+            kinds.any(|kind| kind == Kind::Concurrency)
+        })
+    }
+
+    fn give_back(&mut self, charge: PermitCharge, stamp: Mono, tag: Tag, calls: u64) {
+        let record = &self.groups.get(charge.at.group).record;
+        let sends = if self.rules.has(Fault::ReleaseInFlightToOpen) {
+            record.committed_sends
+        } else {
+            record.sends
+        };
+        let was_sent =
+            sends > charge.sends_at_grant && !self.rules.has(Fault::ReleaseRecordedToOpen);
+        let units = calls * charge.units_per_call;
+        self.groups.counter_mut(charge.at).give_back(stamp, tag, units, was_sent);
+    }
+}
+
+fn permit_expiry(permits: &Permits, key: PermitKey) -> Mono {
+    permits.get(key).map_or(Mono(0), |permit| permit.expires)
+}

@@ -1,0 +1,211 @@
+//! What is shown of a ledger: usage by limit, and refusals as sentences.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::{Ledger, groups::CounterRef, judge::Refusal};
+use crate::quota::{
+    Ask, Class, DenialReason, Group, Kind, LimitUsage, Mono, OrgUsage, Scope, UserUsage,
+    WorkspaceUsage,
+    catalogue::Charge,
+    window::{NO_TAG, Tag},
+};
+
+impl Ledger {
+    /// Everything that is counted for the org.
+    pub fn usage(&mut self, now: Mono) -> OrgUsage {
+        self.expire(now);
+        self.show_declared();
+        self.update_classes(now);
+        let mut limits = Vec::new();
+        let mut workspaces = Vec::new();
+        let mut users = Vec::new();
+        let total = self.total_ref();
+        for (slot, group) in self.groups.iter() {
+            let refs =
+                (0..).zip(&group.counters).map(|(counter, _)| CounterRef { group: slot, counter });
+            match &group.key {
+                Group::Org => limits = self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                Group::User(user) => users.push(UserUsage {
+                    user: user.clone(),
+                    limits: self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                    in_pool: self.policy.pool.binary_search(user).is_ok(),
+                }),
+                Group::Workspace(workspace) => workspaces.push(WorkspaceUsage {
+                    workspace: workspace.clone(),
+                    limits: self.usages(now, &refs.chain(total).collect::<Vec<_>>(), slot),
+                    class_state: self.class_state_of(slot),
+                }),
+            }
+        }
+        limits.sort_by_key(|limit| (limit.name.as_str() != "calls", limit.name.clone()));
+        workspaces.sort_by(|a, b| a.workspace.cmp(&b.workspace));
+        users.sort_by(|a, b| a.user.cmp(&b.user));
+        OrgUsage {
+            org: self.org.clone(),
+            limits,
+            workspaces,
+            users,
+            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            permits_out: u32::try_from(self.permits.out(now)).unwrap_or(u32::MAX),
+            last_reading: self.last_reading(),
+            warnings: self.warnings(),
+        }
+    }
+
+    /// One limit, as a workspace sees it.
+    pub(super) fn usage_of(&self, now: Mono, at: CounterRef, tag: Tag) -> LimitUsage {
+        let counter = self.groups.counter(at);
+        let foreign = self.others(now, at);
+        let (own, lost) = (counter.own.total(), counter.inherited.lost());
+        let sealed = counter.inherited.total() - lost;
+        let cap = counter.is_workspace_cap();
+        let by_all = own + sealed;
+        let by_caller = if tag == NO_TAG || counter.scope == Scope::Workspace {
+            by_all
+        } else {
+            // What former epochs spent is not known by workspace.
+            counter.own.of(tag)
+        };
+        let open = if now < counter.block.deadline && !cap { counter.block.open } else { 0 };
+        let held = open + lost;
+        let used_by_others = by_all - by_caller + foreign;
+        let taken = by_caller.saturating_add(used_by_others).saturating_add(held);
+        LimitUsage {
+            name: counter.limit.clone(),
+            kind: counter.kind,
+            scope: counter.scope,
+            identity: counter.identity.clone(),
+            max: counter.max,
+            used_by_caller: by_caller,
+            used_by_others,
+            foreign,
+            held,
+            reserved: if counter.is_org_total() { self.reserve() } else { 0 },
+            remaining: counter.max.saturating_sub(taken),
+            window: counter.window,
+            stale: counter.is_org_total() && self.is_stale(now),
+        }
+    }
+
+    pub(super) fn usages(&self, now: Mono, refs: &[CounterRef], tag: Tag) -> Vec<LimitUsage> {
+        refs.iter().map(|at| self.usage_of(now, *at, tag)).collect()
+    }
+
+    /// Declared workspaces and users are shown, used or not.
+    fn show_declared(&mut self) {
+        let policy = self.policy.clone();
+        self.counter_ref(&Group::Org, &Charge::org_total());
+        for workspace in policy.workspaces.keys() {
+            self.counter_ref(&Group::Workspace(workspace.clone()), &Charge::workspace_cap());
+        }
+        let catalogue = self.catalogue.clone();
+        let charges = catalogue.operations.values().flat_map(|operation| &operation.charges);
+        for charge in charges.filter(|charge| charge.scope == Scope::ExecutionUser) {
+            for user in &policy.pool {
+                self.counter_ref(&Group::User(user.clone()), charge);
+            }
+        }
+    }
+
+    fn total_ref(&self) -> Option<CounterRef> {
+        let group = self.groups.slot(&Group::Org)?;
+        let counter = self.groups.get(group).find(&Charge::org_total().limit)?;
+        Some(CounterRef { group, counter })
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let declared = self.policy.daily_calls;
+        if let Some(read) = self.foreign.and_then(|foreign| foreign.limit) {
+            if u128::from(read) * 10 < u128::from(declared) * 9 {
+                warnings.push(format!(
+                    "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
+                     the {declared} that are declared",
+                    self.org
+                ));
+            }
+        }
+        let caps: u64 =
+            self.policy.workspaces.values().filter_map(|policy| policy.daily_calls).sum();
+        if caps > self.daily_limit() {
+            warnings.push(format!(
+                "the caps of the workspaces add up to {caps}, more than the {} that org {} has",
+                self.daily_limit(),
+                self.org
+            ));
+        }
+        warnings
+    }
+}
+
+/// A refusal as a sentence.
+pub(super) fn sentence(
+    ask: &Ask,
+    limit: &LimitUsage,
+    refusal: &Refusal,
+    retry_after: Option<Duration>,
+) -> String {
+    let whose = match limit.scope {
+        Scope::Org => format!("org {}", limit.identity),
+        Scope::Workspace => format!("workspace {}", limit.identity),
+        Scope::ExecutionUser => format!("execution user {}", limit.identity),
+    };
+    let used = limit.used_by_caller + limit.used_by_others;
+    let mut text = match limit.kind {
+        Kind::Concurrency => {
+            format!("{whose} has {used} of {} slots of '{}' taken", limit.max, limit.name)
+        }
+        Kind::Window => format!(
+            "{whose} has used {used} of {} in {} of '{}'",
+            limit.max,
+            span(limit.window),
+            limit.name
+        ),
+    };
+    if limit.held > 0 {
+        let _ = write!(text, ", {} more are set aside", limit.held);
+    }
+    if limit.reserved > 0 && ask.class != Class::Control {
+        let _ = write!(text, ", {} are kept for other integrations", limit.reserved);
+    }
+    if refusal.reason == DenialReason::WorkspaceClassPaused {
+        let _ = write!(
+            text,
+            "; {} calls are paused below the cap, and raising the cap resumes them",
+            ask.class.name()
+        );
+    }
+    if refusal.never {
+        let _ = write!(
+            text,
+            "; {} calls of cost {} can never fit at once: ask for fewer",
+            ask.min_calls, ask.cost
+        );
+    }
+    match retry_after {
+        Some(wait) if !refusal.never => {
+            let _ = write!(text, "; there will be room in {}", span(wait));
+        }
+        _ => {}
+    }
+    text
+}
+
+/// A length of time for people: its two largest units.
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let first = parts.iter().position(|(count, _)| *count > 0);
+    match first {
+        None => format!("{} ms", duration.as_millis()),
+        Some(first) => {
+            let shown = parts[first..].iter().take(2).filter(|(count, _)| *count > 0);
+            shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What has been counted for one limit: units by the moment up to which the
+//! call that used them may have started (their *stamp*).
+//!
+//! A unit leaves at `stamp + window + Δ`; Δ is already in the stamp for calls
+//! that nobody answered for, and is added here for what another epoch left
+//! behind. See `protocol.md` §5, the one definition.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::time::{Mono, Now, Wall, micros};
+
+/// Windows of up to this many units keep an exact log; others keep buckets.
+pub const EXACT_MAX: u64 = 4096;
+
+/// Buckets of entries that can still move, or that a reading may ask about, are
+/// this fine.
+const FRESH_WIDTH_US: u64 = 10_000;
+
+/// Entries older than this are put together into coarse buckets. It is longer
+/// than the age at which readings usually arrive, so that the answer to "how
+/// much of this was ours at that moment" is fine-grained.
+const FRESH: Duration = Duration::from_secs(120);
+
+/// Who used a unit: the slot of a workspace in its ledger.
+pub type Tag = u32;
+
+/// Used by nobody in particular: no workspace was named.
+pub const NO_TAG: Tag = u32::MAX;
+
+/// The units of this epoch, by stamp and tag.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Keys are stamps in microseconds, rounded up to the width.
+    entries: BTreeMap<(u64, Tag), u64>,
+    by_tag: BTreeMap<Tag, u64>,
+    total: u64,
+    /// `None` keeps every stamp exactly.
+    coarse_us: Option<u64>,
+    compacted_to: u64,
+}
+
+impl Tally {
+    /// A tally for a limit of `max` units; `keep_exact` for limits whose
+    /// entries are taken out one by one, whenever.
+    #[must_use]
+    pub fn new(max: u64, window: Duration, keep_exact: bool) -> Self {
+        let coarse_us = (max > EXACT_MAX && !keep_exact).then(|| coarse_width_us(window));
+        Self {
+            entries: BTreeMap::new(),
+            by_tag: BTreeMap::new(),
+            total: 0,
+            coarse_us,
+            compacted_to: 0,
+        }
+    }
+
+    /// All units that have not left.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The units of one tag.
+    #[must_use]
+    pub fn of(&self, tag: Tag) -> u64 {
+        self.by_tag.get(&tag).copied().unwrap_or(0)
+    }
+
+    /// Counts units.
+    pub fn add(&mut self, stamp: Mono, tag: Tag, units: u64) {
+        if units == 0 {
+            return;
+        }
+        let key = (self.rounded(stamp), tag);
+        *self.entries.entry(key).or_default() += units;
+        *self.by_tag.entry(tag).or_default() += units;
+        self.total += units;
+    }
+
+    /// Takes back units that were added with this stamp and tag, at most as
+    /// many as there are. Returns how many.
+    pub fn remove(&mut self, stamp: Mono, tag: Tag, units: u64) -> u64 {
+        let key = (self.rounded(stamp), tag);
+        let Some(present) = self.entries.get_mut(&key) else {
+            return 0;
+        };
+        let taken = units.min(*present);
+        *present -= taken;
+        if *present == 0 {
+            self.entries.remove(&key);
+        }
+        self.forget(tag, taken);
+        taken
+    }
+
+    /// Drops what has left: everything with `stamp + window <= now`.
+    pub fn expire(&mut self, now: Mono, window: Duration) {
+        while let Some(entry) = self.entries.first_entry() {
+            let (stamp, tag) = *entry.key();
+            if Mono(stamp) + window > now {
+                break;
+            }
+            let units = entry.remove();
+            self.forget(tag, units);
+        }
+        self.compact(now);
+    }
+
+    /// Units with a stamp after `moment`.
+    #[must_use]
+    pub fn after(&self, moment: Mono) -> u64 {
+        self.entries.range((moment.0 + 1, 0)..).map(|(_, units)| units).sum()
+    }
+
+    /// Stamps and units, oldest first; one item per tag.
+    pub fn iter(&self) -> impl Iterator<Item = (Mono, u64)> + '_ {
+        self.entries.iter().map(|((stamp, _), units)| (Mono(*stamp), *units))
+    }
+
+    fn forget(&mut self, tag: Tag, units: u64) {
+        self.total -= units;
+        if let Some(of_tag) = self.by_tag.get_mut(&tag) {
+            *of_tag -= units;
+            if *of_tag == 0 {
+                self.by_tag.remove(&tag);
+            }
+        }
+    }
+
+    fn rounded(&self, stamp: Mono) -> u64 {
+        match self.coarse_us {
+            None => stamp.0,
+            Some(coarse) => round_up(stamp.0, coarse.min(FRESH_WIDTH_US)),
+        }
+    }
+
+    /// Puts entries that can no longer move into coarse buckets, later ends.
+    fn compact(&mut self, now: Mono) {
+        let Some(coarse) = self.coarse_us else { return };
+        let until = (now - FRESH).0;
+        if coarse <= FRESH_WIDTH_US || until < self.compacted_to + coarse {
+            return;
+        }
+        let from = self.compacted_to;
+        self.compacted_to = until;
+        let moving: Vec<((u64, Tag), u64)> = self
+            .entries
+            .range((from, 0)..(until, 0))
+            .filter(|((stamp, _), _)| stamp % coarse != 0)
+            .map(|(key, units)| (*key, *units))
+            .collect();
+        for ((stamp, tag), units) in moving {
+            self.entries.remove(&(stamp, tag));
+            *self.entries.entry((round_up(stamp, coarse), tag)).or_default() += units;
+        }
+    }
+}
+
+/// Units that another epoch left behind.
+#[derive(Clone, Debug, Default)]
+pub struct Inherited {
+    /// By stamp.
+    entries: Vec<InheritedEntry>,
+    sealed: u64,
+    lost: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InheritedEntry {
+    /// As recorded: copied unchanged into the next record.
+    wall: Wall,
+    /// The same moment on this process's clock.
+    mono: Mono,
+    units: u64,
+    lost: bool,
+}
+
+impl Inherited {
+    /// Takes over recorded entries: `sealed` were spent, `lost` were set aside
+    /// by a block that nobody can say was unspent.
+    #[must_use]
+    pub fn new(now: Now, sealed: &[(Wall, u64)], lost: &[(Wall, u64)]) -> Self {
+        let entry = |lost| {
+            move |(wall, units): &(Wall, u64)| InheritedEntry {
+                wall: *wall,
+                mono: now.mono_at(*wall),
+                units: *units,
+                lost,
+            }
+        };
+        let mut entries: Vec<_> =
+            sealed.iter().map(entry(false)).chain(lost.iter().map(entry(true))).collect();
+        entries.sort_by_key(|entry| entry.wall);
+        let sum = |entries: &[(Wall, u64)]| entries.iter().map(|(_, units)| units).sum();
+        Self { entries, sealed: sum(sealed), lost: sum(lost) }
+    }
+
+    /// Everything, spent or lost.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.sealed + self.lost
+    }
+
+    /// What was set aside and may not have been spent.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Drops what has left: everything with `stamp + life <= now`.
+    pub fn expire(&mut self, now: Mono, life: Duration) {
+        let gone = self.entries.iter().take_while(|entry| entry.mono + life <= now).count();
+        for entry in self.entries.drain(..gone) {
+            if entry.lost {
+                self.lost -= entry.units;
+            } else {
+                self.sealed -= entry.units;
+            }
+        }
+    }
+
+    /// Spent units with a stamp up to `moment`.
+    #[must_use]
+    pub fn sealed_until(&self, moment: Mono) -> u64 {
+        self.entries
+            .iter()
+            .take_while(|entry| entry.mono <= moment)
+            .filter(|entry| !entry.lost)
+            .map(|entry| entry.units)
+            .sum()
+    }
+
+    /// Stamps and units, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Mono, u64)> + '_ {
+        self.entries.iter().map(|entry| (entry.mono, entry.units))
+    }
+
+    /// The recorded entries of one sort.
+    pub fn recorded(&self, lost: bool) -> impl Iterator<Item = (Wall, u64)> + '_ {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.lost == lost)
+            .map(|entry| (entry.wall, entry.units))
+    }
+}
+
+/// At most this many exact entries stand in a record.
+const RECORD_EXACT_MAX: usize = 256;
+
+/// Makes recorded entries few: sorted, equal milliseconds put together, and
+/// where there are still more than 256, in buckets of a 256th of the window
+/// (at most a minute), rounded to later. Doing it twice changes nothing more.
+#[must_use]
+pub fn pack(entries: impl Iterator<Item = (Wall, u64)>, window: Duration) -> Vec<(Wall, u64)> {
+    let by_ms = merge(entries, 1_000);
+    if by_ms.len() <= RECORD_EXACT_MAX {
+        return by_ms;
+    }
+    merge(by_ms.into_iter(), round_up(coarse_width_us(window), 1_000))
+}
+
+fn merge(entries: impl Iterator<Item = (Wall, u64)>, width_us: u64) -> Vec<(Wall, u64)> {
+    let mut merged = BTreeMap::<Wall, u64>::new();
+    for (stamp, units) in entries {
+        *merged.entry(Wall(round_up(stamp.0, width_us))).or_default() += units;
+    }
+    merged.into_iter().collect()
+}
+
+fn coarse_width_us(window: Duration) -> u64 {
+    (micros(window) / 256).clamp(1, 60_000_000)
+}
+
+fn round_up(value: u64, width: u64) -> u64 {
+    value.div_ceil(width).saturating_mul(width)
+}

@@ -336,3 +336,167 @@ fn key_value(key: &str, held: (u64, u64, &[u8])) -> KeyValue {
 fn not_executed(reason: impl fmt::Display) -> StoreError {
     StoreError::NotExecuted(reason.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering::SeqCst},
+        },
+    };
+
+    use redb::{StorageBackend, backends::InMemoryBackend};
+
+    use super::*;
+    use crate::store::{Compare, Write};
+
+    /// A disk that counts how often it was told to write through, and can fail.
+    #[derive(Clone, Debug)]
+    struct Disk {
+        bytes: Arc<InMemoryBackend>,
+        syncs: Arc<AtomicU64>,
+        /// The number of the sync from which on every one fails.
+        dies_at: Arc<AtomicU64>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.bytes.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.bytes.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.bytes.set_len(len)
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.bytes.write(offset, data)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            if self.syncs.fetch_add(1, SeqCst) < self.dies_at.load(SeqCst) {
+                Ok(())
+            } else {
+                Err(io::Error::other("no disk any more"))
+            }
+        }
+    }
+
+    fn disk() -> Disk {
+        Disk {
+            bytes: Arc::new(InMemoryBackend::new()),
+            syncs: Arc::default(),
+            dies_at: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
+    fn worker(disk: &Disk) -> Worker {
+        let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+        directory::write_first_meta(&database).unwrap();
+        Worker { database, revision: 0, last_wall: None, failed: None }
+    }
+
+    /// The key must be at the revision; then it is set.
+    fn swap(key: &str, revision: u64) -> Txn {
+        Txn {
+            when: vec![Compare::ModRevision(key.into(), revision)],
+            then: vec![Write::Put(key.into(), vec![])],
+            wall: None,
+        }
+    }
+
+    /// Serves transactions and then a read of everything as one batch.
+    fn serve(
+        worker: &mut Worker,
+        txns: Vec<Txn>,
+    ) -> (Vec<Result<TxnOutcome, StoreError>>, Result<Vec<KeyValue>, StoreError>) {
+        let (read, mut entries) = oneshot::channel();
+        let mut batch = vec![Request::Range { prefix: String::new(), reply: read }];
+        let mut answers = Vec::new();
+        for txn in txns {
+            let (reply, answer) = oneshot::channel();
+            batch.push(Request::Txn { txn, reply });
+            answers.push(answer);
+        }
+        worker.serve(batch);
+        let outcomes = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
+        (outcomes, entries.try_recv().unwrap())
+    }
+
+    fn done(revision: u64) -> Result<TxnOutcome, String> {
+        Ok(TxnOutcome::Done { revision })
+    }
+
+    fn readable(outcomes: Vec<Result<TxnOutcome, StoreError>>) -> Vec<Result<TxnOutcome, String>> {
+        outcomes.into_iter().map(|outcome| outcome.map_err(|error| error.to_string())).collect()
+    }
+
+    #[test]
+    fn a_batch_is_one_commit_in_which_each_sees_those_before_it() {
+        let disk = disk();
+        let mut worker = worker(&disk);
+        serve(&mut worker, vec![swap("warm", 0)]);
+        let before = disk.syncs.load(SeqCst);
+        serve(&mut worker, vec![swap("warm", 1)]);
+        let syncs_of_one = disk.syncs.load(SeqCst) - before;
+
+        let before = disk.syncs.load(SeqCst);
+        let batch = [("a", 0), ("a", 0), ("a", 3), ("b", 0), ("a", 4)];
+        let txns = batch.map(|(key, revision)| swap(key, revision)).into();
+        let (outcomes, entries) = serve(&mut worker, txns);
+        assert_eq!(disk.syncs.load(SeqCst) - before, syncs_of_one);
+
+        let a_at = |mod_revision| KeyValue {
+            key: "a".into(),
+            value: vec![],
+            create_revision: 3,
+            mod_revision,
+        };
+        let conflict = Ok(TxnOutcome::Conflict { current: vec![Some(a_at(3))] });
+        assert_eq!(readable(outcomes), [done(3), conflict, done(4), done(5), done(6)]);
+        // The read came first and is not older than its call: it may be newer.
+        assert_eq!(entries.unwrap()[0], a_at(6));
+    }
+
+    #[test]
+    fn a_batch_that_changes_nothing_leaves_the_disk_alone() {
+        let disk = disk();
+        let mut worker = worker(&disk);
+        let before = disk.syncs.load(SeqCst);
+        let (outcomes, _) = serve(&mut worker, vec![swap("a", 7), Txn::default()]);
+        let conflict = Ok(TxnOutcome::Conflict { current: vec![None] });
+        assert_eq!(readable(outcomes), [conflict, done(0)]);
+        assert_eq!(disk.syncs.load(SeqCst), before);
+    }
+
+    #[test]
+    fn after_a_failed_commit_its_batch_is_unknown_and_nothing_is_carried_out_any_more() {
+        // The first or the second of a commit's two syncs fails.
+        for survives in 0..2 {
+            let disk = disk();
+            let mut worker = worker(&disk);
+            serve(&mut worker, vec![swap("a", 0)]);
+            disk.dies_at.store(disk.syncs.load(SeqCst) + survives, SeqCst);
+
+            let (outcomes, entries) = serve(&mut worker, vec![swap("a", 1), swap("b", 9)]);
+            for outcome in outcomes {
+                assert!(matches!(outcome, Err(StoreError::Unknown(_))), "{outcome:?}");
+            }
+            assert!(matches!(entries, Err(StoreError::NotExecuted(_))), "{entries:?}");
+
+            // Not even where the disk comes back: what it holds is unknown.
+            disk.dies_at.store(u64::MAX, SeqCst);
+            let (outcomes, entries) = serve(&mut worker, vec![swap("a", 1)]);
+            let [Err(StoreError::NotExecuted(reason))] = &outcomes[..] else {
+                panic!("{outcomes:?}")
+            };
+            assert!(reason.ends_with("then start the service again"), "{reason}");
+            assert!(matches!(entries, Err(StoreError::NotExecuted(_))), "{entries:?}");
+        }
+    }
+}

@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn what_is_finer_than_a_millisecond_is_rounded_to_later() {
-        let us = |us| Wall(5_000_000 + us);
+        let us = |us: u64| Wall(5_000_000 + us);
         let counter = |sealed, open_until, window| CounterRecord {
             limit: LimitName::calls(),
             kind: Kind::Window,
@@ -463,7 +463,8 @@ mod tests {
     #[test]
     fn a_day_of_a_busy_counter_takes_at_most_three_kilobytes() {
         // 256 exact entries, some five minutes apart, hundreds of units each.
-        let sealed = (1..=256).map(|n| (Wall(1_800_000_000_000_000 + n * 337_123_000), 400 + n));
+        let sealed =
+            (1..=256_u64).map(|n| (Wall(1_800_000_000_000_000 + n * 337_123_000), 400 + n));
         let counter = CounterRecord {
             limit: LimitName::calls(),
             kind: Kind::Window,

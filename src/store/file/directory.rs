@@ -277,7 +277,8 @@ fn builder() -> redb::Builder {
     builder
 }
 
-fn write_first_meta(database: &Database) -> Result<(), redb::Error> {
+/// Makes an empty database of this format out of a new one.
+pub(super) fn write_first_meta(database: &Database) -> Result<(), redb::Error> {
     let mut write = database.begin_write()?;
     write.set_two_phase_commit(true);
     {
@@ -348,4 +349,39 @@ fn io_error(path: &Path, source: io::Error) -> OpenError {
 
 fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_told_from_what_fails() {
+        for (errno, not_writable) in [
+            (rustix::io::Errno::ACCESS, true),
+            (rustix::io::Errno::PERM, true),
+            (rustix::io::Errno::ROFS, true),
+            (rustix::io::Errno::NOSPC, false),
+            (rustix::io::Errno::IO, false),
+        ] {
+            let error = io_error(Path::new("DIR"), errno.into());
+            assert_eq!(matches!(error, OpenError::NotWritable { .. }), not_writable, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_holder_is_named_as_far_as_it_is_known() {
+        for (name, since, text) in [
+            (
+                "process 7 on db-1",
+                "2026-01-01T00:00:00Z",
+                "process 7 on db-1 since 2026-01-01T00:00:00Z",
+            ),
+            ("process 7", "", "process 7"),
+            ("", "", "another process"),
+        ] {
+            let holder = Holder { name: name.into(), since: since.into() };
+            assert_eq!(holder.to_string(), text);
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(any(feature = "cli", feature = "server"))]
+pub mod duration;
 #[cfg(feature = "server")]
 pub mod node;
 #[cfg(feature = "server")]

@@ -7,6 +7,8 @@ pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
 #[cfg(feature = "server")]
+pub mod rpc;
+#[cfg(feature = "server")]
 pub mod store;
 
 /// The messages and services of the protos, as generated.

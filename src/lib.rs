@@ -2,10 +2,14 @@
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(any(feature = "cli", feature = "server"))]
+pub mod duration;
 #[cfg(feature = "server")]
 pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
+#[cfg(feature = "server")]
+pub mod rpc;
 #[cfg(feature = "server")]
 pub mod store;
 

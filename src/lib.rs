@@ -1,17 +1,31 @@
 //! quotagate shares Salesforce's API limits among many callers.
 
+//pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod duration;
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod durations;
+#[cfg(any(feature = "cli", feature = "server"))]
+pub mod json;
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(feature = "server")]
 pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
 #[cfg(feature = "server")]
 pub mod rpc;
+pub mod server;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod web;
 
 /// The messages and services of the protos, as generated.
 #[cfg(any(feature = "client", feature = "server"))]

@@ -6,6 +6,8 @@ pub mod config;
 pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
+#[cfg(feature = "standin")]
+pub mod standin;
 #[cfg(feature = "server")]
 pub mod store;
 

@@ -17,6 +17,8 @@ pub mod metrics;
 pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
+#[cfg(feature = "standin")]
+pub mod standin;
 #[cfg(feature = "server")]
 pub mod rpc;
 pub mod server;

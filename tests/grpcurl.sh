@@ -133,7 +133,7 @@ start() {
 
 # Asks the service to end, and keeps what it ended with; it has 20 s.
 end() {
-  (sleep 20 && kill -KILL "$service") 2>/dev/null &
+  (sleep 20 && kill -KILL "$service") >/dev/null 2>&1 &
   local watchdog=$!
   kill -TERM "$service"
   wait "$service"

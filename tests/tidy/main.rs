@@ -41,6 +41,7 @@ pub const ROOMS: &[Room] = &[
     room("telemetry", &["clock"]),
     room("metrics",   &["quota"]),
     room("clock",     &["quota"]),
+    room("json",      &["proto"]),
     room("codec",     &["proto"]),
     room("durations", &[]),
     room("proto",     &[]),

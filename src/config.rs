@@ -21,7 +21,7 @@ pub mod reload;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-pub use self::catalogue::print_catalogue;
+pub use self::catalogue::{BUILT_IN_CATALOGUE, print_catalogue};
 use crate::quota::{Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
 
 /// The whole configuration, checked.

@@ -26,6 +26,10 @@ const SCOPES: [(&str, Scope); 3] = [
 const KINDS: [(&str, Kind); 2] = [("window", Kind::Window), ("concurrency", Kind::Concurrency)];
 const COSTS: [(&str, Cost); 2] = [("one", Cost::One), ("request", Cost::Request)];
 
+/// The built-in catalogue as YAML, with the source of each number in comments;
+/// what `quotagate check --print-catalogue` prints where no file is given.
+pub const BUILT_IN_CATALOGUE: &str = include_str!("catalogue.yaml");
+
 /// The catalogue as YAML that [`super::Config::parse`] reads again.
 #[must_use]
 pub fn print_catalogue(catalogue: &Catalogue) -> String {
@@ -112,8 +116,7 @@ fn read_operation(item: Item<'_>) -> Option<Vec<Placed<'_>>> {
 fn read_charge(item: Item<'_>) -> Option<Charge> {
     let fields =
         item.fields(&["limit", "scope", "kind", "max", "window", "max_duration", "cost"])?;
-    let limit =
-        fields.required("limit", "calls").and_then(|item| item.parsed(LimitName::parse));
+    let limit = fields.required("limit", "calls").and_then(|item| item.parsed(LimitName::parse));
     let scope = fields.required("scope", "org").and_then(|item| item.choice(&SCOPES));
     let kind = match fields.get("kind") {
         Some(item) => item.choice(&KINDS),
@@ -238,10 +241,8 @@ impl Definitions {
     /// Takes the definition in a charge; a contradiction is a fault at `item`,
     /// which is absent for the catalogue that was there before.
     fn take(&mut self, operation: &OperationId, charge: &Charge, item: Option<&Item<'_>>) {
-        let definition = self
-            .limits
-            .entry((charge.limit.clone(), charge.scope))
-            .or_insert_with(|| Definition {
+        let definition =
+            self.limits.entry((charge.limit.clone(), charge.scope)).or_insert_with(|| Definition {
                 kind: charge.kind,
                 max: charge.max,
                 window: charge.window,

@@ -3,7 +3,9 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use super::{
-    Config, Fault, document::{MAX_BYTES, too_long}, print_catalogue,
+    Config, Fault,
+    document::{MAX_BYTES, too_long},
+    print_catalogue,
 };
 
 /// What `quotagate check` prints, and whether all is well (exit code 0 or 1).
@@ -54,7 +56,9 @@ pub fn read_file(path: &Path) -> Result<String, Vec<Fault>> {
     let mut bytes = Vec::new();
     // Bounded, whatever the path names: a device has no end.
     let bound = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path).and_then(|file| file.take(bound).read_to_end(&mut bytes)).map_err(unreadable)?;
+    File::open(path)
+        .and_then(|file| file.take(bound).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
     if bytes.len() > MAX_BYTES {
         return Err(fault(None, too_long(bytes.len())));
     }

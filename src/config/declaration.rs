@@ -4,8 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Fault, OrgDeclaration, PartialClasses, Template, WorkspaceDeclaration, bounds,
-    document::{self},
+    Fault, OrgDeclaration, PartialClasses, Template, WorkspaceDeclaration, bounds, document,
     faults::Faults,
     fields::{Item, Once},
 };
@@ -64,7 +63,8 @@ impl OrgDeclaration {
                     Some(id),
                     workspace.daily_calls.map(|number| format!("daily_calls: {number}")),
                     workspace.preset.as_deref().map(|name| format!("preset: {}", scalar(name))),
-                    classes_to_yaml(&workspace.classes).map(|classes| format!("classes: {classes}")),
+                    classes_to_yaml(&workspace.classes)
+                        .map(|classes| format!("classes: {classes}")),
                 ];
                 let parts: Vec<String> = parts.into_iter().flatten().collect();
                 format!("  - {{{}}}", parts.join(", "))
@@ -214,11 +214,8 @@ fn read_thresholds(item: Item<'_>) -> Option<Thresholds> {
 }
 
 fn classes_to_yaml(classes: &PartialClasses) -> Option<String> {
-    let parts = [
-        ("bulk", classes.bulk),
-        ("event", classes.event),
-        ("interactive", classes.interactive),
-    ];
+    let parts =
+        [("bulk", classes.bulk), ("event", classes.event), ("interactive", classes.interactive)];
     let parts: Vec<String> = parts
         .into_iter()
         .filter_map(|(name, thresholds)| {

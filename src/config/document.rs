@@ -90,8 +90,9 @@ pub fn read(text: &str, faults: &Faults) -> Option<Node> {
         let (event, span) = match next {
             Ok(event) => event,
             Err(error) => {
-                let message = format!("is not YAML: {}", error.info());
-                faults.add(Some(error.marker().line().max(1)), "", message);
+                // At the end of the text the parser is one line too far.
+                let line = error.marker().line().clamp(1, text.lines().count().max(1));
+                faults.add(Some(line), "", format!("is not YAML: {}", error.info()));
                 return None;
             }
         };

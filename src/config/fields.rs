@@ -135,7 +135,8 @@ impl<'n> Item<'n> {
             }
         };
         if !bounds.contains(&duration) {
-            let (least, most) = (duration::format(*bounds.start()), duration::format(*bounds.end()));
+            let (least, most) =
+                (duration::format(*bounds.start()), duration::format(*bounds.end()));
             self.fault(format!("must be from {least} to {most}, is {}", shown(text)));
             return None;
         }
@@ -258,7 +259,9 @@ impl<T: Ord + Clone + fmt::Display> Once<T> {
     /// True if the name is new; else a fault at `item`.
     pub fn take(&mut self, name: &T, item: &Item<'_>) -> bool {
         if let Some(first) = self.first_paths.get(name) {
-            item.fault(format!("`{name}` is declared already, by `{first}`: remove one of the two"));
+            item.fault(format!(
+                "`{name}` is declared already, by `{first}`: remove one of the two"
+            ));
             return false;
         }
         self.first_paths.insert(name.clone(), item.path.clone());

@@ -23,7 +23,7 @@ static BUILT_IN: LazyLock<Config> = LazyLock::new(|| {
         catalogue: Catalogue::default(),
         orgs: BTreeMap::new(),
     };
-    parse_over(&nothing, include_str!("catalogue.yaml"))
+    parse_over(&nothing, catalogue::BUILT_IN_CATALOGUE)
         .expect("the built-in catalogue is part of the program, and a test reads it")
 });
 

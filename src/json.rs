@@ -117,10 +117,7 @@ mod tests {
             r#"{"unusedCalls":0}"#,
             ReleaseRequest { unused_calls: Some(0), ..Default::default() },
         );
-        reads(
-            r#"{"trafficClass":99}"#,
-            AcquireRequest { traffic_class: 99, ..Default::default() },
-        );
+        reads(r#"{"trafficClass":99}"#, AcquireRequest { traffic_class: 99, ..Default::default() });
     }
 
     #[test]

@@ -4,6 +4,8 @@
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "server")]
+pub mod clock;
+#[cfg(feature = "server")]
 pub mod config;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod duration;
@@ -17,11 +19,13 @@ pub mod metrics;
 pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
-#[cfg(feature = "standin")]
-pub mod standin;
 #[cfg(feature = "server")]
 pub mod rpc;
 pub mod server;
+#[cfg(feature = "server")]
+pub mod shard;
+#[cfg(feature = "standin")]
+pub mod standin;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

@@ -236,6 +236,12 @@ impl Ledger {
         self.changes
     }
 
+    /// Permits that can still be used.
+    #[must_use]
+    pub fn permits_out(&self, now: Mono) -> u32 {
+        u32::try_from(self.permits.out(now)).unwrap_or(u32::MAX)
+    }
+
     /// Requests that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

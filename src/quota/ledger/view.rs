@@ -46,7 +46,7 @@ impl Ledger {
             workspaces,
             users,
             waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
-            permits_out: u32::try_from(self.permits.out(now)).unwrap_or(u32::MAX),
+            permits_out: self.permits_out(now),
             last_reading: self.last_reading(),
             warnings: self.warnings(),
         }

@@ -440,9 +440,9 @@ mod tests {
     fn a_batch_is_one_commit_in_which_each_sees_those_before_it() {
         let disk = disk();
         let mut worker = worker(&disk);
-        serve(&mut worker, vec![swap("warm", 0)]);
+        let _ = serve(&mut worker, vec![swap("warm", 0)]);
         let before = disk.syncs.load(SeqCst);
-        serve(&mut worker, vec![swap("warm", 1)]);
+        let _ = serve(&mut worker, vec![swap("warm", 1)]);
         let syncs_of_one = disk.syncs.load(SeqCst) - before;
 
         let before = disk.syncs.load(SeqCst);
@@ -480,7 +480,7 @@ mod tests {
         for survives in 0..2 {
             let disk = disk();
             let mut worker = worker(&disk);
-            serve(&mut worker, vec![swap("a", 0)]);
+            let _ = serve(&mut worker, vec![swap("a", 0)]);
             disk.dies_at.store(disk.syncs.load(SeqCst) + survives, SeqCst);
 
             let (outcomes, entries) = serve(&mut worker, vec![swap("a", 1), swap("b", 9)]);

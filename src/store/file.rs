@@ -179,8 +179,6 @@ impl Worker {
         let mut replies = Vec::new();
         let mut reads = Vec::new();
         for request in batch {
-            // Nothing is owed to a caller that has gone before its turn, but a
-            // transaction that was handed over is carried out all the same.
             match request {
                 Request::Txn { txn, reply } => {
                     txns.push(txn);
@@ -189,6 +187,8 @@ impl Worker {
                 Request::Range { prefix, reply } => reads.push((prefix, reply)),
             }
         }
+        // A caller that has gone meanwhile is not missed: its transaction is
+        // carried out all the same, and its answer is thrown away.
         if !txns.is_empty() {
             match self.commit(txns) {
                 Ok(outcomes) => {
@@ -410,11 +410,11 @@ mod tests {
         }
     }
 
-    /// Serves transactions and then a read of everything as one batch.
-    fn serve(
-        worker: &mut Worker,
-        txns: Vec<Txn>,
-    ) -> (Vec<Result<TxnOutcome, StoreError>>, Result<Vec<KeyValue>, StoreError>) {
+    type Answer<T> = Result<T, StoreError>;
+    type Entries = Vec<KeyValue>;
+
+    /// Serves a read of everything and transactions as one batch.
+    fn serve(worker: &mut Worker, txns: Vec<Txn>) -> (Vec<Answer<TxnOutcome>>, Answer<Entries>) {
         let (read, mut entries) = oneshot::channel();
         let mut batch = vec![Request::Range { prefix: String::new(), reply: read }];
         let mut answers = Vec::new();
@@ -432,7 +432,7 @@ mod tests {
         Ok(TxnOutcome::Done { revision })
     }
 
-    fn readable(outcomes: Vec<Result<TxnOutcome, StoreError>>) -> Vec<Result<TxnOutcome, String>> {
+    fn readable(outcomes: Vec<Answer<TxnOutcome>>) -> Vec<Result<TxnOutcome, String>> {
         outcomes.into_iter().map(|outcome| outcome.map_err(|error| error.to_string())).collect()
     }
 
@@ -440,9 +440,9 @@ mod tests {
     fn a_batch_is_one_commit_in_which_each_sees_those_before_it() {
         let disk = disk();
         let mut worker = worker(&disk);
-        serve(&mut worker, vec![swap("warm", 0)]);
+        let _ = serve(&mut worker, vec![swap("warm", 0)]);
         let before = disk.syncs.load(SeqCst);
-        serve(&mut worker, vec![swap("warm", 1)]);
+        let _ = serve(&mut worker, vec![swap("warm", 1)]);
         let syncs_of_one = disk.syncs.load(SeqCst) - before;
 
         let before = disk.syncs.load(SeqCst);
@@ -480,7 +480,7 @@ mod tests {
         for survives in 0..2 {
             let disk = disk();
             let mut worker = worker(&disk);
-            serve(&mut worker, vec![swap("a", 0)]);
+            let _ = serve(&mut worker, vec![swap("a", 0)]);
             disk.dies_at.store(disk.syncs.load(SeqCst) + survives, SeqCst);
 
             let (outcomes, entries) = serve(&mut worker, vec![swap("a", 1), swap("b", 9)]);

@@ -242,7 +242,7 @@ fn problem_of(bare: &Status, path: &str) -> Problem {
         Code::Internal => Problem::field(
             "MALFORMED_MESSAGE",
             &malformed_field(bare.message()).unwrap_or_else(|| message_of(path)),
-            format!("cannot be read: {}", bare.message()),
+            format!("cannot be read: {}", bare.message().trim_start_matches(PROST_PREFIX)),
         ),
         Code::Unimplemented if bare.message().is_empty() => Problem::new(
             Code::Unimplemented,
@@ -253,18 +253,21 @@ fn problem_of(bare: &Status, path: &str) -> Problem {
     }
 }
 
+const PROST_PREFIX: &str = "failed to decode Protobuf message: ";
+
 /// The field in prost's sentence about a message that it cannot decode, for
 /// example `failed to decode Protobuf message: AcquireRequest.org: invalid …`:
-/// the message types on the way to the field, outermost first.
+/// the message types on the way to the field, innermost first.
 fn malformed_field(sentence: &str) -> Option<String> {
-    let places = sentence.strip_prefix("failed to decode Protobuf message: ")?;
+    let places = sentence.strip_prefix(PROST_PREFIX)?;
     let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let fields: Vec<_> = places
+    let mut fields: Vec<_> = places
         .split(": ")
         .map_while(|place| place.split_once('.'))
         .take_while(|(message, field)| is_name(message) && is_name(field))
         .map(|(_, field)| field)
         .collect();
+    fields.reverse();
     (!fields.is_empty()).then(|| fields.join("."))
 }
 
@@ -339,11 +342,10 @@ mod tests {
         let check = |sentence: &str, expected: Option<&str>| {
             assert_eq!(malformed_field(sentence).as_deref(), expected, "{sentence:?}");
         };
-        let begin = "failed to decode Protobuf message: ";
-        check(&format!("{begin}AcquireRequest.org: buffer underflow"), Some("org"));
-        check(&format!("{begin}A.b_c: B.d: invalid varint"), Some("b_c.d"));
-        check(&format!("{begin}buffer underflow"), None);
-        check(&format!("{begin}invalid string value: data is not UTF-8 encoded"), None);
+        check(&format!("{PROST_PREFIX}AcquireRequest.org: buffer underflow"), Some("org"));
+        check(&format!("{PROST_PREFIX}B.d: A.b_c: invalid varint"), Some("b_c.d"));
+        check(&format!("{PROST_PREFIX}buffer underflow"), None);
+        check(&format!("{PROST_PREFIX}invalid string value: data is not UTF-8 encoded"), None);
         check("Unexpected EOF decoding stream.", None);
     }
 

@@ -290,6 +290,7 @@ impl Ledger {
             epoch: self.epoch,
             calls,
             user: chosen.user.clone(),
+            decided: now,
             life_left: Duration::ZERO,
             class_state: self.class_state_of(chosen.tag),
             limits: self.usages(now, &refs, chosen.tag),

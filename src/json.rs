@@ -84,7 +84,7 @@ mod tests {
     };
 
     #[track_caller]
-    fn reads<M: Name + Default + PartialEq>(json: &str, expected: M) {
+    fn reads<M: Name + Default + PartialEq + fmt::Debug>(json: &str, expected: M) {
         assert_eq!(from_slice::<M>(json.as_bytes()), Ok(expected), "{json}");
     }
 
@@ -117,10 +117,7 @@ mod tests {
             r#"{"unusedCalls":0}"#,
             ReleaseRequest { unused_calls: Some(0), ..Default::default() },
         );
-        reads(
-            r#"{"trafficClass":99}"#,
-            AcquireRequest { traffic_class: 99, ..Default::default() },
-        );
+        reads(r#"{"trafficClass":99}"#, AcquireRequest { traffic_class: 99, ..Default::default() });
     }
 
     #[test]

@@ -9,9 +9,7 @@ use std::{
 
 use prometheus_client::{
     encoding::text,
-    metrics::{
-        counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info,
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
@@ -174,8 +172,8 @@ impl Metrics {
             "reports",
             "Reports taken, by whether Salesforce answered with a status below 500",
         );
-        let reports =
-            ["false", "true"].map(|answered| reports.get_or_create_owned(&[("answered", answered)]));
+        let reports = ["false", "true"]
+            .map(|answered| reports.get_or_create_owned(&[("answered", answered)]));
 
         let reserves: Counters<1> =
             family(&mut registry, "reserves", "Transactions that set quota aside");
@@ -216,8 +214,7 @@ impl Metrics {
             gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
         let waiting = gauge(&mut registry, "waiting", "Acquires that wait for room", None);
-        let permits_out =
-            gauge(&mut registry, "permits_out", "Permits that have not ended", None);
+        let permits_out = gauge(&mut registry, "permits_out", "Permits that have not ended", None);
 
         Self {
             granted,

@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::ParseError, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _, filter::ParseError, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 /// How to log.
@@ -22,7 +23,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is not one.
-    #[error("the log filter {filter:?} is not a level (error, warn, info, debug, trace) or a list of target=level")]
+    #[error(
+        "the log filter {filter:?} is not a level (error, warn, info, debug, trace) or a list of target=level"
+    )]
     Filter {
         /// What was given.
         filter: String,

@@ -23,7 +23,9 @@ use tokio::{net::TcpListener, sync::Semaphore, time};
 
 use crate::{
     metrics::{self, Metrics},
-    proto::{admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService},
+    proto::{
+        admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService,
+    },
 };
 
 /// How long a client may take to send the head of a request, and to stay idle
@@ -160,7 +162,9 @@ async fn alive() -> &'static str {
 fn ready(readiness: &Readiness) -> Response {
     match readiness() {
         None => (StatusCode::OK, "ready\n").into_response(),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+        Some(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+        }
     }
 }
 

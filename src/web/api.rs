@@ -74,10 +74,8 @@ struct Guard {
 
 /// The routes under `/api/v1`.
 pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Options) -> Router {
-    let guard = Guard {
-        hosts: options.hosts.clone(),
-        places: Semaphore::new(options.max_requests),
-    };
+    let guard =
+        Guard { hosts: options.hosts.clone(), places: Semaphore::new(options.max_requests) };
     Router::new()
         .route("/api/v1/orgs", get(list_orgs::<Q, A>))
         .route(
@@ -93,10 +91,7 @@ pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Op
             "/api/v1/orgs/{org}/workspaces/{workspace}",
             put(put_workspace::<Q, A>).delete(delete_workspace::<Q, A>),
         )
-        .route(
-            "/api/v1/orgs/{org}/users/{user}",
-            put(put_user::<Q, A>).delete(delete_user::<Q, A>),
-        )
+        .route("/api/v1/orgs/{org}/users/{user}", put(put_user::<Q, A>).delete(delete_user::<Q, A>))
         .route("/api/v1/permits/{permit}", post(settle::<Q, A>))
         .route("/api/v1/cluster", get(cluster::<Q, A>))
         .route_layer(middleware::from_fn_with_state(Arc::new(guard), admit))
@@ -280,10 +275,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Context {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self {
-            headers: parts.headers.clone(),
-            ends: parts.extensions.get::<Ends>().copied(),
-        })
+        Ok(Self { headers: parts.headers.clone(), ends: parts.extensions.get::<Ends>().copied() })
     }
 }
 
@@ -325,9 +317,8 @@ impl<S: Send + Sync> FromRequest<S> for Call {
 }
 
 fn read<M: Name + Default>(body: &[u8]) -> Result<M, Status> {
-    json::from_slice(body).map_err(|error| {
-        refuse(Code::InvalidArgument, "BAD_JSON", format!("the body is {error}"))
-    })
+    json::from_slice(body)
+        .map_err(|error| refuse(Code::InvalidArgument, "BAD_JSON", format!("the body is {error}")))
 }
 
 /// Splits `{name}:{method}`. The name may contain a colon, the method does not.

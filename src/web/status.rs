@@ -31,7 +31,11 @@ pub fn response(status: &Status) -> Response {
 
 /// An error that arises at this edge.
 pub fn refuse(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, "quotagate", []))
+    Status::with_error_details(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, "quotagate", []),
+    )
 }
 
 /// `Retry-After`: whole seconds, rounded up, at least 1.

@@ -1,12 +1,14 @@
 //! Messages as canonical proto JSON, by their descriptors: one encoding for the
 //! HTTP routes and for `-o json`.
 
-use std::{fmt, sync::LazyLock};
+use std::{fmt, slice, sync::LazyLock};
 
 use prost::Name;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, ReflectMessage as _,
+    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor,
+    ReflectMessage as _,
 };
+use serde_json::Value;
 
 use crate::proto::PUBLIC_DESCRIPTORS;
 
@@ -25,7 +27,7 @@ impl std::error::Error for BadJson {}
 /// A message as a JSON value: names in lowerCamelCase, 64-bit numbers as
 /// strings, durations as `"1.5s"`, default values left out.
 #[must_use]
-pub fn to_value<M: Name>(message: &M) -> serde_json::Value {
+pub fn to_value<M: Name>(message: &M) -> Value {
     serde_json::to_value(dynamic(message)).expect("a message of a known type has a JSON form")
 }
 
@@ -58,7 +60,38 @@ pub fn from_slice<M: Name + Default>(json: &[u8]) -> Result<M, BadJson> {
         DynamicMessage::deserialize_with_options(descriptor::<M>(), &mut reader, &options)
             .map_err(bad)?;
     reader.end().map_err(bad)?;
+    // What is lenient about unknown fields is lenient about unknown names of
+    // enum values too: `"mode": "CHECK"` would silently enforce.
+    let value = serde_json::from_slice(json).map_err(bad)?;
+    if let Some(fault) = unknown_enum_value(&descriptor::<M>(), &value) {
+        return Err(BadJson(format!("not a {} in JSON: {fault}", M::NAME)));
+    }
     message.transcode_to().map_err(|error| BadJson(format!("not a {}: {error}", M::NAME)))
+}
+
+/// The first name of an enum value that the enum does not have, with its path.
+fn unknown_enum_value(message: &MessageDescriptor, value: &Value) -> Option<String> {
+    let Value::Object(members) = value else { return None };
+    members.iter().find_map(|(name, value)| {
+        let field =
+            message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name))?;
+        let items = match value {
+            Value::Array(items) => items.as_slice(),
+            value => slice::from_ref(value),
+        };
+        items.iter().find_map(|item| match (field.kind(), item) {
+            (Kind::Enum(known), Value::String(given))
+                if known.get_value_by_name(given).is_none() =>
+            {
+                let names: Vec<_> = known.values().map(|value| value.name().to_owned()).collect();
+                Some(format!("{name}: {given:?} is none of {}", names.join(", ")))
+            }
+            (Kind::Message(inner), item) => {
+                unknown_enum_value(&inner, item).map(|fault| format!("{name}.{fault}"))
+            }
+            _ => None,
+        })
+    })
 }
 
 fn dynamic<M: Name>(message: &M) -> DynamicMessage {
@@ -80,11 +113,14 @@ mod tests {
     use super::*;
     use crate::proto::{
         admin::v1::{PutOrgRequest, PutWorkspaceRequest},
-        v1::{AcquireRequest, LimitUsage, ReleaseRequest, ReportRequest, TrafficClass},
+        v1::{
+            AcquireRequest, AcquireResponse, LimitUsage, ReleaseRequest, ReportRequest,
+            TrafficClass,
+        },
     };
 
     #[track_caller]
-    fn reads<M: Name + Default + PartialEq>(json: &str, expected: M) {
+    fn reads<M: Name + Default + PartialEq + fmt::Debug>(json: &str, expected: M) {
         assert_eq!(from_slice::<M>(json.as_bytes()), Ok(expected), "{json}");
     }
 
@@ -128,7 +164,15 @@ mod tests {
         refuses::<AcquireRequest>("{\n\"calls\": -1}", "line 2");
         refuses::<AcquireRequest>(r#"{"calls":4294967296}"#, "line 1");
         refuses::<AcquireRequest>(r#"{"org":7}"#, "line 1 column 8");
-        refuses::<AcquireRequest>(r#"{"trafficClass":"BULK"}"#, "BULK");
+        refuses::<AcquireRequest>(
+            r#"{"trafficClass":"BULK"}"#,
+            "trafficClass: \"BULK\" is none of",
+        );
+        refuses::<AcquireRequest>(r#"{"mode":"CHECK"}"#, "ACQUIRE_MODE_CHECK_ONLY");
+        refuses::<AcquireResponse>(
+            r#"{"permit":{"classState":{"classes":[{},{"state":"ON"}]}}}"#,
+            "permit.classState.classes.state: \"ON\"",
+        );
         refuses::<AcquireRequest>(r#"{"maxWait":"soon"}"#, "line 1");
         refuses::<ReportRequest>(r#"{"answerTime":"yesterday"}"#, "line 1");
         refuses::<PutOrgRequest>(r#"{"org":{"workspaces":{}}}"#, "line 1");

@@ -1,6 +1,7 @@
 //! quotagate shares Salesforce's API limits among many callers.
 
-//pub mod cli;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "server")]

@@ -197,14 +197,14 @@ pub(super) fn micros(duration: Duration) -> u64 {
 }
 
 /// A small source of numbers that nobody needs to guess: `SplitMix64`.
-pub(super) struct Jitter(u64);
+pub(crate) struct Jitter(u64);
 
 impl Jitter {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn draw(&mut self, latency: Latency) -> Duration {
+    pub(crate) fn draw(&mut self, latency: Latency) -> Duration {
         let spread = latency.max.saturating_sub(latency.min);
         if spread.is_zero() {
             return latency.min;

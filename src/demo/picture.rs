@@ -1,0 +1,538 @@
+//! The picture: a pure function from a snapshot to text.
+
+use std::time::Duration;
+
+use crate::quota::Class;
+
+/// The demo at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Real time since the start.
+    pub elapsed: Duration,
+    /// Real time in all.
+    pub duration: Duration,
+    /// How many times as fast as real time a minute passes.
+    pub speed: f64,
+    /// Pods in each fleet.
+    pub pods: u32,
+    /// The fleet that asks quotagate.
+    pub together: Side,
+    /// The same fleet, each pod for itself.
+    pub alone: Side,
+}
+
+/// One fleet at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    /// Calls that Salesforce refused.
+    pub refused: u64,
+    /// Requests that broke for another reason.
+    pub faults: u64,
+    /// The users, in the order of the pool.
+    pub users: Vec<UserBar>,
+    /// Units of the org's total, everybody's.
+    pub org_used: u64,
+    /// The org's limit.
+    pub org_max: u64,
+    /// The workspaces.
+    pub workspaces: Vec<WorkspaceBar>,
+    /// The classes, in the order of service.
+    pub classes: Vec<ClassRow>,
+}
+
+/// One execution user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserBar {
+    /// Calls in the last minute that Salesforce let pass.
+    pub used: u64,
+    /// Calls that arrived in the worst minute so far.
+    pub worst: u64,
+    /// Calls that Salesforce allows in a minute.
+    pub max: u64,
+}
+
+/// One workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkspaceBar {
+    /// Its name.
+    pub name: String,
+    /// Calls made for it.
+    pub used: u64,
+    /// Its cap, if it has one.
+    pub cap: Option<u64>,
+    /// The classes that can pause, and whether they have; empty where nobody
+    /// can tell.
+    pub paused: Vec<(Class, bool)>,
+}
+
+/// One traffic class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassRow {
+    /// The class.
+    pub class: Class,
+    /// Calls wanted.
+    pub asked: u64,
+    /// Calls answered by Salesforce.
+    pub answered: u64,
+    /// Calls that were not sent.
+    pub put_off: u64,
+    /// Calls that Salesforce refused until nobody waited any more.
+    pub failed: u64,
+}
+
+impl Side {
+    /// Calls answered, of all classes.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.classes.iter().map(|row| row.answered).sum()
+    }
+
+    /// Of the calls of a class that have ended, how many percent were
+    /// answered; rounded down, so that 100 means all.
+    #[must_use]
+    pub fn served_percent(&self, class: Class) -> Option<u64> {
+        let row = self.classes.iter().find(|row| row.class == class)?;
+        (row.answered * 100).checked_div(row.answered + row.put_off + row.failed)
+    }
+
+    /// The worst minute of any user.
+    #[must_use]
+    pub fn worst_minute(&self) -> UserBar {
+        self.users.iter().copied().max_by_key(|user| user.worst).unwrap_or_default()
+    }
+}
+
+/// Whether text is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// Characters alone.
+    Plain,
+    /// ANSI colours.
+    Color,
+}
+
+/// Draws the picture for a terminal of `width` columns: the two fleets side by
+/// side, or one below the other where there is no room. Each line ends with a
+/// line feed, and none is wider.
+#[must_use]
+pub fn render(snapshot: &Snapshot, width: usize, ink: Ink) -> String {
+    const GAP: usize = 3;
+    const NARROWEST: usize = 38;
+    const WIDEST: usize = 64;
+    let half = width.saturating_sub(GAP) / 2;
+    let beside = half >= NARROWEST;
+    let pane_width = if beside { half.min(WIDEST) } else { width.clamp(NARROWEST, WIDEST) };
+    let page_width = if beside { 2 * pane_width + GAP } else { pane_width };
+
+    let together = pane("WITH QUOTAGATE", &snapshot.together, pane_width, ink);
+    let alone = pane("WITHOUT: EACH POD COUNTS ALONE", &snapshot.alone, pane_width, ink);
+    let mut lines = vec![heading(snapshot, page_width, ink), Line::new(ink)];
+    if beside {
+        for (mut left, right) in together.into_iter().zip(alone) {
+            left.pad_to(pane_width + GAP);
+            lines.push(left.join(right));
+        }
+    } else {
+        lines.extend(together);
+        lines.push(Line::new(ink));
+        lines.extend(alone);
+    }
+    lines.into_iter().fold(String::new(), |text, line| text + line.text.trim_end() + "\n")
+}
+
+/// One line for a log.
+#[must_use]
+pub fn line(snapshot: &Snapshot) -> String {
+    let side = |side: &Side| {
+        let people = side.served_percent(Class::Interactive);
+        format!(
+            "{:>6} answered, {:>5} refused by Salesforce, people served {:>4}",
+            thousands(side.answered()),
+            thousands(side.refused),
+            people.map_or_else(|| "-".into(), |percent| format!("{percent}%")),
+        )
+    };
+    format!(
+        "{:>4} s  with quotagate: {}  |  each pod alone: {}",
+        snapshot.elapsed.as_secs(),
+        side(&snapshot.together),
+        side(&snapshot.alone),
+    )
+}
+
+/// What the demo has shown, as a small table.
+#[must_use]
+pub fn summary(snapshot: &Snapshot) -> String {
+    let minutes = snapshot.elapsed.as_secs_f64() * snapshot.speed / 60.0;
+    let (together, alone) = (&snapshot.together, &snapshot.alone);
+    let mut text = format!(
+        "{} pods wanted twice what {} Salesforce users may do, for {minutes:.1} minutes of \
+         Salesforce's time.\n\n{:34}{:>15}{:>17}\n",
+        snapshot.pods,
+        together.users.len(),
+        "",
+        "with quotagate",
+        "each pod alone",
+    );
+    let mut row = |name: &str, figure: &dyn Fn(&Side) -> String| {
+        text += &format!("{name:34}{:>15}{:>17}\n", figure(together), figure(alone));
+    };
+    let percent = |percent: Option<u64>| percent.map_or("-".into(), |share| format!("{share} %"));
+    row("calls refused by Salesforce", &|side| thousands(side.refused));
+    if together.faults + alone.faults > 0 {
+        row("requests that broke", &|side| thousands(side.faults));
+    }
+    row("calls answered", &|side| thousands(side.answered()));
+    row("people served (interactive)", &|side| percent(side.served_percent(Class::Interactive)));
+    row("events served", &|side| percent(side.served_percent(Class::Event)));
+    row("bulk served", &|side| percent(side.served_percent(Class::Bulk)));
+    row("worst minute of a user", &|side| {
+        let user = side.worst_minute();
+        format!("{} of {}", user.worst, user.max)
+    });
+    for (index, workspace) in together.workspaces.iter().enumerate() {
+        let Some(cap) = workspace.cap else { continue };
+        let name = format!("{}'s calls, cap {}", workspace.name, thousands(cap));
+        row(&name, &|side| side.workspaces.get(index).map_or("-".into(), |of| thousands(of.used)));
+    }
+    text
+}
+
+fn heading(snapshot: &Snapshot, width: usize, ink: Ink) -> Line {
+    let mut line = Line::new(ink);
+    let clock = |time: Duration| {
+        let seconds = (time.as_secs_f64() * snapshot.speed) as u64;
+        format!("{}:{:02}", seconds / 60, seconds % 60)
+    };
+    let time = format!("{} of {} min", clock(snapshot.elapsed), clock(snapshot.duration));
+    line.put("quotagate", Style::Strong);
+    let fleet = format!("  the same {} pods, twice", snapshot.pods);
+    let speed = format!(", {}x real time", snapshot.speed);
+    if line.width + fleet.len() + time.len() + speed.len() + 2 <= width {
+        line.put(&fleet, Style::Faint);
+        line.put_right(&(time + &speed), Style::Faint, width);
+    } else {
+        line.put_right(&time, Style::Faint, width);
+    }
+    line
+}
+
+fn pane(title: &str, side: &Side, width: usize, ink: Ink) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut add = |draw: &dyn Fn(&mut Line)| {
+        let mut line = Line::new(ink);
+        draw(&mut line);
+        lines.push(line);
+    };
+    let section = |line: &mut Line, left: &str, right: &str| {
+        line.put(left, Style::Faint);
+        line.put_right(right, Style::Faint, width);
+    };
+
+    add(&|line| line.put(title, Style::Strong));
+    add(&|line| {
+        line.put("calls refused by Salesforce", Style::Normal);
+        let style = if side.refused == 0 { Style::Good } else { Style::Bad };
+        line.put_right(&thousands(side.refused), style, width);
+    });
+    add(&|_| {});
+
+    add(&|line| section(line, "LIMITS OF SALESFORCE", "worst minute"));
+    for (index, user) in side.users.iter().enumerate() {
+        add(&|line| {
+            let figures = format!("{}/{}", user.worst, user.max);
+            bar(
+                line,
+                &format!("user {}", index + 1),
+                user.used,
+                user.worst,
+                user.max,
+                &figures,
+                width,
+            );
+        });
+    }
+    add(&|line| {
+        let (used, max) = (side.org_used, side.org_max);
+        let figures = format!("{}/{}", thousands(used), thousands(max));
+        bar(line, "org 24 h", used, used, max, &figures, width);
+    });
+    add(&|_| {});
+
+    add(&|line| section(line, "CAPS OF THE WORKSPACES", "used/cap"));
+    for workspace in &side.workspaces {
+        let used = workspace.used;
+        let Some(cap) = workspace.cap else {
+            add(&|line| {
+                line.put(&workspace.name, Style::Normal);
+                line.put_right(&format!("{}, no cap", thousands(used)), Style::Normal, width);
+            });
+            continue;
+        };
+        add(&|line| {
+            let figures = format!("{}/{}", thousands(used), thousands(cap));
+            bar(line, &workspace.name, used, used, cap, &figures, width);
+        });
+        add(&|line| {
+            line.pad_to(NAME - 2);
+            if used > cap {
+                line.put(&format!("{} beyond the cap", thousands(used - cap)), Style::Bad);
+                return;
+            }
+            for (index, (class, paused)) in workspace.paused.iter().enumerate() {
+                if index > 0 {
+                    line.put("  ", Style::Normal);
+                }
+                let (mark, style) =
+                    if *paused { ("‖", Style::Warn) } else { ("▸", Style::Good) };
+                line.put(mark, style);
+                let style = if *paused { Style::Warn } else { Style::Normal };
+                line.put(&format!(" {}", class.name()), style);
+            }
+        });
+    }
+    add(&|_| {});
+
+    add(&|line| {
+        section(line, "WHO IS SERVED", &format!("{:>7}{:>9}{:>8}", "asked", "answered", "not"));
+    });
+    for row in &side.classes {
+        add(&|line| {
+            line.put(row.class.name(), Style::Normal);
+            let unserved = row.put_off + row.failed;
+            let figures = format!("{:>7}{:>9}", thousands(row.asked), thousands(row.answered));
+            let style = match (row.failed, row.put_off) {
+                (0, 0) => Style::Faint,
+                (0, _) => Style::Warn,
+                _ => Style::Bad,
+            };
+            line.pad_to(width.saturating_sub(figures.len() + 8));
+            line.put(&figures, Style::Normal);
+            line.put_right(&thousands(unserved), style, width);
+        });
+    }
+    add(&|line| {
+        if side.faults > 0 {
+            line.put(&format!("{} requests broke", thousands(side.faults)), Style::Bad);
+        }
+    });
+    lines
+}
+
+/// Columns for a bar's name.
+const NAME: usize = 9;
+
+/// Columns for a bar's figures.
+const FIGURES: usize = 13;
+
+/// Draws what is in use now, a mark at the most there has been, and in another
+/// ink what lies beyond the limit.
+fn bar(line: &mut Line, name: &str, used: u64, most: u64, max: u64, figures: &str, width: usize) {
+    let columns = width.saturating_sub(NAME + FIGURES);
+    let full = most.max(used).max(max).max(1);
+    let at = |units: u64| (units as f64 / full as f64 * columns as f64).round() as usize;
+    let (used_end, limit_end, most_end) = (at(used), at(max), at(most.max(used)));
+    line.put(name, Style::Normal);
+    line.pad_to(NAME);
+    let solid = used_end.min(limit_end);
+    let style = if used * 100 >= max * 80 { Style::Warn } else { Style::Good };
+    line.put(&"█".repeat(solid), style);
+    line.put(&"░".repeat(limit_end - solid), Style::Faint);
+    line.put(&"▓".repeat(most_end.saturating_sub(limit_end)), Style::Bad);
+    let style = if most > max { Style::Bad } else { Style::Normal };
+    line.put_right(figures, style, width);
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What a piece of text means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Normal,
+    Strong,
+    Faint,
+    Good,
+    Warn,
+    Bad,
+}
+
+impl Style {
+    /// The parameters of the ANSI sequence.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Normal => "",
+            Self::Strong => "1",
+            Self::Faint => "2",
+            Self::Good => "32",
+            Self::Warn => "33",
+            Self::Bad => "1;31",
+        }
+    }
+}
+
+/// A line that knows how many columns it fills; every character used here
+/// fills one.
+struct Line {
+    text: String,
+    width: usize,
+    ink: Ink,
+}
+
+impl Line {
+    const fn new(ink: Ink) -> Self {
+        Self { text: String::new(), width: 0, ink }
+    }
+
+    fn put(&mut self, text: &str, style: Style) {
+        self.width += text.chars().count();
+        if self.ink == Ink::Plain || style == Style::Normal {
+            self.text += text;
+        } else {
+            self.text += &format!("\x1b[{}m{text}\x1b[0m", style.code());
+        }
+    }
+
+    fn pad_to(&mut self, width: usize) {
+        let missing = width.saturating_sub(self.width);
+        self.put(&" ".repeat(missing), Style::Normal);
+    }
+
+    /// Puts a text so that it ends in column `width`.
+    fn put_right(&mut self, text: &str, style: Style, width: usize) {
+        self.pad_to(width.saturating_sub(text.chars().count()));
+        self.put(text, style);
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        self.text += &other.text;
+        self.width += other.width;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(refused: u64, worst: u64, acme: u64) -> Side {
+        let row = |class, asked, answered, put_off, failed| ClassRow {
+            class,
+            asked,
+            answered,
+            put_off,
+            failed,
+        };
+        let together = refused == 0;
+        Side {
+            refused,
+            faults: 0,
+            users: vec![
+                UserBar { used: 88, worst, max: 90 },
+                UserBar { used: 41, worst: worst - 2, max: 90 },
+            ],
+            org_used: 1_204,
+            org_max: 15_000,
+            workspaces: vec![
+                WorkspaceBar {
+                    name: "acme".into(),
+                    used: acme,
+                    cap: Some(260),
+                    paused: if together {
+                        vec![
+                            (Class::Interactive, false),
+                            (Class::Event, false),
+                            (Class::Bulk, true),
+                        ]
+                    } else {
+                        vec![]
+                    },
+                },
+                WorkspaceBar { name: "initech".into(), used: 1_017, cap: None, paused: vec![] },
+            ],
+            classes: vec![
+                row(Class::Control, 12, 12, 0, 0),
+                row(
+                    Class::Interactive,
+                    216,
+                    if together { 216 } else { 120 },
+                    0,
+                    if together { 0 } else { 96 },
+                ),
+                row(Class::Event, 432, 431, 1, 0),
+                row(Class::Bulk, 1_512, 430, 1_002, 0),
+            ],
+        }
+    }
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            elapsed: Duration::from_secs(25),
+            duration: Duration::from_secs(60),
+            speed: 6.0,
+            pods: 4,
+            together: side(0, 90, 131),
+            alone: side(1_412, 171, 408),
+        }
+    }
+
+    #[test]
+    fn at_80_columns_the_fleets_stand_side_by_side() {
+        let expected = include_str!("picture_80.txt");
+        assert_eq!(render(&snapshot(), 80, Ink::Plain), expected);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_colour_changes_no_place() {
+        for width in [38, 40, 60, 78, 79, 80, 100, 120, 200] {
+            let plain = render(&snapshot(), width, Ink::Plain);
+            for line in plain.lines() {
+                assert!(line.chars().count() <= width, "{width} columns: {line:?}");
+            }
+            let colored = render(&snapshot(), width, Ink::Color);
+            assert_eq!(without_color(&colored), plain, "{width} columns");
+        }
+    }
+
+    #[test]
+    fn an_empty_snapshot_is_drawn_as_well() {
+        for width in [0, 1, 80] {
+            let text = render(&Snapshot::default(), width, Ink::Color);
+            assert!(text.contains("WITH QUOTAGATE"));
+        }
+        assert!(summary(&Snapshot::default()).contains("calls refused by Salesforce"));
+        assert!(line(&Snapshot::default()).contains("people served    -"));
+    }
+
+    #[test]
+    fn the_summary_puts_both_fleets_in_one_table() {
+        let text = summary(&snapshot());
+        let row = |start: &str| {
+            let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+            line[start.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(row("calls refused by Salesforce"), "0 1,412");
+        assert_eq!(row("people served (interactive)"), "100 % 55 %");
+        assert_eq!(row("worst minute of a user"), "90 of 90 171 of 90");
+        assert_eq!(row("acme's calls, cap 260"), "131 408");
+    }
+
+    fn without_color(text: &str) -> String {
+        let mut pieces = text.split('\x1b');
+        let mut plain = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            plain += piece.split_once('m').map_or("", |(_, text)| text);
+        }
+        let lines = plain.lines().map(str::trim_end);
+        lines.fold(String::new(), |text, line| text + line + "\n")
+    }
+}

@@ -8,22 +8,22 @@ pub mod client;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod demo;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod duration;
 #[cfg(any(feature = "client", feature = "server"))]
-pub mod durations;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod json;
 #[cfg(feature = "server")]
 pub mod metrics;
-#[cfg(feature = "server")]
-pub mod demo;
 #[cfg(feature = "server")]
 pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
 #[cfg(feature = "server")]
 pub mod rpc;
+#[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
 pub mod shard;

@@ -17,8 +17,9 @@ use tonic_health::{
 };
 use tower::layer::util::{Identity, Stack};
 
-pub use self::layers::EdgeLayer;
+pub use self::{admin::Admin, layers::EdgeLayer, quota::Quota};
 use crate::{
+    metrics::Metrics,
     node::Node,
     proto::{
         self,
@@ -32,12 +33,15 @@ use crate::{
 ///
 /// The router is served with `serve_with_incoming_shutdown`; the listener sets
 /// `TCP_NODELAY`, which tonic does not do for listeners that it is given.
-pub async fn router(node: Arc<Node>) -> (Router<Stack<EdgeLayer, Identity>>, Health) {
+pub async fn router(
+    node: Arc<Node>,
+    metrics: Arc<Metrics>,
+) -> (Router<Stack<EdgeLayer, Identity>>, Health) {
     let health = Health(HealthReporter::new());
     health.set_serving(false).await;
     let health_service = HealthService::from_health_reporter(health.0.clone());
     let limit = layers::MAX_MESSAGE_BYTES;
-    let router = layers::server()
+    let router = layers::server(metrics)
         .add_service(
             QuotaServiceServer::new(quota::Quota::new(Arc::clone(&node)))
                 .max_decoding_message_size(limit),

@@ -16,7 +16,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -77,6 +77,7 @@ pub struct Shards {
     states: Vec<ShardState>,
     wakes: Wakes,
     waiting: AtomicUsize,
+    draining: AtomicBool,
     stopping: watch::Sender<bool>,
 }
 
@@ -129,6 +130,7 @@ impl Shards {
             states: (0..SHARDS).map(|_| ShardState::default()).collect(),
             wakes: Wakes::default(),
             waiting: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
             stopping: watch::channel(false).0,
         });
         let all: Vec<Shard> = Shard::all().collect();
@@ -275,7 +277,7 @@ impl Shards {
     /// True while every shard is owned and nothing is being stopped.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.epochs().0 > 0 && !*self.stopping.borrow()
+        self.epochs().0 > 0 && !self.draining.load(Ordering::Acquire)
     }
 
     fn state(&self, shard: Shard) -> &ShardState {
@@ -288,7 +290,7 @@ impl Shards {
             return Ok(cell);
         }
         let epoch = self.state(shard_of(org)).epoch.load(Ordering::Acquire);
-        if epoch == 0 {
+        if epoch == 0 || self.draining.load(Ordering::Acquire) {
             return Err(NoLedger::NotOwned);
         }
         if !self.policies.is_declared(org) && self.table.len() >= MAX_UNKNOWN_ORGS {
@@ -409,9 +411,23 @@ impl Running {
         Arc::clone(&self.shards)
     }
 
+    /// Ends all granting: requests that wait are answered at once. Permits that
+    /// are out can still be settled.
+    pub fn stop_granting(&self) {
+        let shards = &self.shards;
+        shards.draining.store(true, Ordering::Release);
+        for org in shards.table.orgs() {
+            shards.with_live(&org, |_, inner, now| {
+                inner.ledger.stop();
+                shards.pump(inner, now.mono);
+            });
+        }
+    }
+
     /// Ends all granting, writes every record so that nothing is held, and ends
     /// the tasks.
     pub async fn hand_over(mut self) {
+        self.stop_granting();
         self.shards.stopping.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
     }

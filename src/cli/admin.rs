@@ -12,7 +12,7 @@ use super::{
     usage::wire,
 };
 use crate::{
-    durations, json,
+    duration, json,
     proto::admin::v1::{
         ClassThresholds, Classes, DeleteExecutionUserRequest, DeleteOrgRequest,
         DeleteWorkspaceRequest, GetClusterRequest, GetClusterResponse, GetOrgRequest,
@@ -181,7 +181,7 @@ pub struct PutOrgArgs {
     #[arg(long, value_name = "USER")]
     execution_user: Vec<String>,
     /// How long Salesforce's own figure lags behind
-    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     header_lag: Option<Duration>,
     #[command(flatten)]
     thresholds: ThresholdArgs,

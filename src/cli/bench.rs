@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    durations,
+    duration,
     proto::v1::{AcquireRequest, ReleaseRequest, TrafficClass, acquire_response::Outcome},
 };
 
@@ -78,7 +78,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     concurrency: u32,
     /// How long
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = durations::parse)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     duration: Duration,
     /// Give each permit back at once
     #[arg(long)]

@@ -13,7 +13,7 @@ use super::{
     usage::{class_lines, limit_table, wire},
 };
 use crate::{
-    durations,
+    duration,
     proto::v1::{
         AcquireMode, AcquireRequest, AcquireResponse, Advice, Denial, Permit, ReleaseRequest,
         ReleaseResponse, ReportRequest, ReportResponse, TrafficClass, acquire_response::Outcome,
@@ -73,10 +73,10 @@ pub struct AcquireArgs {
     #[arg(long, value_name = "UNITS", default_value_t = 1)]
     cost: u32,
     /// How long to wait for room, at most 10m [default: not at all]
-    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     max_wait: Option<Duration>,
     /// How long the permit is to live [default: as the limits suggest]
-    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     permit_ttl: Option<Duration>,
     /// Makes a repeat of the same request safe
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
@@ -167,7 +167,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     error_message: String,
     /// The answer's Retry-After
-    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     retry_after: Option<Duration>,
     /// The answer's Sforce-Limit-Info, as it came; may be repeated
     #[arg(long, value_name = "VALUE")]
@@ -176,7 +176,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     answer_time: Option<Timestamp>,
     /// How long ago the answer came [default: just now]
-    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     completed_ago: Option<Duration>,
     #[command(flatten)]
     remote: Remote,

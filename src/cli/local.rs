@@ -1,10 +1,20 @@
 //! Commands that need the service's own code.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Args;
 
 use super::exit::{Exit, Fault};
+use crate::{
+    config::{BUILT_IN_CATALOGUE, check::check_file},
+    demo::{self, DemoService},
+    server::{Options, Service},
+    store::StoreAddress,
+};
 
 pub const SERVE_HELP: &str = "\
 Examples:
@@ -31,18 +41,38 @@ pub struct CheckArgs {
     print_catalogue: bool,
 }
 
-/// How to show it.
-#[derive(Debug, Args)]
-pub struct DemoArgs {}
-
 /// Checks a configuration.
 pub fn check(args: CheckArgs) -> Result<Exit, Fault> {
-    let _ = (args.file, args.print_catalogue);
-    Err(Fault::failure("check is not wired yet"))
+    let Some(file) = args.file else {
+        print!("{BUILT_IN_CATALOGUE}");
+        return Ok(Exit::Done);
+    };
+    let checked = check_file(&file, args.print_catalogue);
+    if checked.good {
+        print!("{}", checked.text);
+        Ok(Exit::Done)
+    } else {
+        eprint!("{}", checked.text);
+        Ok(Exit::Failure)
+    }
 }
 
 /// Shows what the service is for.
-pub async fn demo(args: DemoArgs) -> Result<Exit, Fault> {
-    let DemoArgs {} = args;
-    Err(Fault::failure("demo is not wired yet"))
+pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
+    let code = demo::run(args, async |config| {
+        let options = Options {
+            config,
+            grpc: LOOPBACK,
+            http: LOOPBACK,
+            store: StoreAddress::Memory,
+            node: "demo".to_owned(),
+        };
+        let service = Service::start(options).await?;
+        Ok(DemoService { grpc_addr: service.grpc_addr(), running: Box::new(service) })
+    });
+    let code = code.await.map_err(|error| Fault::failure(format!("{error:#}")))?;
+    Ok(if code == ExitCode::SUCCESS { Exit::Done } else { Exit::Failure })
 }
+
+/// A free port, for nobody else.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -17,6 +17,7 @@ pub struct ApiUsage {
 impl ApiUsage {
     /// The org's total in the `Sforce-Limit-Info` values of one answer: the
     /// first that has one (an answer may carry the header several times).
+    #[must_use]
     pub fn first_of<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         values.into_iter().find_map(|value| LimitInfo::parse(value).api_usage)
     }

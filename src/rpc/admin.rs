@@ -17,6 +17,8 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// The service over a node.
+    #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
         Self { node }
     }

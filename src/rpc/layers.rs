@@ -26,6 +26,7 @@ use tower::{
 use tracing::{Instrument as _, debug, debug_span, field::Empty};
 
 use super::{convert::quota::MAX_WAIT, status::Problem};
+use crate::metrics::Metrics;
 
 /// One message of a request. The largest useful one is a PutOrg.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -60,14 +61,14 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 const SHED_RETRY: Duration = Duration::from_secs(1);
 
 /// The server with its bounds.
-pub fn server() -> Server<Stack<EdgeLayer, Identity>> {
+pub fn server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_adaptive_window(Some(true))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(EdgeLayer::new(MAX_REQUESTS))
+        .layer(EdgeLayer::new(MAX_REQUESTS, metrics))
 }
 
 /// The moment at which the caller stops listening.
@@ -116,11 +117,12 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
     places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl EdgeLayer {
-    fn new(max_requests: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(max_requests)) }
+    fn new(max_requests: usize, metrics: Arc<Metrics>) -> Self {
+        Self { places: Arc::new(Semaphore::new(max_requests)), metrics }
     }
 }
 
@@ -128,7 +130,7 @@ impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Edge { inner, places: Arc::clone(&self.places) }
+        Edge { inner, places: Arc::clone(&self.places), metrics: Arc::clone(&self.metrics) }
     }
 }
 
@@ -137,6 +139,7 @@ impl<S> Layer<S> for EdgeLayer {
 pub struct Edge<S> {
     inner: S,
     places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -159,11 +162,13 @@ where
         let path = request.uri().path().to_owned();
         let span = debug_span!("rpc", method = path, org = Empty);
         let Some(place) = Place::take(&self.places, &path) else {
+            self.metrics.request(&path, Code::ResourceExhausted);
             let refused = Status::from(overloaded()).into_http();
             return Box::pin(async { Ok(refused) });
         };
         let deadline = Deadline::from_headers(request.headers());
         request.extensions_mut().insert(deadline);
+        let metrics = Arc::clone(&self.metrics);
         let answer = span.in_scope(|| self.inner.call(request));
         let answer = async move {
             let last_moment = deadline.0 - DEADLINE_MARGIN;
@@ -172,6 +177,7 @@ where
                 Err(_) => Status::from(deadline_exceeded()).into_http(),
             };
             drop(place);
+            metrics.request(&path, code(&response));
             debug!(outcome = ?code(&response), "answered");
             Ok(response)
         };

@@ -35,6 +35,8 @@ pub struct Quota {
 }
 
 impl Quota {
+    /// The service over a node.
+    #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
         Self { node, watches: Arc::new(Semaphore::new(MAX_WATCHES)) }
     }

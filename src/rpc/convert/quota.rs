@@ -214,7 +214,7 @@ pub fn report(request: &v1::ReportRequest) -> Result<(Subject<'_>, Report), Prob
 
     let report = || {
         let answer_time = answer_time?;
-        let reading = reading_of(&request.limit_info).map(|usage| Reading { usage, answer_time });
+        let reading = ApiUsage::first_of(request.limit_info.iter().map(String::as_str)).map(|usage| Reading { usage, answer_time });
         let report = Report {
             first_call: first_call?,
             calls: calls?,
@@ -267,18 +267,6 @@ fn limit_info(checks: &mut Checks, values: &[String]) {
             );
         }
     }
-}
-
-/// The org's total, as the first value that tells it says. A header that cannot
-/// be read is no fault of the caller's: Salesforce wrote it.
-fn reading_of(limit_info: &[String]) -> Option<ApiUsage> {
-    let directives = limit_info.iter().flat_map(|value| value.split([';', ',']));
-    directives.filter_map(|directive| directive.trim().strip_prefix("api-usage=")).find_map(
-        |figures| {
-            let (used, limit) = figures.split_once('/')?;
-            Some(ApiUsage { used: used.trim().parse().ok()?, limit: limit.trim().parse().ok()? })
-        },
-    )
 }
 
 /// Salesforce's code and message of a report, short enough to be logged.

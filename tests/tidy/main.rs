@@ -242,6 +242,8 @@ fn every_source_is_compiled() {
     check(rule, &[("tests/it.rs", ""), ("tests/common/mod.rs", "")], &["tests/common/mod.rs"]);
     check(rule, &[("tests/sim/main.rs", "mod seeds;"), ("tests/sim/seeds.rs", "")], &[]);
     check(rule, &[("tests/sim/seeds.rs", "")], &["tests/sim/seeds.rs"]);
+    let it = ("tests/it/main.rs", "#[path = \"../common/mod.rs\"]\nmod common;");
+    check(rule, &[it, ("tests/common/mod.rs", "")], &[]);
 }
 
 #[test]

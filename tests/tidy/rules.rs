@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     CORE_MAY_NAME, FORBIDDEN_IN_CORE, HOMES, MOST_LINES, ROOMS,
     scan::{self, Path},
-    tree::Tree,
+    tree::{self, Tree},
 };
 
 /// Says what is wrong with a tree.
@@ -191,6 +191,7 @@ pub fn reachable(tree: &Tree) -> Vec<String> {
             next.push(format!("{folder}/{module}.rs"));
             next.push(format!("{folder}/{module}/mod.rs"));
         }
+        next.extend(scan::module_paths(tree.text(&file)).map(|path| tree::resolve(&file, path)));
         next.retain(|file| all.contains(file.as_str()) && !reached.contains(file));
         reached.insert(file);
     }

@@ -60,6 +60,13 @@ pub fn modules(code: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The files that `text` gives its modules by `#[path = "…"]`.
+pub fn module_paths(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("#[path = \""))
+        .filter_map(|rest| rest.split('"').next())
+}
+
 /// The macros that `code` calls, each with its line.
 pub fn macros(code: &str) -> Vec<(usize, &str)> {
     tokens(code)

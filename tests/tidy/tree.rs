@@ -53,18 +53,7 @@ impl Tree {
 
     /// True if `link`, written in the file `from`, leads to a file or folder.
     pub fn leads_somewhere(&self, from: &str, link: &str) -> bool {
-        let mut at: Vec<&str> = from.split('/').collect();
-        at.pop();
-        for part in Path::new(link).components() {
-            match part {
-                Component::Normal(name) => at.extend(name.to_str()),
-                Component::ParentDir => {
-                    at.pop();
-                }
-                _ => {}
-            }
-        }
-        self.names.contains(&at.join("/"))
+        self.names.contains(&resolve(from, link))
     }
 
     fn walk(&mut self, root: &Path, folder: &Path) {
@@ -84,4 +73,20 @@ impl Tree {
             self.names.insert(name);
         }
     }
+}
+
+/// The file that `link`, written in the file `from`, means.
+pub fn resolve(from: &str, link: &str) -> String {
+    let mut at: Vec<&str> = from.split('/').collect();
+    at.pop();
+    for part in Path::new(link).components() {
+        match part {
+            Component::Normal(name) => at.extend(name.to_str()),
+            Component::ParentDir => {
+                at.pop();
+            }
+            _ => {}
+        }
+    }
+    at.join("/")
 }

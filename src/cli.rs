@@ -244,7 +244,7 @@ mod tests {
             ("release", false),
             ("report --permit-id p --http-status 200 --limit-info a=1 --limit-info b=2", true),
             ("report --org o --limit-info api-usage=1/2", true),
-            ("report --org o --permit-id p", false),
+            ("report --org o --permit-id p", true),
             ("report", false),
             ("report --org o --answer-time 2026-01-01T00:00:00Z", true),
             ("report --org o --answer-time yesterday", false),

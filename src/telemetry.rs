@@ -62,3 +62,14 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_none_is_refused_by_name() {
+        let error = init(LogFormat::Text, "quotagate=loud").expect_err("there is no such level");
+        assert!(error.to_string().contains("\"quotagate=loud\""), "{error}");
+    }
+}

@@ -26,7 +26,7 @@ back, or release what was never sent.
 
 Examples:
   quotagate acquire --org acme --operation conversation-entries.get --execution-user alice
-  quotagate acquire --org acme --operation rest --workspace eu --traffic-class bulk --calls 200 --min-calls 1
+  quotagate acquire --org acme --operation rest --traffic-class bulk --calls 200 --min-calls 1
   quotagate acquire --org acme --operation rest --max-wait 30s -o json
   quotagate acquire --org acme --operation rest --mode check-only";
 
@@ -137,7 +137,7 @@ pub struct ReleaseArgs {
 
 /// Fields of ReportRequest.
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("about").required(true).args(["permit_id", "org"])))]
+#[command(group(clap::ArgGroup::new("about").required(true).multiple(true).args(["permit_id", "org"])))]
 pub struct ReportArgs {
     /// The permit
     #[arg(long, value_name = "ID")]
@@ -221,9 +221,11 @@ pub async fn release(args: ReleaseArgs) -> Result<Exit, Fault> {
 
 /// Tells what Salesforce answered.
 pub async fn report(args: ReportArgs) -> Result<Exit, Fault> {
+    // The permit names its org; another may stand in the environment.
+    let org = if args.permit_id.is_some() { None } else { args.org };
     let request = ReportRequest {
         permit_id: args.permit_id.unwrap_or_default(),
-        org: args.org.unwrap_or_default(),
+        org: org.unwrap_or_default(),
         execution_user: args.execution_user,
         operation: args.operation,
         first_call: args.first_call,

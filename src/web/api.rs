@@ -4,7 +4,7 @@
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -99,12 +99,14 @@ pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Op
 }
 
 /// Lets a request in: writes from the right place, and no more than are bounded.
-async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn admit(
+    State(guard): State<Arc<Guard>>,
+    Extension(ends): Extension<Ends>,
+    request: Request,
+    next: Next,
+) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let local = request.extensions().get::<Ends>().map(|ends| ends.local);
-    if let (false, Some(local)) = (reads, local)
-        && let Err(why) = origin::check(request.headers(), local, &guard.hosts)
-    {
+    if !reads && let Err(why) = origin::check(request.headers(), ends.local, &guard.hosts) {
         return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
     }
     let Ok(_place) = guard.places.try_acquire() else {
@@ -296,21 +298,17 @@ impl<S: Send + Sync> FromRequest<S> for Call {
             Ok(Ok(body)) => Ok(Self { context, body: body.to_bytes() }),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let why = format!("the body is larger than {MAX_BODY_BYTES} bytes");
-                let mut response =
-                    status::response(&refuse(Code::InvalidArgument, "BODY_TOO_LARGE", why));
-                *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-                Err(response)
+                let status = refuse(Code::InvalidArgument, "BODY_TOO_LARGE", why);
+                Err(status::response_as(StatusCode::PAYLOAD_TOO_LARGE, &status))
             }
             Ok(Err(_)) => {
-                let why = "the body was cut off";
-                Err(status::response(&refuse(Code::InvalidArgument, "BODY_CUT_OFF", why)))
+                let status = refuse(Code::InvalidArgument, "BODY_CUT_OFF", "the body was cut off");
+                Err(status::response(&status))
             }
             Err(_) => {
                 let why = format!("the body did not arrive within {BODY_TIMEOUT:?}");
-                let mut response =
-                    status::response(&refuse(Code::DeadlineExceeded, "BODY_TOO_SLOW", why));
-                *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-                Err(response)
+                let status = refuse(Code::DeadlineExceeded, "BODY_TOO_SLOW", why);
+                Err(status::response_as(StatusCode::REQUEST_TIMEOUT, &status))
             }
         }
     }

@@ -14,7 +14,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 /// An error as an answer: status, `Retry-After` where it is worth it, and the
 /// body `{error: {code, status, message, details}}`.
 pub fn response(status: &Status) -> Response {
-    let code = http_code(status.code());
+    response_as(http_code(status.code()), status)
+}
+
+/// The same under an HTTP status that says more than gRPC's code can.
+pub fn response_as(code: StatusCode, status: &Status) -> Response {
     let retry = retry_after(status);
     let body = Json(json!({"error": {
         "code": code.as_u16(),
@@ -51,11 +55,10 @@ pub async fn not_found() -> Response {
 
 /// No such method on this path.
 pub async fn method_not_allowed() -> Response {
-    let status =
-        refuse(Code::Unimplemented, "METHOD_NOT_ALLOWED", "this path does not take this method");
-    let mut response = response(&status);
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    response_as(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &refuse(Code::Unimplemented, "METHOD_NOT_ALLOWED", "this path does not take this method"),
+    )
 }
 
 fn http_code(code: Code) -> StatusCode {

@@ -1,0 +1,6 @@
+//! The ledger through its public interface: tables of its rules, and property
+//! tests against a naive reference.
+
+mod bench;
+mod decisions;
+mod requests;

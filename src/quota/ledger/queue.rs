@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Answer, Ledger, Remembered,
+    Answer, Ledger,
     groups::CounterRef,
     judge::{Ahead, Need, Plan, Verdict},
+    requests::Remembered,
 };
 use crate::quota::{Ask, AskError, Class, Denial, DenialReason, Mono, Outcome};
 
@@ -209,7 +210,7 @@ impl Ledger {
             self.groups.get_mut(slot).refs += 1;
         }
         if let Some(request) = &waiter.ask.request {
-            self.requests.insert(request.clone(), Remembered::Waiting(id));
+            self.requests.remember(request, Remembered::Waiting(id));
         }
         let key = (waiter.ask.class, id);
         let ahead = self.queue.ahead_of(waiter.ask.class);
@@ -238,10 +239,8 @@ impl Ledger {
         for slot in waiter.refs() {
             self.groups.get_mut(slot).refs -= 1;
         }
-        if let Some(request) = &waiter.ask.request
-            && self.requests.get(request) == Some(&Remembered::Waiting(key.1))
-        {
-            self.requests.remove(request);
+        if let Some(request) = &waiter.ask.request {
+            self.requests.forget(request, Remembered::Waiting(key.1));
         }
         self.changes += 1;
     }

@@ -147,6 +147,7 @@ impl Ledger {
         self.catalogue = catalogue;
         self.configure_counters();
         self.reset_classes(now, &before);
+        self.replan(now);
         self.changes += 1;
     }
 

@@ -4,4 +4,5 @@
 mod bench;
 mod decisions;
 mod names;
+mod pool;
 mod requests;

@@ -39,6 +39,8 @@ struct Waiter {
     needs: Vec<(CounterRef, u64)>,
     /// When something may have changed for it by the passing of time.
     retry_at: Option<Mono>,
+    /// By the settings in force it cannot be decided any more.
+    failed: Option<AskError>,
 }
 
 impl Queue {
@@ -108,18 +110,18 @@ impl Ledger {
         let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
         for key in keys {
             let Some(waiter) = self.queue.waiters.get(&key) else { continue };
+            let failed = if self.stopped { Some(AskError::NotOwner) } else { waiter.failed };
             let chosen = self.chosen(now, &waiter.ask, &waiter.plan, &ahead).clone();
             let ask = waiter.ask.clone();
-            let verdict =
-                if self.stopped { None } else { Some(self.judge(now, &ask, &chosen, &ahead)) };
+            let verdict = failed.map_or_else(|| Ok(self.judge(now, &ask, &chosen, &ahead)), Err);
             place += 1;
             let outcome = match verdict {
-                None => Some(Outcome::Failed(AskError::NotOwner)),
-                Some(Verdict::Grant { calls }) => {
+                Err(error) => Some(Outcome::Failed(error)),
+                Ok(Verdict::Grant { calls }) => {
                     let nonce = waiter.nonce;
                     Some(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
                 }
-                Some(Verdict::AwaitBlock { lacking, retry_at }) => {
+                Ok(Verdict::AwaitBlock { lacking, retry_at }) => {
                     let wait = self.rules.store_wait;
                     let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
                     let until = *waiter.store_deadline.get_or_insert(now + wait);
@@ -128,7 +130,7 @@ impl Ledger {
                     (now >= until.max(waiter.deadline))
                         .then_some(Outcome::Failed(AskError::StoreTimeout))
                 }
-                Some(Verdict::Refuse { refusal, lacking }) => {
+                Ok(Verdict::Refuse { refusal, lacking }) => {
                     let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
                     waiter.store_deadline = None;
                     waiter.lack(&chosen, &lacking, ask.min_calls);
@@ -152,6 +154,34 @@ impl Ledger {
         }
         self.recount_demand();
         answers
+    }
+
+    /// Plans the waiting requests again: the pool, the operations and the names
+    /// that are served may be others now. The next pump decides them.
+    pub(super) fn replan(&mut self, now: Mono) {
+        let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
+        for key in keys {
+            let Some(waiter) = self.queue.waiters.get(&key) else { continue };
+            let (ask, before) = (waiter.ask.clone(), waiter.refs());
+            let plan = self.plan(now, &ask);
+            let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
+            match plan {
+                Ok(plan) => {
+                    waiter.plan = plan;
+                    waiter.failed = None;
+                    waiter.lacking.clear();
+                    waiter.needs.clear();
+                }
+                Err(error) => waiter.failed = Some(error),
+            }
+            for slot in waiter.refs() {
+                self.groups.get_mut(slot).refs += 1;
+            }
+            for slot in before {
+                self.groups.get_mut(slot).refs -= 1;
+            }
+        }
+        self.recount_demand();
     }
 
     /// When time alone can change something for a waiting request, or make a
@@ -205,6 +235,7 @@ impl Ledger {
             lacking: Vec::new(),
             needs: Vec::new(),
             retry_at: None,
+            failed: None,
         };
         for slot in waiter.refs() {
             self.groups.get_mut(slot).refs += 1;

@@ -141,12 +141,7 @@ impl Ledger {
 
     /// Refuses a name that is not declared, where such names are refused or
     /// there are too many of them.
-    fn check_names(
-        &mut self,
-        now: Mono,
-        ask: &Ask,
-        charges_user: bool,
-    ) -> Result<(), AskError> {
+    fn check_names(&mut self, now: Mono, ask: &Ask, charges_user: bool) -> Result<(), AskError> {
         let policy = self.policy.clone();
         if let Some(workspace) = &ask.workspace
             && !policy.workspaces.contains_key(workspace)

@@ -222,14 +222,8 @@ impl Bench {
         self.now.mono = Mono(self.now.mono.0 / 2 + 100_000_000_000);
         self.answers.clear();
         self.waiting.clear();
-        self.ledger = ledger(
-            self.now,
-            self.epoch,
-            self.rules,
-            &self.policy,
-            &self.catalogue,
-            &self.store,
-        );
+        self.ledger =
+            ledger(self.now, self.epoch, self.rules, &self.policy, &self.catalogue, &self.store);
         self.quiet();
     }
 
@@ -573,11 +567,7 @@ pub fn per_org(limit: &str, max: u64, window: Duration) -> Charge {
 
 /// The org's slots.
 pub fn slots(max_duration: Duration) -> Charge {
-    Charge {
-        kind: Kind::Concurrency,
-        max: Max::OrgConcurrent,
-        ..per_org("long", 0, max_duration)
-    }
+    Charge { kind: Kind::Concurrency, max: Max::OrgConcurrent, ..per_org("long", 0, max_duration) }
 }
 
 /// Operations by name and charges.

@@ -5,4 +5,5 @@ mod bench;
 mod decisions;
 mod names;
 mod pool;
+mod reference;
 mod requests;

@@ -317,6 +317,20 @@ fn a_lowered_limit_refuses_until_use_has_fallen_and_does_not_underflow() {
     bench.grant(ask(REST).calls(100));
 }
 
+/// A counter at its limit is reserved once in a thousandth of its window (86 s
+/// for a day's), and raising the limit did not end that pause.
+#[test]
+fn raising_a_limit_acts_at_once() {
+    let mut bench = Bench::of(org().daily(3));
+    bench.grant(ask(REST).calls(3));
+    bench.deny(ask(REST));
+    bench.change(|policy| policy.daily_calls = 6);
+    bench.grant(ask(REST).calls(3));
+    let waiter = bench.park(ask(REST).waiting(secs(5)));
+    bench.change(|policy| policy.daily_calls = 7);
+    bench.woken(waiter);
+}
+
 #[test]
 fn a_lowered_limit_of_the_catalogue_does_not_underflow() {
     let reads = |max| catalogue(vec![(READ, vec![per_user("entries", max, MINUTE)])]);

@@ -137,6 +137,10 @@ impl Counter {
             let exact = charge.kind == Kind::Concurrency;
             self.own = Tally::new(numbers.bound, charge.window, exact);
         }
+        if numbers.bound > self.bound {
+            // What was at its limit is not any more: raising acts at once.
+            self.block.limited = false;
+        }
         self.kind = charge.kind;
         self.window = charge.window;
         self.ttl_cap = charge.ttl_cap();

@@ -282,6 +282,12 @@ impl Counter {
         }
     }
 
+    /// The moment at which its block is over, and the last reserve long ago.
+    pub fn quiet_at(&self, rules: &Rules) -> Mono {
+        let asked = self.block.last_sent.map_or(Mono(0), |sent| sent + self.horizon(rules));
+        self.block.deadline.max(asked)
+    }
+
     /// The record of this counter with `open` units set aside until `open_until`.
     pub fn record(&self, now: Now, open: u64, open_until: Wall) -> CounterRecord {
         let own = self.own.iter().map(|(stamp, units)| (now.wall_at(stamp), units));

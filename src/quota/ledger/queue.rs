@@ -192,19 +192,9 @@ impl Ledger {
             let end = waiter.store_deadline.unwrap_or(waiter.deadline).max(waiter.deadline);
             [Some(end), waiter.retry_at].into_iter().flatten()
         });
-        let blocks = self.groups.iter().flat_map(|(_, group)| {
-            group.counters.iter().filter_map(|counter| {
-                let block = &counter.block;
-                // Half-way an open block is fetched again if it is in use; at
-                // its end it is written off.
-                let sent = block.last_sent?;
-                let open = block.open > 0 || block.dirty;
-                let half = sent + counter.horizon(&self.rules) / 2;
-                let end = block.deadline.max(sent + counter.horizon(&self.rules));
-                let next = if half > now { half } else { end };
-                open.then(|| next.max(counter.paused_until(&self.rules)))
-            })
-        });
+        // The answer to a reserve in flight comes by itself.
+        let groups = self.groups.iter().filter(|_| !self.in_flight);
+        let blocks = groups.filter_map(|(_, group)| self.block_wake(group, now));
         waits.chain(blocks).min()
     }
 

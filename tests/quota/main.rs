@@ -7,3 +7,5 @@ mod names;
 mod pool;
 mod reference;
 mod requests;
+mod settling;
+mod time;

@@ -39,6 +39,8 @@ pub enum Verdict {
     Grant { calls: u32 },
     /// There is room, but the open block must be fetched first.
     AwaitBlock {
+        /// The calls that there is room for.
+        calls: u32,
         /// The counters whose blocks lack units.
         lacking: Vec<CounterRef>,
         /// The counters may be reserved again from this moment on.
@@ -280,7 +282,8 @@ impl Ledger {
                 return Verdict::Refuse { refusal, lacking };
             }
         }
-        Verdict::AwaitBlock { lacking, retry_at }
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        Verdict::AwaitBlock { calls, lacking, retry_at }
     }
 
     /// The answer to a check: as if every block could be fetched.
@@ -288,14 +291,7 @@ impl Ledger {
         let ahead = self.queue.ahead_of(ask.class);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
-            Verdict::Grant { calls } => calls,
-            Verdict::AwaitBlock { .. } => {
-                let rooms = chosen.needs.iter().map(|need| {
-                    self.room(now, need, ask.class, &ahead).units / need.units_per_call
-                });
-                let calls = rooms.min().unwrap_or(u64::MAX).min(u64::from(ask.calls));
-                u32::try_from(calls).unwrap_or(u32::MAX)
-            }
+            Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
             Verdict::Refuse { refusal, .. } => {
                 return Outcome::Denied(self.denial(now, ask, chosen, &refusal, 0));
             }
@@ -427,7 +423,7 @@ impl Ledger {
             if self.probe_is_due(now) && self.total_is_blocked(now) {
                 // Foreign use alone blocks, and nobody has looked for a while.
                 let counted = counter.used() + self.others(now, need.at);
-                return (counted + need.units_per_call, ceiling);
+                return (ceiling.max(counted + need.units_per_call), ceiling);
             }
             return (ceiling, ceiling);
         }

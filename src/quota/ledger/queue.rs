@@ -121,11 +121,11 @@ impl Ledger {
                     let nonce = waiter.nonce;
                     Some(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
                 }
-                Ok(Verdict::AwaitBlock { lacking, retry_at }) => {
+                Ok(Verdict::AwaitBlock { calls, lacking, retry_at }) => {
                     let wait = self.rules.store_wait;
                     let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
                     let until = *waiter.store_deadline.get_or_insert(now + wait);
-                    waiter.lack(&chosen, &lacking, ask.calls);
+                    waiter.lack(&chosen, &lacking, calls);
                     waiter.retry_at = (retry_at > now).then_some(retry_at);
                     (now >= until.max(waiter.deadline))
                         .then_some(Outcome::Failed(AskError::StoreTimeout))
@@ -238,9 +238,9 @@ impl Ledger {
         let chosen = self.chosen(now, &waiter.ask, &waiter.plan, &ahead).clone();
         let mut waiter = waiter;
         match verdict {
-            Verdict::AwaitBlock { lacking, retry_at } => {
+            Verdict::AwaitBlock { calls, lacking, retry_at } => {
                 waiter.store_deadline = Some(now + self.rules.store_wait);
-                waiter.lack(&chosen, &lacking, waiter.ask.calls);
+                waiter.lack(&chosen, &lacking, calls);
                 waiter.retry_at = (retry_at > now).then_some(retry_at);
             }
             Verdict::Refuse { refusal, lacking } => {

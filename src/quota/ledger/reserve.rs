@@ -242,9 +242,10 @@ impl Ledger {
             let wanted = if set_aside && !idle { target.saturating_sub(still_open) } else { 0 };
             let room = counter.bound.saturating_sub(counter.used() + still_open + others);
             let mut add = wanted.min(room);
-            if probe && others > 0 && add == 0 {
+            if probe && others > 0 {
+                // The call that looks whether foreign use is still what it was.
                 let without = counter.bound.saturating_sub(counter.used() + still_open);
-                add = needed.min(1).min(without);
+                add = add.max(needed.saturating_sub(still_open).min(without));
             }
             let open = if idle && set_aside {
                 // Nobody has asked for a while: the block is given up.

@@ -2,9 +2,12 @@
 //! tests against a naive reference.
 
 mod bench;
+mod classes;
 mod decisions;
+mod header;
 mod names;
 mod pool;
+mod queue;
 mod reference;
 mod requests;
 mod settling;

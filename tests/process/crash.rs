@@ -109,6 +109,7 @@ async fn fifty_kills_in_mid_traffic_let_no_call_through_that_is_too_many() {
             goes_on(&salesforce, 1).await;
         }
         sleep(Duration::from_millis(random.u64(0..500))).await;
+        server.keeps_its_invariants().await;
         server.kill().await;
         if random.u8(0..8) == 0 {
             let mut starting = home.spawn();
@@ -132,9 +133,14 @@ async fn fifty_kills_in_mid_traffic_let_no_call_through_that_is_too_many() {
         tell.send_replace(Service { quota: server.quota.clone(), generation });
     }
     goes_on(&salesforce, 50).await;
+    server.keeps_its_invariants().await;
     server.stop().await;
     let counts = salesforce.handle.counts();
-    println!("{CRASHES} crashes, {} calls, wasted at least {wasted:?}", counts.accepted);
+    let total = salesforce.handle.org_usage("00Do");
+    println!(
+        "{CRASHES} crashes, {} calls, {} of {} of the total, wasted at least {wasted:?}",
+        counts.accepted, total.used, total.max
+    );
     assert_eq!(salesforce.handle.overruns(), []);
     assert_eq!(counts.refused(), 0, "{counts:?}");
 }

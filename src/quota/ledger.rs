@@ -13,11 +13,12 @@ mod judge;
 mod permits;
 mod queue;
 mod reconcile;
+mod requests;
 mod reserve;
 mod view;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -28,6 +29,7 @@ use self::{
     permits::{PermitCharge, PermitState, Permits},
     queue::Queue,
     reconcile::Foreign,
+    requests::{Remembered, Requests},
 };
 pub use self::{
     queue::WaiterId,
@@ -35,7 +37,7 @@ pub use self::{
 };
 use super::{
     Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
-    RequestKey, Scope, Transition,
+    Scope, Transition,
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
@@ -51,7 +53,7 @@ pub struct Ledger {
     catalogue: Arc<Catalogue>,
     groups: Groups,
     permits: Permits,
-    requests: HashMap<RequestKey, Remembered>,
+    requests: Requests,
     queue: Queue,
     /// Units that waiting asks need of each counter: what the next reserve aims
     /// at.
@@ -67,13 +69,6 @@ pub struct Ledger {
     violations: Vec<&'static str>,
     /// Counts changes that a watcher may want to see.
     changes: u64,
-}
-
-/// What a request id stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remembered {
-    Waiting(WaiterId),
-    Granted(PermitKey),
 }
 
 /// The answer to an ask.
@@ -105,7 +100,7 @@ impl Ledger {
             catalogue,
             groups: Groups::default(),
             permits: Permits::default(),
-            requests: HashMap::new(),
+            requests: Requests::default(),
             queue: Queue::default(),
             demand: BTreeMap::new(),
             in_flight: false,
@@ -152,6 +147,7 @@ impl Ledger {
         self.catalogue = catalogue;
         self.configure_counters();
         self.reset_classes(now, &before);
+        self.replan(now);
         self.changes += 1;
     }
 
@@ -203,12 +199,12 @@ impl Ledger {
                 counter.expire(now, &rules);
             }
         }
-        for permit in self.permits.take_forgotten(now) {
+        for (key, permit) in self.permits.take_forgotten(now) {
             for charge in &permit.charges {
                 self.groups.get_mut(charge.at.group).refs -= 1;
             }
             if let Some(request) = permit.request {
-                self.requests.remove(&request);
+                self.requests.forget(&request, Remembered::Granted(key));
             }
         }
         self.expire_foreign(now);
@@ -253,38 +249,33 @@ impl Ledger {
     }
 
     /// A request id that is known already.
-    fn repeated(&mut self, now: Mono, ask: &Ask) -> Option<Answer> {
-        let key = ask.request.as_ref()?;
-        let (known, remembered) = self.requests.get_key_value(key)?;
-        if known.digest != key.digest {
-            return Some(Answer::Done(Outcome::Failed(AskError::RequestIdReused)));
-        }
-        match *remembered {
-            Remembered::Waiting(id) => Some(Answer::Parked(id)),
-            Remembered::Granted(key) => {
-                let permit = self.permits.get(key)?;
-                if now >= permit.expires {
-                    return None;
-                }
-                let life_left = if self.rules.has(Fault::RepeatWithFullTtl) {
-                    permit.expires.since(permit.granted)
-                } else {
-                    permit.expires.since(now)
-                };
-                let (calls, user, tag) = (permit.calls, permit.user.clone(), permit.tag);
-                let refs: Vec<CounterRef> = permit.charges.iter().map(|c| c.at).collect();
-                Some(Answer::Done(Outcome::Granted(Permit {
-                    key: Some(key),
-                    epoch: self.epoch,
-                    calls,
-                    user,
-                    decided: now,
-                    life_left,
-                    class_state: self.class_state_of(tag),
-                    limits: self.usages(now, &refs, tag),
-                })))
-            }
-        }
+    fn repeated(&self, now: Mono, ask: &Ask) -> Option<Answer> {
+        let request = ask.request.as_ref()?;
+        let (remembered, same_body) = self.requests.find(request)?;
+        let answer = match remembered {
+            Remembered::Waiting(id) => Answer::Parked(id),
+            Remembered::Granted(key) => Answer::Done(Outcome::Granted(self.repeat(now, key)?)),
+        };
+        let reused = Answer::Done(Outcome::Failed(AskError::RequestIdReused));
+        Some(if same_body { answer } else { reused })
+    }
+
+    /// A permit again, with the life that it has left; `None` if it has ended
+    /// for its caller (it may be known for longer, for the slots that it holds).
+    fn repeat(&self, now: Mono, key: PermitKey) -> Option<Permit> {
+        let permit = self.permits.get(key).filter(|permit| now < permit.expires)?;
+        let full = self.rules.has(Fault::RepeatWithFullTtl);
+        let refs: Vec<CounterRef> = permit.charges.iter().map(|charge| charge.at).collect();
+        Some(Permit {
+            key: Some(key),
+            epoch: self.epoch,
+            calls: permit.calls,
+            user: permit.user.clone(),
+            decided: now,
+            life_left: permit.expires.since(if full { permit.granted } else { now }),
+            class_state: self.class_state_of(permit.tag),
+            limits: self.usages(now, &refs, permit.tag),
+        })
     }
 
     /// Charges every limit of the plan: the caller has seen room in all.
@@ -332,7 +323,7 @@ impl Ledger {
         self.changes += 1;
         let key = PermitKey(nonce);
         if let Some(request) = &ask.request {
-            self.requests.insert(request.clone(), Remembered::Granted(key));
+            self.requests.remember(request, Remembered::Granted(key));
         }
         let state = PermitState::new(
             calls,

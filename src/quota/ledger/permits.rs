@@ -101,14 +101,14 @@ impl Permits {
     }
 
     /// Takes out the permits that need not be known any more.
-    pub fn take_forgotten(&mut self, now: Mono) -> Vec<PermitState> {
+    pub fn take_forgotten(&mut self, now: Mono) -> Vec<(PermitKey, PermitState)> {
         let mut gone = Vec::new();
         while let Some((end, key)) = self.by_end.first().copied() {
             if end > now {
                 break;
             }
             self.by_end.pop_first();
-            gone.extend(self.by_key.remove(&key));
+            gone.extend(self.by_key.remove(&key).map(|permit| (key, permit)));
         }
         gone
     }

@@ -1,0 +1,14 @@
+//! The ledger through its public interface: tables of its rules, and property
+//! tests against a naive reference.
+
+mod bench;
+mod classes;
+mod decisions;
+mod header;
+mod names;
+mod pool;
+mod queue;
+mod reference;
+mod requests;
+mod settling;
+mod time;

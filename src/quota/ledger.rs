@@ -73,6 +73,7 @@ pub struct Ledger {
 
 /// The answer to an ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every ask is decided at once")]
 pub enum Answer {
     /// Decided.
     Done(Outcome),
@@ -328,7 +329,6 @@ impl Ledger {
         let state = PermitState::new(
             calls,
             plan.user.clone(),
-            ask.class,
             plan.tag,
             now,
             expires,

@@ -16,6 +16,13 @@ impl RangeSet {
         self.ranges.iter().map(|(start, end)| end - start).sum()
     }
 
+    /// True if it holds none.
+    #[cfg(test)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// Its ranges, in order.
     pub fn iter(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         self.ranges.iter().map(|(start, end)| *start..*end)

@@ -174,10 +174,7 @@ impl World {
                     calls: 1,
                     http_status: status,
                     completed_ago: Duration::from_micros(self.now_us - answered_us),
-                    reading: Some(Reading {
-                        usage: ApiUsage { used, limit },
-                        answer_time: None,
-                    }),
+                    reading: Some(Reading { usage: ApiUsage { used, limit }, answer_time: None }),
                 };
                 self.ledger.report(now, key, &report);
                 self.pump();

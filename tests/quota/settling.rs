@@ -69,7 +69,8 @@ fn a_call_leaves_a_window_after_its_stamp_the_window_and_the_time_to_travel() {
 #[test]
 fn a_report_settles_the_calls_of_its_range_and_repeating_it_changes_nothing() {
     // Reports of a permit of ten calls, in order: (first, calls, status, already settled)
-    let rows: [(&str, &[(u32, u32, u16, bool)]); 8] = [
+    type Row = (&'static str, &'static [(u32, u32, u16, bool)]);
+    let rows: [Row; 8] = [
         ("one by one", &[(0, 1, 200, false), (1, 1, 200, false), (0, 1, 200, true)]),
         ("a repeat", &[(2, 3, 200, false), (2, 3, 200, true)]),
         (

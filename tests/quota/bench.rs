@@ -195,6 +195,8 @@ impl Bench {
     }
 
     fn advance_to(&mut self, end: Mono) {
+        // Looking at the usage may have paused or resumed a class.
+        self.quiet();
         while let Some(wake) = self.ledger.next_wake(self.now.mono) {
             // A wake that has passed is for a store that does not answer.
             let late = wake <= self.now.mono;

@@ -194,6 +194,16 @@ fn release_takes_the_highest_calls_that_no_report_has_settled() {
 }
 
 #[test]
+fn release_takes_the_highest_calls_on_both_sides_of_a_reported_one() {
+    let mut bench = Bench::of(org());
+    let permit = bench.grant(ask(READ).calls(10));
+    bench.report(&permit, report(5, 1, 200));
+    assert_eq!(bench.release(&permit, Some(5)), returned(5));
+    assert!(bench.report(&permit, report(4, 6, 200)).already_settled, "9, 8, 7, 6 and 4");
+    assert!(!bench.report(&permit, report(3, 1, 200)).already_settled);
+}
+
+#[test]
 fn calls_neither_reported_nor_returned_can_be_reported_until_the_expiry() {
     let mut bench = Bench::of(org());
     let permit = bench.grant(ask(READ).calls(10));

@@ -120,13 +120,13 @@ impl Ledger {
     /// Settles calls of a permit by what Salesforce answered, and takes the
     /// reading that came with the answer.
     pub fn report(&mut self, now: crate::quota::Now, key: PermitKey, report: &Report) -> Reported {
-        self.expire(now.mono);
+        self.forget(now.mono);
+        self.touch_permit(now.mono, key);
         let completed = now.mono - report.completed_ago;
         let settled = self.settle(now.mono, key, report);
         if let Some(reading) = report.reading {
             self.take_reading(now, reading, completed);
         }
-        self.update_classes(now.mono);
         let tag = self.permits.get(key).map(|permit| permit.tag);
         Reported {
             already_settled: !settled,
@@ -136,7 +136,8 @@ impl Ledger {
 
     /// Gives back calls that were not sent.
     pub fn release(&mut self, now: Mono, key: PermitKey, unused: Option<u32>) -> Released {
-        self.expire(now);
+        self.forget(now);
+        self.touch_permit(now, key);
         let ended = Released::Returned { calls: 0, already_settled: true };
         let twice = self.rules.has(Fault::ReleaseTwice);
         let Some(permit) = self.permits.by_key.get_mut(&key) else { return ended };
@@ -172,6 +173,7 @@ impl Ledger {
         for charge in charges {
             self.give_back(charge, stamp, tag, u64::from(calls));
         }
+        self.update_classes_of(now, tag);
         Released::Returned { calls, already_settled: false }
     }
 

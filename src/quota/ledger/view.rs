@@ -130,7 +130,7 @@ impl Ledger {
         }
     }
 
-    fn total_ref(&self) -> Option<CounterRef> {
+    pub(super) fn total_ref(&self) -> Option<CounterRef> {
         let group = self.groups.slot(&Group::Org)?;
         let counter = self.groups.get(group).find(&Charge::org_total().limit)?;
         Some(CounterRef { group, counter })

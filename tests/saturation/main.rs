@@ -130,7 +130,9 @@ fn the_orgs_total_is_used_to_ninety_nine_percent_where_every_answer_brings_a_rea
     ] {
         let limit = Limit { max, window: DAY, shape };
         let salesforce = Options { org_limit: limit, header_lag, ..Options::default() };
-        let callers = Callers { operation: "rest", ..entries("u", Manner::Reports, None) };
+        // Few, since each of them weighs the whole log whenever it is asked.
+        let callers =
+            Callers { operation: "rest", count: 4, ..entries("u", Manner::Reports, None) };
         let config = format!("template: {{daily_calls: {max}, reserve_percent: 0}}");
         check(Saturated {
             name,

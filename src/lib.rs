@@ -12,7 +12,6 @@ pub mod config;
 pub mod demo;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod duration;
-#[cfg(any(feature = "client", feature = "server"))]
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod json;
 #[cfg(feature = "server")]

@@ -78,6 +78,7 @@ enum Remembered {
 
 /// The answer to an ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every ask is decided at once")]
 pub enum Answer {
     /// Decided.
     Done(Outcome),
@@ -337,7 +338,6 @@ impl Ledger {
         let state = PermitState::new(
             calls,
             plan.user.clone(),
-            ask.class,
             plan.tag,
             now,
             expires,

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Ledger, groups::CounterRef};
 use crate::quota::{
-    Class, Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, ranges::RangeSet,
+    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, ranges::RangeSet,
     rules::Fault, window::Tag,
 };
 
@@ -16,7 +16,6 @@ use crate::quota::{
 pub struct PermitState {
     pub calls: u32,
     pub user: Option<UserId>,
-    pub class: Class,
     pub tag: Tag,
     pub granted: Mono,
     pub expires: Mono,
@@ -44,7 +43,6 @@ impl PermitState {
     pub fn new(
         calls: u32,
         user: Option<UserId>,
-        class: Class,
         tag: Tag,
         granted: Mono,
         expires: Mono,
@@ -55,7 +53,6 @@ impl PermitState {
         Self {
             calls,
             user,
-            class,
             tag,
             granted,
             expires,
@@ -111,11 +108,6 @@ impl Permits {
             gone.extend(self.by_key.remove(&key));
         }
         gone
-    }
-
-    /// When the next permit need not be known any more.
-    pub fn next_end(&self) -> Option<Mono> {
-        self.by_end.first().map(|(end, _)| *end)
     }
 
     /// Permits that can still be used.

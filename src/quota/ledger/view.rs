@@ -116,14 +116,14 @@ impl Ledger {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let declared = self.policy.daily_calls;
-        if let Some(read) = self.foreign.and_then(|foreign| foreign.limit) {
-            if u128::from(read) * 10 < u128::from(declared) * 9 {
-                warnings.push(format!(
-                    "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
+        if let Some(read) = self.foreign.and_then(|foreign| foreign.limit)
+            && u128::from(read) * 10 < u128::from(declared) * 9
+        {
+            warnings.push(format!(
+                "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
                      the {declared} that are declared",
-                    self.org
-                ));
-            }
+                self.org
+            ));
         }
         let caps: u64 =
             self.policy.workspaces.values().filter_map(|policy| policy.daily_calls).sum();

@@ -161,18 +161,20 @@ impl Ledger {
             let end = waiter.store_deadline.unwrap_or(waiter.deadline).max(waiter.deadline);
             [Some(end), waiter.retry_at].into_iter().flatten()
         });
-        let blocks = self.groups.iter().flat_map(|(_, group)| {
-            group.counters.iter().filter_map(|counter| {
-                let block = &counter.block;
-                // Half-way an open block is fetched again if it is in use; at
-                // its end it is written off.
-                let sent = block.last_sent?;
-                let open = block.open > 0 || block.dirty;
-                let half = sent + counter.horizon(&self.rules) / 2;
-                let end = block.deadline.max(sent + counter.horizon(&self.rules));
-                let next = if half > now { half } else { end };
-                open.then(|| next.max(counter.paused_until(&self.rules)))
-            })
+        // While a reserve is in flight its answer is what changes something.
+        let writable = !self.in_flight && !self.stopped;
+        let groups = self.groups.iter().filter(|_| writable);
+        let blocks = groups.flat_map(|(_, group)| {
+            // Half-way an open block is fetched again if it is in use; at the
+            // end of all blocks of the group they are written off.
+            let used = group.counters.iter().filter(|c| c.block.open > 0 || c.block.dirty);
+            let half = used.filter_map(|counter| {
+                let half = counter.block.last_sent? + counter.horizon(&self.rules) / 2;
+                Some(half.max(counter.paused_until(&self.rules)))
+            });
+            let open = group.counters.iter().any(|counter| counter.block.open > 0);
+            let over = (open || group.is_dirty()).then(|| group.over_at(&self.rules));
+            half.chain(over).filter(|at| *at > now)
         });
         waits.chain(blocks).min()
     }

@@ -129,7 +129,8 @@ impl Ledger {
                     let revision = group.record.revision;
                     commit_last(group, revision, false, &rules, now);
                 }
-                ReserveOutcome::Unknown => {}
+                // Whatever stands there now is resolved by the next attempt.
+                ReserveOutcome::Unknown => group.record.dirty = true,
                 ReserveOutcome::Conflict(_) if rules.has(Fault::FencedIsSuccess) => {
                     let revision = group.record.revision;
                     commit_last(group, revision, false, &rules, now);
@@ -160,10 +161,7 @@ impl Ledger {
         // An idle group is written once more when its block is over: what it
         // has granted is then recorded exactly, nothing is held, and an empty
         // record is deleted.
-        let idle = group.counters.iter().all(|counter| {
-            let quiet_since = counter.block.last_sent.unwrap_or_default();
-            counter.block.deadline <= now && now >= quiet_since + counter.horizon(&self.rules)
-        });
+        let idle = now >= group.over_at(&self.rules);
         idle && (group.is_dirty()
             || group.counters.iter().any(|counter| counter.block.open > 0)
             || self.is_deletable(group))
@@ -225,7 +223,7 @@ impl Ledger {
             let wanted = if set_aside && !idle { target.saturating_sub(still_open) } else { 0 };
             let room = counter.bound.saturating_sub(counter.used() + still_open + others);
             let mut add = wanted.min(room);
-            if probe && others > 0 && add == 0 {
+            if probe && others > 0 && still_open + add == 0 {
                 let without = counter.bound.saturating_sub(counter.used() + still_open);
                 add = needed.min(1).min(without);
             }
@@ -266,8 +264,13 @@ impl Ledger {
             paused: group.classes.paused().collect::<Vec<Class>>(),
             written: now.wall,
         };
-        let is_empty =
-            record.counters.is_empty() && record.foreign.is_none() && record.paused.is_empty();
+        // A record that does not exist cannot be deleted so that a creation that
+        // may still be applied fails: it must be written, if only to say nothing.
+        let may_appear = group.record.revision == 0 && !group.record.attempts.is_empty();
+        let is_empty = record.counters.is_empty()
+            && record.foreign.is_none()
+            && record.paused.is_empty()
+            && !may_appear;
         group.record.attempts.push(Attempt {
             seq: record.seq,
             sent: now.mono,

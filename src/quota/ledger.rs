@@ -326,8 +326,7 @@ impl Ledger {
             let counter = &mut group.counters[usize::from(need.at.counter)];
             let units = need.units_per_call * u64::from(calls);
             counter.grant(now, stamp, plan.tag, units, &rules);
-            violated |=
-                counter.block.open + counter.granted_since_snapshot() > counter.block.committed;
+            violated |= counter.overdraws();
             if counter.kind == Kind::Concurrency {
                 forget_at = forget_at.max(stamp + counter.window);
             }

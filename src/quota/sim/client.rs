@@ -307,6 +307,7 @@ impl World {
             reads,
         });
         self.by_nonce.insert(nonce, grant);
+        self.crash_soon(node);
         (grant, true)
     }
 
@@ -410,9 +411,9 @@ impl World {
             return;
         }
         let habit = self.rng.u32(0..100);
-        let [quick, late, ghost] = match self.scenario.style {
-            Style::Sharp => [40, 80, 86],
-            _ => [30, 55, 65],
+        let [quick, late, ghost, split] = match self.scenario.style {
+            Style::Sharp => [36, 72, 78, 88],
+            _ => [30, 55, 65, 70],
         };
         if habit < quick {
             self.use_at_once(grant);
@@ -420,6 +421,8 @@ impl World {
             self.use_at_the_last_instant(grant, deadline);
         } else if habit < ghost {
             self.use_and_lose_the_answer(grant);
+        } else if habit < split {
+            self.use_one_and_then_the_rest(grant, deadline);
         } else {
             self.use_somehow(grant, deadline);
         }
@@ -456,6 +459,17 @@ impl World {
         if self.percent(40) {
             self.release_after(grant, self.scenario.latency * 2, None);
         }
+    }
+
+    /// The first call at once, the others at the last instant.
+    fn use_one_and_then_the_rest(&mut self, grant: usize, deadline: u64) {
+        let calls = self.grants[grant].calls;
+        self.call(grant, 0..1, self.at, 0, Some(0), 200, Some(0));
+        if calls > 1 {
+            let report = self.rng.bool().then_some(0);
+            self.call(grant, 1..calls, deadline - 1, self.travel(), None, 0, report);
+        }
+        self.coverage.hit("use of one call, then of the rest");
     }
 
     /// Some calls now, some later, some never; told at any time or not at all.
@@ -587,7 +601,7 @@ impl World {
         for (first, calls) in parts {
             let told = report(first, calls, delay);
             let travels = travel(self);
-            if !self.percent(3) {
+            if self.scenario.style == Style::Saturated || !self.percent(3) {
                 self.tell(node, delay + travels, Message::Report(grant, told));
             }
             if call.again && self.scenario.style != Style::Saturated {
@@ -629,6 +643,11 @@ impl World {
     ) {
         let told = ledger.report(now, self.grants[grant].key, report);
         self.coverage.hit("report");
+        let range = report.first_call..report.first_call + report.calls;
+        let known = &self.grants[grant].answered;
+        if known.missing(range).is_empty() && !told.already_settled {
+            self.fail("I5", format!("#{grant}: a repeated report settled something"));
+        }
         if told.already_settled {
             self.coverage.hit("report of nothing new");
         }

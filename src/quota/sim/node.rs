@@ -46,13 +46,14 @@ impl Node {
     }
 
     /// Ends this life; whatever was in flight is somebody else's business.
-    pub fn die(&mut self) {
+    /// Returns the requests that waited.
+    pub fn die(&mut self) -> Vec<(usize, Mono)> {
         self.life += 1;
         self.ledger = None;
         self.in_flight = false;
         self.leaving = false;
-        self.waiting.clear();
         self.wake = None;
+        std::mem::take(&mut self.waiting).into_values().flatten().collect()
     }
 }
 

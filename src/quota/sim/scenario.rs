@@ -163,9 +163,9 @@ fn sharp(rng: &mut Rng) -> Scenario {
         store_timeout: store_latency * 2 + rng.u64(50_000..400_000),
         trouble: [0, 1, 2, 4][rng.usize(0..4)] * SECOND,
         store_trouble: [0, 10, 40][rng.usize(0..3)],
-        burst: rng.u64(4..40),
+        burst: rng.u64(4..24),
         spacing: [1, window / 100, window / 20][rng.usize(0..3)],
-        pause: rng.u64(0..3) * window / 2,
+        pause: rng.u64(1..6) * window / 8,
         most_calls: [1, 1, 2, 4][rng.usize(0..4)],
         changes: if rng.u32(0..5) == 0 { 5 * SECOND } else { 0 },
         foreign: 0,
@@ -212,7 +212,7 @@ fn general(rng: &mut Rng) -> Scenario {
         store_trouble: [0, 5, 30][rng.usize(0..3)],
         burst: rng.u64(10..120),
         spacing: rng.u64(1_000..80_000),
-        pause: rng.u64(0..6) * SECOND,
+        pause: rng.u64(1..10) * SECOND / 2,
         most_calls: [1, 3, 10, 700][rng.usize(0..4)],
         changes: if rng.bool() { 6 * SECOND } else { 0 },
         foreign: 0,
@@ -277,15 +277,20 @@ fn day(rng: &mut Rng) -> Scenario {
     }
 }
 
+/// Constants of all proportions: what one of them hides another shows.
 fn small_rules(rng: &mut Rng) -> Rules {
+    let mut of = |ranges: [std::ops::Range<u64>; 3]| {
+        let range = ranges[rng.usize(0..3)].clone();
+        Duration::from_micros(rng.u64(range))
+    };
     Rules {
-        travel: Duration::from_millis(rng.u64(10..300)),
-        clock_error: Duration::from_millis(rng.u64(1..150)),
-        horizon_short: Duration::from_millis(rng.u64(100..1_500)),
-        horizon_long: Duration::from_millis(rng.u64(1_500..6_000)),
-        store_wait: Duration::from_millis(rng.u64(200..1_500)),
-        slot_pause: Duration::from_millis(rng.u64(1..60)),
-        max_waiting: 200,
+        travel: of([5_000..20_000, 50_000..150_000, 200_000..500_000]),
+        clock_error: of([100..3_000, 20_000..60_000, 60_000..200_000]),
+        horizon_short: of([20_000..60_000, 100_000..300_000, 500_000..1_500_000]),
+        horizon_long: of([100_000..500_000, 1_500_000..3_000_000, 3_000_000..6_000_000]),
+        store_wait: of([20_000..60_000, 100_000..400_000, 500_000..1_500_000]),
+        slot_pause: of([1_000..2_000, 5_000..20_000, 20_000..60_000]),
+        max_waiting: rng.usize(4..40),
         ..Rules::default()
     }
 }

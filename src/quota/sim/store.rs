@@ -161,7 +161,8 @@ impl Store {
             let open = stood.filter(|_| before.is_some_and(|before| before.epoch == record.epoch));
             let most = allowed.block.max(open.map_or(0, |stood| stood.open));
             if after.open > most {
-                let text = format!("{key:?}: a block of {} where {most} would do", after.open);
+                let text =
+                    format!("{key:?}: a block of {}, {most} would do: {allowed:?}", after.open);
                 return Err(("I7", text));
             }
         }

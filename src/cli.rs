@@ -82,6 +82,7 @@ enum Verb {
     Check(local::CheckArgs),
     /// Show what it is for: the service, a strict stand-in for Salesforce, and a fleet of callers
     #[cfg(feature = "server")]
+    #[command(after_help = local::DEMO_HELP)]
     Demo(crate::demo::Args),
     /// Put load on a server: throughput and latency percentiles
     #[command(after_help = bench::HELP)]

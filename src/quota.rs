@@ -11,6 +11,8 @@ mod ranges;
 pub mod record;
 pub mod rules;
 pub mod salesforce;
+#[cfg(test)]
+mod sim;
 pub mod time;
 mod window;
 

@@ -172,17 +172,17 @@ impl Shards {
         let answer = self.with(org, |cell, inner, now| {
             let may_park = self.waiting.load(Ordering::Relaxed) < MAX_WAITING;
             match inner.ledger.acquire(now.mono, ask, random::next(), may_park) {
-                Answer::Done(outcome) => Err(outcome),
+                Answer::Done(outcome) => Ok(outcome),
                 Answer::Parked(id) => {
                     let (tell, told) = oneshot::channel();
                     inner.waiters.entry(id).or_default().push(tell);
-                    Ok(Waiting::new(self, Arc::clone(cell), id, told))
+                    Err(Waiting::new(self, Arc::clone(cell), id, told))
                 }
             }
         })?;
         Ok(match answer {
-            Err(outcome) => outcome,
-            Ok(waiting) => waiting.outcome().await,
+            Ok(outcome) => outcome,
+            Err(waiting) => waiting.outcome().await,
         })
     }
 
@@ -369,8 +369,7 @@ impl Shards {
         if let Some(at) = inner.ledger.next_wake(now)
             && inner.wake_at.is_none_or(|planned| at < planned)
         {
-            inner.wake_at = Some(at);
-            self.wakes.plan(at, &cell.org);
+            inner.wake_at = Some(self.wakes.plan(at, now, &cell.org));
         }
     }
 

@@ -23,6 +23,16 @@ Examples:
   quotagate serve --config quotagate.yaml --store file:/var/lib/quotagate
   QUOTAGATE_LOG=debug quotagate serve --grpc 127.0.0.1:0";
 
+pub const DEMO_HELP: &str = "\
+Exits with 0 if Salesforce refused none of the calls that were made through the
+service, else with 1.
+
+Examples:
+  quotagate demo
+  quotagate demo --duration 15s
+  quotagate demo --duration 6m --speed 1          Salesforce's minutes as long as they are
+  quotagate demo --plain | tee demo.log";
+
 pub const CHECK_HELP: &str = "\
 Exits with 1 where the configuration has faults.
 
@@ -68,7 +78,7 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             node: "demo".to_owned(),
         };
         let service = Service::start(options).await?;
-        Ok(DemoService { grpc_addr: service.grpc_addr(), running: Box::new(service) })
+        Ok(DemoService { grpc_addr: service.grpc_addr(), stop: Box::pin(service.stop()) })
     });
     let code = code.await.map_err(|error| Fault::failure(format!("{error:#}")))?;
     Ok(if code == ExitCode::SUCCESS { Exit::Done } else { Exit::Failure })

@@ -2,12 +2,13 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use http_body_util::{BodyExt as _, Empty};
@@ -104,6 +105,7 @@ pub struct Tally {
     classes: [ClassTally; Class::ALL.len()],
     answered_by_workspace: Vec<AtomicU64>,
     faults: AtomicU64,
+    first_fault: OnceLock<String>,
 }
 
 /// The calls of one class.
@@ -125,6 +127,7 @@ impl Tally {
             classes: Default::default(),
             answered_by_workspace: world.workspaces.iter().map(|_| AtomicU64::new(0)).collect(),
             faults: AtomicU64::new(0),
+            first_fault: OnceLock::new(),
         }
     }
 
@@ -145,6 +148,17 @@ impl Tally {
     #[must_use]
     pub fn faults(&self) -> u64 {
         self.faults.load(Relaxed)
+    }
+
+    /// What broke first, if anything did.
+    #[must_use]
+    pub fn first_fault(&self) -> Option<&str> {
+        self.first_fault.get().map(String::as_str)
+    }
+
+    fn fault(&self, doing: &str, error: &dyn fmt::Display) {
+        self.faults.fetch_add(1, Relaxed);
+        self.first_fault.get_or_init(|| format!("{doing}: {error}"));
     }
 }
 
@@ -176,10 +190,12 @@ async fn call(caller: Arc<Caller>, demand: Demand) {
             // It came too late to be used; the service counts it as used.
             continue;
         }
-        let answer = caller.salesforce.call(&caller.world, &pass, &demand).await;
-        let Ok(answer) = answer else {
-            caller.tally.faults.fetch_add(1, Relaxed);
-            break;
+        let answer = match caller.salesforce.call(&caller.world, &pass, &demand).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                caller.tally.fault("calling Salesforce", &format_args!("{error:#}"));
+                break;
+            }
         };
         let answered = answer.status < 400;
         caller.gate.tell(&demand, pass, answer, &caller.tally).await;
@@ -247,11 +263,18 @@ impl Gate {
                 let answered =
                     timeout_at(deadline + Duration::from_secs(5), client.clone().acquire(request))
                         .await;
-                let Ok(Ok(response)) = answered else {
-                    tally.faults.fetch_add(1, Relaxed);
-                    return None;
+                let response = match answered {
+                    Ok(Ok(response)) => response.into_inner(),
+                    Ok(Err(status)) => {
+                        tally.fault("Acquire", &status);
+                        return None;
+                    }
+                    Err(late) => {
+                        tally.fault("Acquire", &late);
+                        return None;
+                    }
                 };
-                match response.into_inner().outcome {
+                match response.outcome {
                     Some(Outcome::Permit(permit)) => {
                         let ttl = permit.ttl.and_then(|ttl| Duration::try_from(ttl).ok());
                         // Where the operation needs no user, any will do.
@@ -299,11 +322,12 @@ impl Gate {
             error_code: answer.error_code,
             error_message: answer.error_message,
             limit_info: answer.limit_info,
+            answer_time: answer.date.map(prost_types::Timestamp::from),
             completed_ago: prost_types::Duration::try_from(completed_ago).ok(),
             ..ReportRequest::default()
         };
-        if client.clone().report(report).await.is_err() {
-            tally.faults.fetch_add(1, Relaxed);
+        if let Err(status) = client.clone().report(report).await {
+            tally.fault("Report", &status);
         }
     }
 }
@@ -341,7 +365,7 @@ impl OwnCount {
     ) -> Result<usize, Option<Instant>> {
         let used = &mut self.used_by_workspace[demand.workspace];
         let pause_point = world.workspaces[demand.workspace]
-            .cap
+            .cap()
             .zip(ClassPolicy::default().of(demand.class))
             .map(|(cap, thresholds)| thresholds.pause_point(cap));
         if pause_point.is_some_and(|pause_point| *used >= pause_point) {
@@ -384,6 +408,8 @@ struct Salesforce {
 /// What Salesforce said.
 struct Answer {
     at: Instant,
+    /// When Salesforce says that it answered.
+    date: Option<SystemTime>,
     status: u16,
     limit_info: Vec<String>,
     error_code: String,
@@ -403,12 +429,14 @@ impl Salesforce {
             .body(Empty::new())?;
         let (parts, body) = self.client.request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
+        let date = parts.headers.get("date").and_then(|date| date.to_str().ok());
         let limit_info = parts.headers.get_all("sforce-limit-info").into_iter();
         let limit_info = limit_info.filter_map(|value| value.to_str().ok().map(str::to_owned));
         let error: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = |field| error[0][field].as_str().unwrap_or_default().to_owned();
         Ok(Answer {
             at: Instant::now(),
+            date: date.and_then(|date| httpdate::parse_http_date(date).ok()),
             status: parts.status.as_u16(),
             limit_info: limit_info.collect(),
             error_code: text("errorCode"),
@@ -419,7 +447,7 @@ impl Salesforce {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::world::Workspace, *};
 
     fn demand(class: Class) -> Demand {
         Demand { workspace: 0, class, per_minute: 1.0, patience: MINUTE }
@@ -428,7 +456,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pod_alone_keeps_every_limit_as_far_as_it_knows() {
         let mut world = World::new(1, 1.0, MINUTE).unwrap();
-        world.workspaces[0].cap = None;
+        world.workspaces[0] = Workspace::new(world.workspaces[0].id.clone(), None);
         let mut count = OwnCount::new(&world);
         let start = Instant::now();
         let mut take = |after_s| {
@@ -445,7 +473,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pod_alone_pauses_bulk_before_events_and_events_before_people() {
         let mut world = World::new(1, 1.0, MINUTE).unwrap();
-        world.workspaces[0].cap = Some(10);
+        world.workspaces[0] = Workspace::new(world.workspaces[0].id.clone(), Some(10));
         let mut count = OwnCount::new(&world);
         let now = Instant::now();
         for (class, granted) in [

@@ -1,4 +1,4 @@
-//! The picture: a pure function from a snapshot to text.
+//! The picture: pure functions from snapshots to text.
 
 use std::time::Duration;
 
@@ -19,6 +19,17 @@ pub struct Snapshot {
     pub together: Side,
     /// The same fleet, each pod for itself.
     pub alone: Side,
+    /// What has happened so far, oldest first.
+    pub news: Vec<News>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Real time since the start.
+    pub at: Duration,
+    /// What.
+    pub text: String,
 }
 
 /// One fleet at one moment.
@@ -28,12 +39,18 @@ pub struct Side {
     pub refused: u64,
     /// Requests that broke for another reason.
     pub faults: u64,
+    /// The first of them.
+    pub first_fault: Option<String>,
     /// The users, in the order of the pool.
     pub users: Vec<UserBar>,
     /// Units of the org's total, everybody's.
     pub org_used: u64,
     /// The org's limit.
     pub org_max: u64,
+    /// Units of the org's total that others have used.
+    pub foreign: u64,
+    /// What the service takes that to be, from the headers in reports.
+    pub foreign_estimate: Option<u64>,
     /// The workspaces.
     pub workspaces: Vec<WorkspaceBar>,
     /// The classes, in the order of service.
@@ -111,22 +128,34 @@ pub enum Ink {
     Color,
 }
 
-/// Draws the picture for a terminal of `width` columns: the two fleets side by
-/// side, or one below the other where there is no room. Each line ends with a
-/// line feed, and none is wider.
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Characters of a line.
+    pub columns: usize,
+    /// Lines.
+    pub rows: usize,
+}
+
+/// Draws the picture for a terminal: the two fleets side by side, or one below
+/// the other where there is no room. Each line ends with a line feed, and none
+/// is wider. Where it is too high, blank lines go first, then old news; what is
+/// still too much is cut off.
 #[must_use]
-pub fn render(snapshot: &Snapshot, width: usize, ink: Ink) -> String {
+pub fn render(snapshot: &Snapshot, size: Size, ink: Ink) -> String {
     const GAP: usize = 3;
     const NARROWEST: usize = 38;
     const WIDEST: usize = 64;
-    let half = width.saturating_sub(GAP) / 2;
+    const MOST_NEWS: usize = 5;
+    let half = size.columns.saturating_sub(GAP) / 2;
     let beside = half >= NARROWEST;
-    let pane_width = if beside { half.min(WIDEST) } else { width.clamp(NARROWEST, WIDEST) };
+    let pane_width = if beside { half.min(WIDEST) } else { size.columns.clamp(NARROWEST, WIDEST) };
     let page_width = if beside { 2 * pane_width + GAP } else { pane_width };
 
     let together = pane("WITH QUOTAGATE", &snapshot.together, pane_width, ink);
     let alone = pane("WITHOUT: EACH POD COUNTS ALONE", &snapshot.alone, pane_width, ink);
-    let mut lines = vec![heading(snapshot, page_width, ink), Line::new(ink)];
+    let mut lines = heading(snapshot, page_width, ink);
+    lines.push(Line::new(ink));
     if beside {
         for (mut left, right) in together.into_iter().zip(alone) {
             left.pad_to(pane_width + GAP);
@@ -137,7 +166,67 @@ pub fn render(snapshot: &Snapshot, width: usize, ink: Ink) -> String {
         lines.push(Line::new(ink));
         lines.extend(alone);
     }
+    if lines.len() + 1 + MOST_NEWS > size.rows {
+        lines.retain(|line| !line.text.trim().is_empty());
+    } else {
+        lines.push(Line::new(ink));
+    }
+    let room = size.rows.saturating_sub(lines.len()).min(MOST_NEWS);
+    for news in &snapshot.news[snapshot.news.len().saturating_sub(room)..] {
+        let mut line = Line::new(ink);
+        line.put(&format!("{:>5}  ", clock(snapshot, news.at)), Style::Faint);
+        let room = page_width.saturating_sub(line.width);
+        line.put(&news.text.chars().take(room).collect::<String>(), Style::Strong);
+        lines.push(line);
+    }
+    lines.truncate(size.rows);
     lines.into_iter().fold(String::new(), |text, line| text + line.text.trim_end() + "\n")
+}
+
+/// Time at Salesforce, as minutes and seconds.
+#[must_use]
+pub fn clock(snapshot: &Snapshot, real: Duration) -> String {
+    let seconds = (real.as_secs_f64() * snapshot.speed) as u64;
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// What has happened between two snapshots, a sentence each.
+pub fn news(before: &Snapshot, after: &Snapshot) -> impl Iterator<Item = String> {
+    let mut news = Vec::new();
+    if before.alone.refused == 0 && after.alone.refused > 0 {
+        news.push("without quotagate, Salesforce refuses the first call".to_owned());
+    }
+    let (before, after) = (&before.together, &after.together);
+    if before.refused == 0 && after.refused > 0 {
+        news.push("with quotagate, Salesforce refuses the first call".to_owned());
+    }
+    for (old, new) in before.workspaces.iter().zip(&after.workspaces) {
+        let (name, cap) = (&new.name, thousands(new.cap.unwrap_or_default()));
+        let changed = |to_paused: bool| -> Vec<&str> {
+            let classes = new.paused.iter().filter(|(class, paused)| {
+                *paused == to_paused && old.paused.contains(&(*class, !to_paused))
+            });
+            classes.map(|(class, _)| class.name()).collect()
+        };
+        let (paused, resumed) = (changed(true), changed(false));
+        if !paused.is_empty() {
+            let (used, paused) = (thousands(new.used), paused.join(", "));
+            news.push(format!("{name} has used {used} of its {cap}: {paused} pauses"));
+        }
+        let raised = match (old.cap, new.cap) {
+            (Some(old), Some(new)) if new > old => {
+                format!("an operator raises the cap of {name} from {} to {cap}", thousands(old))
+            }
+            _ if resumed.is_empty() => continue,
+            _ => format!("{name} uses less of its {cap}"),
+        };
+        news.push(match resumed[..] {
+            [] => raised,
+            [one] => format!("{raised}: {one} resumes"),
+            _ => format!("{raised}: {} resume", resumed.join(", ")),
+        });
+    }
+    news.into_iter()
 }
 
 /// One line for a log.
@@ -182,6 +271,10 @@ pub fn summary(snapshot: &Snapshot) -> String {
     if together.faults + alone.faults > 0 {
         row("requests that broke", &|side| thousands(side.faults));
     }
+    row("others' use of the org, known", &|side| {
+        let estimate = side.foreign_estimate.map_or("-".into(), thousands);
+        format!("{estimate} of {}", thousands(side.foreign))
+    });
     row("calls answered", &|side| thousands(side.answered()));
     row("people served (interactive)", &|side| percent(side.served_percent(Class::Interactive)));
     row("events served", &|side| percent(side.served_percent(Class::Event)));
@@ -195,26 +288,38 @@ pub fn summary(snapshot: &Snapshot) -> String {
         let name = format!("{}'s calls, cap {}", workspace.name, thousands(cap));
         row(&name, &|side| side.workspaces.get(index).map_or("-".into(), |of| thousands(of.used)));
     }
+    for fault in [&together.first_fault, &alone.first_fault].into_iter().flatten() {
+        text += &format!("the first that broke: {fault}\n");
+    }
     text
 }
 
-fn heading(snapshot: &Snapshot, width: usize, ink: Ink) -> Line {
-    let mut line = Line::new(ink);
-    let clock = |time: Duration| {
-        let seconds = (time.as_secs_f64() * snapshot.speed) as u64;
-        format!("{}:{:02}", seconds / 60, seconds % 60)
-    };
-    let time = format!("{} of {} min", clock(snapshot.elapsed), clock(snapshot.duration));
-    line.put("quotagate", Style::Strong);
+fn heading(snapshot: &Snapshot, width: usize, ink: Ink) -> Vec<Line> {
+    let mut title = Line::new(ink);
+    let time = format!(
+        "{} of {} min",
+        clock(snapshot, snapshot.elapsed),
+        clock(snapshot, snapshot.duration)
+    );
+    title.put("quotagate", Style::Strong);
     let fleet = format!("  the same {} pods, twice", snapshot.pods);
     let speed = format!(", {}x real time", snapshot.speed);
-    if line.width + fleet.len() + time.len() + speed.len() + 2 <= width {
-        line.put(&fleet, Style::Faint);
-        line.put_right(&(time + &speed), Style::Faint, width);
+    if title.width + fleet.len() + time.len() + speed.len() + 2 <= width {
+        title.put(&fleet, Style::Faint);
+        title.put_right(&(time + &speed), Style::Faint, width);
     } else {
-        line.put_right(&time, Style::Faint, width);
+        title.put_right(&time, Style::Faint, width);
     }
-    line
+    // What one has to know to read the rest, as far as there is room.
+    let texts = [
+        "Both want twice what Salesforce allows; only the left ones ask before they call.",
+        "Both want twice what Salesforce allows; the left ones ask first.",
+        "Both want twice what they may.",
+    ];
+    let mut about = Line::new(ink);
+    let fitting = texts.into_iter().find(|text| text.len() <= width);
+    about.put(fitting.unwrap_or_default(), Style::Faint);
+    vec![title, about]
 }
 
 fn pane(title: &str, side: &Side, width: usize, ink: Ink) -> Vec<Line> {
@@ -229,7 +334,13 @@ fn pane(title: &str, side: &Side, width: usize, ink: Ink) -> Vec<Line> {
         line.put_right(right, Style::Faint, width);
     };
 
-    add(&|line| line.put(title, Style::Strong));
+    add(&|line| {
+        line.put(title, Style::Strong);
+        if side.faults > 0 {
+            let faults = format!("{} broke", thousands(side.faults));
+            line.put_right(&faults, Style::Bad, width);
+        }
+    });
     add(&|line| {
         line.put("calls refused by Salesforce", Style::Normal);
         let style = if side.refused == 0 { Style::Good } else { Style::Bad };
@@ -256,6 +367,15 @@ fn pane(title: &str, side: &Side, width: usize, ink: Ink) -> Vec<Line> {
         let (used, max) = (side.org_used, side.org_max);
         let figures = format!("{}/{}", thousands(used), thousands(max));
         bar(line, "org 24 h", used, used, max, &figures, width);
+    });
+    add(&|line| {
+        line.pad_to(NAME - 2);
+        line.put(&format!("others {}", thousands(side.foreign)), Style::Faint);
+        let known = match side.foreign_estimate {
+            Some(estimate) => format!("it knows of {}", thousands(estimate)),
+            None => "nobody knows".to_owned(),
+        };
+        line.put_right(&known, Style::Normal, width);
     });
     add(&|_| {});
 
@@ -311,11 +431,6 @@ fn pane(title: &str, side: &Side, width: usize, ink: Ink) -> Vec<Line> {
             line.put_right(&thousands(unserved), style, width);
         });
     }
-    add(&|line| {
-        if side.faults > 0 {
-            line.put(&format!("{} requests broke", thousands(side.faults)), Style::Bad);
-        }
-    });
     lines
 }
 
@@ -435,13 +550,14 @@ mod tests {
         let together = refused == 0;
         Side {
             refused,
-            faults: 0,
             users: vec![
                 UserBar { used: 88, worst, max: 90 },
                 UserBar { used: 41, worst: worst - 2, max: 90 },
             ],
-            org_used: 1_204,
+            org_used: 9_204,
             org_max: 15_000,
+            foreign: 9_150,
+            foreign_estimate: together.then_some(9_148),
             workspaces: vec![
                 WorkspaceBar {
                     name: "acme".into(),
@@ -471,6 +587,7 @@ mod tests {
                 row(Class::Event, 432, 431, 1, 0),
                 row(Class::Bulk, 1_512, 430, 1_002, 0),
             ],
+            ..Side::default()
         }
     }
 
@@ -482,31 +599,94 @@ mod tests {
             pods: 4,
             together: side(0, 90, 131),
             alone: side(1_412, 171, 408),
+            news: vec![
+                News {
+                    at: Duration::from_millis(3_400),
+                    text: "without quotagate, Salesforce refuses the first call".into(),
+                },
+                News {
+                    at: Duration::from_millis(12_700),
+                    text: "acme has used 104 of its 260: bulk pauses".into(),
+                },
+            ],
         }
     }
 
+    const ROWS: usize = 40;
+
     #[test]
     fn at_80_columns_the_fleets_stand_side_by_side() {
-        let expected = include_str!("picture_80.txt");
-        assert_eq!(render(&snapshot(), 80, Ink::Plain), expected);
+        let text = render(&snapshot(), Size { columns: 80, rows: ROWS }, Ink::Plain);
+        assert_eq!(text, include_str!("picture_80.txt"));
     }
 
     #[test]
     fn no_line_is_wider_than_the_terminal_and_colour_changes_no_place() {
-        for width in [38, 40, 60, 78, 79, 80, 100, 120, 200] {
-            let plain = render(&snapshot(), width, Ink::Plain);
+        for columns in [38, 40, 60, 78, 79, 80, 100, 120, 200] {
+            let size = Size { columns, rows: ROWS };
+            let plain = render(&snapshot(), size, Ink::Plain);
             for line in plain.lines() {
-                assert!(line.chars().count() <= width, "{width} columns: {line:?}");
+                assert!(line.chars().count() <= columns, "{columns} columns: {line:?}");
             }
-            let colored = render(&snapshot(), width, Ink::Color);
-            assert_eq!(without_color(&colored), plain, "{width} columns");
+            let colored = render(&snapshot(), size, Ink::Color);
+            assert_eq!(without_color(&colored), plain, "{columns} columns");
         }
     }
 
     #[test]
+    fn the_picture_is_never_higher_than_the_terminal_and_24_rows_hold_all_but_old_news() {
+        for rows in 0..ROWS {
+            for columns in [60, 80] {
+                let text = render(&snapshot(), Size { columns, rows }, Ink::Plain);
+                assert!(text.lines().count() <= rows, "{columns} x {rows}");
+            }
+        }
+        let text = render(&snapshot(), Size { columns: 80, rows: 24 }, Ink::Plain);
+        assert!(text.contains("bulk            1,512"), "{text}");
+        assert!(text.ends_with("bulk pauses\n"), "{text}");
+    }
+
+    #[test]
+    fn what_changes_between_two_snapshots_is_told_in_sentences() {
+        let paused = |bulk, event| vec![(Class::Event, event), (Class::Bulk, bulk)];
+        let at = |refused_alone, used, cap, paused| Snapshot {
+            alone: Side { refused: refused_alone, ..Side::default() },
+            together: Side {
+                workspaces: vec![WorkspaceBar {
+                    name: "acme".into(),
+                    used,
+                    cap: Some(cap),
+                    paused,
+                }],
+                ..Side::default()
+            },
+            ..Snapshot::default()
+        };
+        let check = |before: &Snapshot, after: &Snapshot, expected: &[&str]| {
+            assert_eq!(news(before, after).collect::<Vec<_>>(), expected);
+        };
+        let (unknown, start) = (at(0, 0, 100, vec![]), at(0, 10, 100, paused(false, false)));
+        let bulk = at(0, 41, 100, paused(true, false));
+        let both = at(0, 80, 1_000, paused(true, true));
+        let raised = at(7, 80, 3_000, paused(false, false));
+        check(&start, &start, &[]);
+        check(&unknown, &start, &[]);
+        check(&start, &bulk, &["acme has used 41 of its 100: bulk pauses"]);
+        check(&bulk, &start, &["acme uses less of its 100: bulk resumes"]);
+        check(
+            &both,
+            &raised,
+            &[
+                "without quotagate, Salesforce refuses the first call",
+                "an operator raises the cap of acme from 1,000 to 3,000: event, bulk resume",
+            ],
+        );
+    }
+
+    #[test]
     fn an_empty_snapshot_is_drawn_as_well() {
-        for width in [0, 1, 80] {
-            let text = render(&Snapshot::default(), width, Ink::Color);
+        for columns in [0, 1, 80] {
+            let text = render(&Snapshot::default(), Size { columns, rows: 24 }, Ink::Color);
             assert!(text.contains("WITH QUOTAGATE"));
         }
         assert!(summary(&Snapshot::default()).contains("calls refused by Salesforce"));
@@ -521,6 +701,7 @@ mod tests {
             line[start.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(row("calls refused by Salesforce"), "0 1,412");
+        assert_eq!(row("others' use of the org, known"), "9,148 of 9,150 - of 9,150");
         assert_eq!(row("people served (interactive)"), "100 % 55 %");
         assert_eq!(row("worst minute of a user"), "90 of 90 171 of 90");
         assert_eq!(row("acme's calls, cap 260"), "131 408");

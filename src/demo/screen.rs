@@ -6,22 +6,29 @@ use std::{
     time::Duration,
 };
 
-use super::picture::{Ink, Snapshot, line, render, summary};
+use super::picture::{Ink, Size, Snapshot, clock, line, render, summary};
 
 /// Standard output, as it is.
 pub(super) enum Screen {
     /// Drawn over several times a second.
     Terminal { ink: Ink },
-    /// A line now and then.
-    Lines,
+    /// A line now and then, and one for each event.
+    Lines {
+        period: Duration,
+        /// When the next line is due.
+        next: Duration,
+        /// Events that have been told.
+        told: usize,
+    },
 }
 
 impl Screen {
     /// Takes over the terminal if there is one and `plain` is not asked for.
-    pub(super) fn open(plain: bool) -> io::Result<Self> {
+    pub(super) fn open(plain: bool, duration: Duration) -> io::Result<Self> {
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         if plain || dumb || !io::stdout().is_terminal() {
-            return Ok(Self::Lines);
+            let period = (duration / 12).clamp(Duration::from_secs(1), Duration::from_secs(10));
+            return Ok(Self::Lines { period, next: period, told: 0 });
         }
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let ink = if no_color { Ink::Plain } else { Ink::Color };
@@ -30,34 +37,39 @@ impl Screen {
         Ok(Self::Terminal { ink })
     }
 
-    /// How often there is something new to show in a demo of this length.
-    pub(super) fn period(&self, duration: Duration) -> Duration {
-        match self {
-            Self::Terminal { .. } => Duration::from_millis(200),
-            Self::Lines => (duration / 12).clamp(Duration::from_secs(1), Duration::from_secs(10)),
-        }
-    }
-
     /// Shows how things stand.
-    pub(super) fn show(&self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(super) fn show(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         match self {
             Self::Terminal { ink } => {
-                // Each line clears what was behind it: no flicker.
-                let picture = render(snapshot, columns(), *ink).replace('\n', "\x1b[K\r\n");
-                print(&format!("\x1b[H{picture}\x1b[J"))
+                let picture = render(snapshot, size(), *ink);
+                // Each line clears what was behind it: no flicker. None after
+                // the last, which would move everything up on a full screen.
+                let picture = picture.trim_end().replace('\n', "\x1b[K\r\n");
+                print(&format!("\x1b[H{picture}\x1b[K\x1b[J"))
             }
-            Self::Lines => print(&format!("{}\n", line(snapshot))),
+            Self::Lines { period, next, told } => {
+                let mut lines = news_after(snapshot, told);
+                if snapshot.elapsed >= *next {
+                    *next = snapshot.elapsed + *period;
+                    lines += &format!("{}\n", line(snapshot));
+                }
+                print(&lines)
+            }
         }
     }
 
     /// Gives the terminal back and says what was seen.
-    pub(super) fn close(self, snapshot: &Snapshot) -> io::Result<()> {
-        let picture = match &self {
-            Self::Terminal { ink } => render(snapshot, columns(), *ink),
-            Self::Lines => String::new(),
+    pub(super) fn close(mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let last = match &mut self {
+            // There is room for all of it: the terminal scrolls.
+            Self::Terminal { ink } => {
+                let size = Size { rows: usize::MAX, ..size() };
+                render(snapshot, size, *ink)
+            }
+            Self::Lines { told, .. } => news_after(snapshot, told),
         };
         drop(self);
-        print(&format!("{picture}\n{}", summary(snapshot)))
+        print(&format!("{last}\n{}", summary(snapshot)))
     }
 }
 
@@ -76,9 +88,19 @@ fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn columns() -> usize {
+/// The events that have not been told, a line each.
+fn news_after(snapshot: &Snapshot, told: &mut usize) -> String {
+    let lines = snapshot.news.iter().skip(*told);
+    let lines = lines.map(|news| format!("{:>7}  {}\n", clock(snapshot, news.at), news.text));
+    *told = snapshot.news.len();
+    lines.collect()
+}
+
+fn size() -> Size {
     match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => 80,
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            Size { columns: size.ws_col.into(), rows: size.ws_row.into() }
+        }
+        _ => Size { columns: 80, rows: 24 },
     }
 }

@@ -1,7 +1,11 @@
 //! What the demo plays: an org with few users, workspaces with caps of their
 //! own, and a fleet that wants twice what Salesforce gives.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use crate::{
     config::{
@@ -30,8 +34,14 @@ const DAILY_CALLS: u64 = 15_000;
 /// Slots for long-running requests: a Developer Edition's.
 const CONCURRENT_CALLS: u64 = 5;
 
+/// Units of the org's total that others have used when the demo begins.
+pub const FOREIGN_AT_START: u64 = 9_000;
+
+/// An operator gives a workspace so many times the cap that has paused it.
+pub const RAISE: u64 = 3;
+
 /// Everything that both fleets share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct World {
     /// The org.
     pub org: OrgId,
@@ -45,15 +55,38 @@ pub struct World {
     pub pods: u32,
     /// How many times as fast as real time a minute passes.
     pub speed: f64,
+    /// What others use of the org's total, in Salesforce's time.
+    foreign_units_per_second: f64,
 }
 
 /// A customer's workspace.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Workspace {
     /// Its name.
     pub id: WorkspaceId,
-    /// What its owner lets it use in 24 hours; `None` is no cap.
-    pub cap: Option<u64>,
+    cap: Option<AtomicU64>,
+}
+
+impl Workspace {
+    /// A workspace; `cap` is what its owner lets it use in 24 hours, `None` is
+    /// no cap.
+    #[must_use]
+    pub fn new(id: WorkspaceId, cap: Option<u64>) -> Self {
+        Self { id, cap: cap.map(AtomicU64::new) }
+    }
+
+    /// What its owner lets it use in 24 hours, now.
+    #[must_use]
+    pub fn cap(&self) -> Option<u64> {
+        self.cap.as_ref().map(|cap| cap.load(Relaxed))
+    }
+
+    /// Gives a workspace that has a cap another one.
+    pub fn set_cap(&self, units: u64) {
+        if let Some(cap) = &self.cap {
+            cap.store(units, Relaxed);
+        }
+    }
 }
 
 /// A steady stream of calls that a workspace wants from the whole fleet.
@@ -87,23 +120,22 @@ impl World {
     /// None with the names below.
     pub fn new(pods: u32, speed: f64, duration: Duration) -> Result<Self, BadId> {
         // A workspace is served about 60 calls a minute while nothing is
-        // paused, 36 without bulk. With 42 calls for each minute of the demo,
-        // bulk pauses in its first third and events in its last.
+        // paused, 38 without bulk. With 36 calls for each minute of the demo,
+        // bulk pauses in its first third and events before its last, so that
+        // there is time to see what a raised cap does.
         let minutes = duration.as_secs_f64() * speed / 60.0;
         let cap = |per_minute: f64| Some((per_minute * minutes / 10.0).ceil().max(1.0) as u64 * 10);
-        let workspace = |name, cap| -> Result<_, BadId> {
-            Ok(Workspace { id: WorkspaceId::parse(name)?, cap })
-        };
+        let workspace = |name, cap| Ok(Workspace::new(WorkspaceId::parse(name)?, cap));
         let workspaces = vec![
-            workspace("acme", cap(42.0))?,
-            workspace("globex", cap(120.0))?,
+            workspace("acme", cap(36.0))?,
+            workspace("globex", cap(240.0))?,
             workspace("initech", None)?,
         ];
-        // A saturated minute comes in a burst, with nothing until the next: a
-        // minute is what somebody must be ready to wait for.
+        // A saturated minute comes in a burst, with nothing until the next:
+        // whoever comes right after it waits for the best part of a minute.
         let wishes = [
-            (Class::Control, 2.0, 60),
-            (Class::Interactive, 12.0, 60),
+            (Class::Control, 2.0, 90),
+            (Class::Interactive, 12.0, 90),
             (Class::Event, 24.0, 120),
             (Class::Bulk, 84.0, 120),
         ];
@@ -124,6 +156,8 @@ impl World {
             demands,
             pods,
             speed,
+            // The org's total is no part of the story: others do not use it up.
+            foreign_units_per_second: (4_000.0 / (minutes * 60.0)).min(1.0),
         })
     }
 
@@ -155,7 +189,7 @@ impl World {
             .collect::<Result<BTreeMap<_, _>, BadId>>()?;
         let workspaces = self.workspaces.iter().map(|workspace| WorkspaceDeclaration {
             id: workspace.id.clone(),
-            daily_calls: workspace.cap,
+            daily_calls: workspace.cap(),
             preset: None,
             classes: PartialClasses::default(),
         });
@@ -198,7 +232,7 @@ impl World {
                 min: Duration::from_millis(60),
                 max: Duration::from_millis(240),
             },
-            foreign_units_per_second: 1.0,
+            foreign_units_per_second: self.foreign_units_per_second,
             arrivals_kept: 100_000,
             ..standin::Options::default()
         };

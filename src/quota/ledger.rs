@@ -73,6 +73,7 @@ pub struct Ledger {
 
 /// The answer to an ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every ask is decided at once")]
 pub enum Answer {
     /// Decided.
     Done(Outcome),
@@ -154,7 +155,7 @@ impl Ledger {
     /// Decides an ask, or parks it. `nonce` is the random part of the permit's
     /// name; `may_park` is false where the node has too many waiting already.
     pub fn acquire(&mut self, now: Mono, ask: Ask, nonce: u64, may_park: bool) -> Answer {
-        self.expire(now);
+        self.forget(now);
         if self.stopped {
             return Answer::Done(Outcome::Failed(AskError::NotOwner));
         }
@@ -167,7 +168,9 @@ impl Ledger {
             Ok(plan) => plan,
             Err(error) => return Answer::Done(Outcome::Failed(error)),
         };
-        self.update_classes(now);
+        let of_pool = plan.pool.iter().flat_map(|plan| &plan.needs);
+        self.expire_counters(now, plan.needs.iter().chain(of_pool).map(|need| need.at));
+        self.update_classes_of(now, plan.tag);
         if ask.check_only {
             return Answer::Done(self.check(now, &ask, &plan));
         }
@@ -191,7 +194,9 @@ impl Ledger {
         }
     }
 
-    /// Drops what has left, and permits that need not be known any more.
+    /// Drops what has left of every counter, and what need not be known any
+    /// more. Requests drop only what has left of the counters that they touch:
+    /// an org has thousands.
     pub fn expire(&mut self, now: Mono) {
         let rules = self.rules;
         for (_, group) in self.groups.iter_mut() {
@@ -199,6 +204,19 @@ impl Ledger {
                 counter.expire(now, &rules);
             }
         }
+        self.forget(now);
+    }
+
+    /// Drops what has left of some counters.
+    fn expire_counters(&mut self, now: Mono, counters: impl Iterator<Item = CounterRef>) {
+        for at in counters {
+            self.groups.counter_mut(at).expire(now, &self.rules);
+        }
+    }
+
+    /// Drops permits that need not be known any more, and an old estimate of
+    /// foreign use.
+    fn forget(&mut self, now: Mono) {
         for (key, permit) in self.permits.take_forgotten(now) {
             for charge in &permit.charges {
                 self.groups.get_mut(charge.at.group).refs -= 1;
@@ -249,7 +267,7 @@ impl Ledger {
     }
 
     /// A request id that is known already.
-    fn repeated(&self, now: Mono, ask: &Ask) -> Option<Answer> {
+    fn repeated(&mut self, now: Mono, ask: &Ask) -> Option<Answer> {
         let request = ask.request.as_ref()?;
         let (remembered, same_body) = self.requests.find(request)?;
         let answer = match remembered {
@@ -262,10 +280,10 @@ impl Ledger {
 
     /// A permit again, with the life that it has left; `None` if it has ended
     /// for its caller (it may be known for longer, for the slots that it holds).
-    fn repeat(&self, now: Mono, key: PermitKey) -> Option<Permit> {
+    fn repeat(&mut self, now: Mono, key: PermitKey) -> Option<Permit> {
+        let refs = self.touch_permit(now, key);
         let permit = self.permits.get(key).filter(|permit| now < permit.expires)?;
         let full = self.rules.has(Fault::RepeatWithFullTtl);
-        let refs: Vec<CounterRef> = permit.charges.iter().map(|charge| charge.at).collect();
         Some(Permit {
             key: Some(key),
             epoch: self.epoch,
@@ -276,6 +294,17 @@ impl Ledger {
             class_state: self.class_state_of(permit.tag),
             limits: self.usages(now, &refs, permit.tag),
         })
+    }
+
+    /// Brings the counters and the workspace of a permit up to date, and names
+    /// the counters.
+    fn touch_permit(&mut self, now: Mono, key: PermitKey) -> Vec<CounterRef> {
+        let Some(permit) = self.permits.get(key) else { return Vec::new() };
+        let refs: Vec<CounterRef> = permit.charges.iter().map(|charge| charge.at).collect();
+        let tag = permit.tag;
+        self.expire_counters(now, refs.iter().copied());
+        self.update_classes_of(now, tag);
+        refs
     }
 
     /// Charges every limit of the plan: the caller has seen room in all.
@@ -297,8 +326,7 @@ impl Ledger {
             let counter = &mut group.counters[usize::from(need.at.counter)];
             let units = need.units_per_call * u64::from(calls);
             counter.grant(now, stamp, plan.tag, units, &rules);
-            violated |=
-                counter.block.open + counter.granted_since_snapshot() > counter.block.committed;
+            violated |= counter.overdraws();
             if counter.kind == Kind::Concurrency {
                 forget_at = forget_at.max(stamp + counter.window);
             }
@@ -328,7 +356,6 @@ impl Ledger {
         let state = PermitState::new(
             calls,
             plan.user.clone(),
-            ask.class,
             plan.tag,
             now,
             expires,
@@ -337,7 +364,7 @@ impl Ledger {
             ask.request.clone(),
         );
         self.permits.insert(key, state);
-        self.update_classes(now);
+        self.update_classes_of(now, plan.tag);
         let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
         Permit {
             key: Some(key),

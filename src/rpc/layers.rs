@@ -312,6 +312,7 @@ mod tests {
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
+    use crate::quota::Wall;
 
     #[test]
     fn a_timeout_is_digits_and_a_unit_and_anything_else_is_absent() {
@@ -355,6 +356,11 @@ mod tests {
         check("Unexpected EOF decoding stream.", None);
     }
 
+    /// An edge that serves one request at a time.
+    fn layer() -> EdgeLayer {
+        EdgeLayer::new(1, Arc::new(Metrics::new("test", Wall(0))))
+    }
+
     type Answer = Result<http::Response<Body>, Infallible>;
 
     fn request(path: &str) -> http::Request<Body> {
@@ -371,7 +377,7 @@ mod tests {
             let bare = bare.clone();
             async move { Answer::Ok(bare.into_http()) }
         });
-        let status = status(EdgeLayer::new(1).layer(inner).oneshot(request(path)).await);
+        let status = status(layer().layer(inner).oneshot(request(path)).await);
         assert_eq!(status.code(), code, "{status:?}");
         let details = status.get_error_details();
         assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some(reason));
@@ -404,7 +410,7 @@ mod tests {
         let mut request = request("/quotagate.v1.QuotaService/Acquire");
         request.headers_mut().insert("grpc-timeout", "250m".parse().expect("a header value"));
         let begin = Instant::now();
-        let status = status(EdgeLayer::new(1).layer(never).oneshot(request).await);
+        let status = status(layer().layer(never).oneshot(request).await);
         assert_eq!(status.code(), Code::DeadlineExceeded);
         assert!(status.get_error_details().error_info().is_some());
         assert!(begin.elapsed() < Duration::from_millis(250));
@@ -413,7 +419,7 @@ mod tests {
     #[tokio::test]
     async fn beyond_the_bound_requests_are_refused_and_health_is_not() {
         let never = service_fn(|_| std::future::pending::<Answer>());
-        let edge = EdgeLayer::new(1).layer(never);
+        let edge = layer().layer(never);
         let acquire = "/quotagate.v1.QuotaService/Acquire";
         let mut first = edge.clone();
         let served = first.call(request(acquire));

@@ -25,14 +25,17 @@ pub struct Wakes {
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Wakes {
-    /// Plans a wake.
-    pub fn plan(&self, at: Mono, org: &OrgId) {
+    /// Plans a wake, and says for when: not for now, since the ledger has just
+    /// been looked at, and a wake that leads to the next one would spin.
+    pub fn plan(&self, at: Mono, now: Mono, org: &OrgId) -> Mono {
+        let at = at.max(now + SHORTEST);
         let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = planned.peek().is_none_or(|Reverse((first, _))| at < *first);
         planned.push(Reverse((at, org.clone())));
         if is_first {
             self.earlier.notify_one();
         }
+        at
     }
 
     /// Takes out one wake that is due.
@@ -68,5 +71,26 @@ impl Shards {
                 _ = stopping.changed() => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_that_is_due_already_does_not_come_in_the_same_moment() {
+        // A ledger that asked for a wake in the past was woken again at once,
+        // for ever, and nothing else ran on that thread.
+        let (wakes, now) = (Wakes::default(), Mono(1_000_000));
+        let org = OrgId::parse("acme").expect("an org");
+        for at in [Mono(0), now] {
+            let planned = wakes.plan(at, now, &org);
+            assert!(planned > now);
+            assert_eq!(wakes.take_due(now), None);
+            assert_eq!(wakes.take_due(planned), Some((planned, org.clone())));
+        }
+        let later = now + Duration::from_secs(60);
+        assert_eq!(wakes.plan(later, now, &org), later);
     }
 }

@@ -55,7 +55,7 @@ async fn each_end_has_its_exit_code_and_says_why() {
     let told = ["nobody can decide", "NO_OWNER", "try again in 1 s 500 ms"];
     check(s, &acquire("away"), 4, &[], &told).await;
     check(s, "acquire --org acme", 2, &[], &["--operation"]).await;
-    check(s, "acquire --org acme --operation rest --max-wait 5", 2, &[], &["needs a unit"]).await;
+    check(s, "acquire --org acme --operation rest --max-wait 5", 2, &[], &["such as 90s"]).await;
     check("nowhere", &acquire("acme"), 2, &[], &["the port is missing"]).await;
 
     // A port that was free a moment ago.

@@ -13,23 +13,32 @@ use tonic_types::StatusExt as _;
 use crate::common::TestServer;
 
 #[tokio::test]
-async fn health_is_told_overall_and_per_service() {
+async fn health_is_told_overall_and_per_service_to_the_end() {
     let server = TestServer::start("").await;
     let mut client = HealthClient::new(server.channel.clone());
-    for (serving, expected) in [(true, ServingStatus::Serving), (false, ServingStatus::NotServing)]
-    {
-        server.health.set_serving(serving).await;
-        for service in ["", QUOTA_SERVICE, ADMIN_SERVICE] {
-            let request = HealthCheckRequest { service: service.into() };
-            let answer = client.check(request).await.expect("it is known").into_inner();
-            assert_eq!(answer.status(), expected, "{service:?}");
-        }
+    let mut watches = Vec::new();
+    for service in ["", QUOTA_SERVICE, ADMIN_SERVICE] {
+        let request = HealthCheckRequest { service: service.into() };
+        let answer = client.check(request.clone()).await.expect("it is known").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+        let mut watch = client.watch(request).await.expect("it is known").into_inner();
+        let first = watch.message().await.expect("no error").expect("the present status");
+        assert_eq!(first.status(), ServingStatus::Serving, "{service:?}");
+        watches.push((service, watch));
     }
     let request = HealthCheckRequest { service: "nobody".into() };
     let status = client.check(request).await.expect_err("it is unknown");
     assert_eq!(status.code(), Code::NotFound);
     let reason = status.get_error_details().error_info().map(|info| info.reason.clone());
     assert_eq!(reason.as_deref(), Some("NOT_FOUND"));
+
+    let stopped = tokio::spawn(server.service.stop());
+    for (service, mut watch) in watches {
+        let last = watch.message().await.expect("no error").expect("the new status");
+        assert_eq!(last.status(), ServingStatus::NotServing, "{service:?}");
+    }
+    drop(client);
+    stopped.await.expect("it stops");
 }
 
 /// Both versions of reflection have the same messages in modules of their own.

@@ -10,9 +10,8 @@ use std::{
 use quotagate::quota::{
     Answer, Ask, AskError, Catalogue, Charge, Class, ClassPolicy, Denial, Group, GroupWrite, Kind,
     Ledger, LimitName, LimitUsage, Mono, Now, Operation, OperationId, OrgId, OrgPolicy, OrgUsage,
-    Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestId, RequestKey,
-    ReserveOutcome, Rules, Scope, Standing, Stored, Unknown, UserId, WaiterId, Wall, WorkspaceId,
-    WorkspacePolicy,
+    Outcome, Permit, Reading, Released, Report, Reported, RequestId, RequestKey, ReserveOutcome,
+    Rules, Scope, Standing, Stored, Unknown, UserId, WaiterId, Wall, WorkspaceId, WorkspacePolicy,
     catalogue::{Cost, Max},
     salesforce::ApiUsage,
 };
@@ -196,6 +195,8 @@ impl Bench {
     }
 
     fn advance_to(&mut self, end: Mono) {
+        // Looking at the usage may have paused or resumed a class.
+        self.quiet();
         while let Some(wake) = self.ledger.next_wake(self.now.mono) {
             // A wake that has passed is for a store that does not answer.
             let late = wake <= self.now.mono;
@@ -248,15 +249,23 @@ impl Bench {
             if self.withholds {
                 return;
             }
-            let writes = self.ledger.begin_reserve(self.now, MOST_RECORDS);
-            if writes.is_empty() {
+            if !self.ledger.wants_reserve(self.now.mono) {
                 let violations = self.ledger.take_violations();
                 assert!(violations.is_empty(), "violated: {violations:?}");
                 return;
             }
+            let writes = self.ledger.begin_reserve(self.now, MOST_RECORDS);
+            assert!(!writes.is_empty(), "the ledger wants a reserve of nothing");
             self.commit(&writes);
         }
         panic!("the ledger reserves for ever");
+    }
+
+    /// What a sweeper does now and then. True if nothing is left of the org.
+    pub fn sweep(&mut self) -> bool {
+        self.ledger.sweep(self.now.mono);
+        self.quiet();
+        self.ledger.sweep(self.now.mono)
     }
 
     fn collect(&mut self) {
@@ -587,9 +596,4 @@ pub fn built_in() -> Catalogue {
         (REST, vec![Charge::org_total()]),
         (LONG, vec![Charge::org_total(), slots(secs(600))]),
     ])
-}
-
-/// The key of a permit that was not a check.
-pub fn key(permit: &Permit) -> PermitKey {
-    permit.key.expect("a check has no permit")
 }

@@ -65,8 +65,9 @@ fn a_thousand_undeclared_workspaces_are_kept_besides_the_declared() {
     bench.grant(ask(REST).of("w7"));
     bench.grant(ask(REST).of("one"));
     bench.grant(ask(REST).of("two"));
-    // Once their calls have left, they make room.
+    // Once their calls have left and their records are gone, they make room.
     bench.advance(DAY + secs(180));
+    bench.sweep();
     bench.grant(ask(REST).of("one-more"));
 }
 
@@ -82,6 +83,7 @@ fn two_hundred_undeclared_users_are_kept_besides_the_pool() {
     // An operation that charges no user keeps none.
     bench.grant(ask(REST).by("one-more"));
     bench.advance(secs(80));
+    bench.sweep();
     bench.grant(ask(READ).by("one-more"));
 }
 
@@ -95,6 +97,9 @@ fn making_room_for_a_user_does_not_forget_the_workspace_of_the_same_ask() {
     bench.grant(ask(READ).by("first"));
     bench.grant(ask(READ).by("alice"));
     bench.advance(secs(80));
+    // What has left is noticed, and the records are deleted; the names are known.
+    bench.usage();
+    bench.quiet();
     bench.grant(ask(READ).of("fresh").by("second").calls(3));
     assert_eq!(spent(&bench.of_user("second", "entries")), 3);
     assert_eq!(spent(&bench.cap("fresh")), 3);

@@ -29,6 +29,10 @@ const COARSE: Duration = secs(60);
 /// One limit of one identity: scope, identity, limit.
 type Place = (Scope, String, String);
 
+/// By which the binding limit is chosen, the greatest first: nobody knows when
+/// it frees; when it frees; precedence.
+type Order = (bool, Option<Mono>, u8);
+
 /// A counter by the definition: the stamps of all units.
 #[derive(Clone, Debug)]
 struct Naive {
@@ -196,7 +200,7 @@ impl Reference {
     fn expected(&mut self, now: Mono, ask: &Ask, used: &BTreeMap<Place, u64>) -> Expected {
         let touches = self.touches(ask);
         let mut calls = u64::from(ask.calls);
-        let mut binding: Option<((bool, Option<Mono>, u8), Place)> = None;
+        let mut binding: Option<(Order, Place)> = None;
         let mut never = false;
         for (place, units) in &touches {
             let (level, ceiling) = self.gate(place, ask.class);

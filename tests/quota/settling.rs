@@ -69,7 +69,8 @@ fn a_call_leaves_a_window_after_its_stamp_the_window_and_the_time_to_travel() {
 #[test]
 fn a_report_settles_the_calls_of_its_range_and_repeating_it_changes_nothing() {
     // Reports of a permit of ten calls, in order: (first, calls, status, already settled)
-    let rows: [(&str, &[(u32, u32, u16, bool)]); 8] = [
+    type Row = (&'static str, &'static [(u32, u32, u16, bool)]);
+    let rows: [Row; 8] = [
         ("one by one", &[(0, 1, 200, false), (1, 1, 200, false), (0, 1, 200, true)]),
         ("a repeat", &[(2, 3, 200, false), (2, 3, 200, true)]),
         (
@@ -190,6 +191,16 @@ fn release_takes_the_highest_calls_that_no_report_has_settled() {
     assert!(!bench.report(&permit, report(0, 10, 200)).already_settled, "1 to 4 are new");
     assert!(bench.report(&permit, report(0, 10, 200)).already_settled);
     assert_eq!(reads(&mut bench), 7, "a late report for a returned call changes nothing");
+}
+
+#[test]
+fn release_takes_the_highest_calls_on_both_sides_of_a_reported_one() {
+    let mut bench = Bench::of(org());
+    let permit = bench.grant(ask(READ).calls(10));
+    bench.report(&permit, report(5, 1, 200));
+    assert_eq!(bench.release(&permit, Some(5)), returned(5));
+    assert!(bench.report(&permit, report(4, 6, 200)).already_settled, "9, 8, 7, 6 and 4");
+    assert!(!bench.report(&permit, report(3, 1, 200)).already_settled);
 }
 
 #[test]

@@ -303,9 +303,11 @@ impl Counter {
         }
     }
 
-    /// Units granted since the snapshot of the committed record.
-    pub fn granted_since_snapshot(&self) -> u64 {
-        self.block.granted - self.block.granted_at_snapshot
+    /// True if I2 is violated: what is open and what was granted since the
+    /// snapshot of the committed record is more than that record set aside.
+    pub fn overdraws(&self) -> bool {
+        let block = &self.block;
+        block.open + block.granted > block.committed + block.granted_at_snapshot
     }
 }
 

@@ -222,8 +222,8 @@ impl Ledger {
                     most = Some((room, index));
                 }
             } else {
-                let waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
-                let wait = waits.fold(Some(Mono(0)), |latest, at| Some(latest?.max(at?)));
+                let mut waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
+                let wait = waits.try_fold(Mono(0), |latest, at| Some(latest.max(at?)));
                 let sooner = |best: Option<Mono>| match (wait, best) {
                     (Some(wait), Some(best)) => wait < best,
                     (Some(_), None) => true,
@@ -463,7 +463,7 @@ impl Ledger {
             wanted = wanted.max((ceiling + 1).saturating_sub(resume));
         }
         // A long queue waits for several windows.
-        let cycles = if level == 0 { 0 } else { wanted.saturating_sub(1) / level };
+        let cycles = wanted.saturating_sub(1).checked_div(level).unwrap_or(0);
         let wanted = wanted - cycles * level;
         let others = self.others(now, need.at);
         let needed = (counter.used() + others + wanted).saturating_sub(level);

@@ -47,7 +47,7 @@ impl Foreign {
 impl Ledger {
     /// Takes a reading that came without a permit of ours.
     pub fn reading(&mut self, now: Now, reading: Reading, completed_ago: Duration) {
-        self.expire(now.mono);
+        self.forget(now.mono);
         self.take_reading(now, reading, now.mono - completed_ago);
     }
 
@@ -62,6 +62,8 @@ impl Ledger {
                 return;
             }
         }
+        let total = self.total_ref();
+        self.expire_counters(now.mono, total.into_iter());
         let own = self.own_until(moment - self.policy.header_lag);
         let limit = Some(reading.usage.limit).filter(|limit| BELIEVABLE.contains(limit));
         let known = self.foreign.and_then(|foreign| foreign.limit);

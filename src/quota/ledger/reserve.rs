@@ -69,6 +69,10 @@ impl Ledger {
     /// send at once: both clocks of `now` were read before. Empty if nothing is
     /// wanted.
     pub fn begin_reserve(&mut self, now: Now, most: usize) -> Vec<GroupWrite> {
+        // One at a time: the answer to the first decides what the next may be.
+        if self.in_flight {
+            return Vec::new();
+        }
         self.expire(now.mono);
         self.update_classes(now.mono);
         let slots: Vec<u32> = self
@@ -129,7 +133,8 @@ impl Ledger {
                     let revision = group.record.revision;
                     commit_last(group, revision, false, &rules, now);
                 }
-                ReserveOutcome::Unknown => {}
+                // Whatever stands there now is resolved by the next attempt.
+                ReserveOutcome::Unknown => group.record.dirty = true,
                 ReserveOutcome::Conflict(_) if rules.has(Fault::FencedIsSuccess) => {
                     let revision = group.record.revision;
                     commit_last(group, revision, false, &rules, now);
@@ -284,8 +289,13 @@ impl Ledger {
             paused: group.classes.paused().collect::<Vec<Class>>(),
             written: now.wall,
         };
-        let is_empty =
-            record.counters.is_empty() && record.foreign.is_none() && record.paused.is_empty();
+        // A record that does not exist cannot be deleted so that a creation that
+        // may still be applied fails: it must be written, if only to say nothing.
+        let may_appear = group.record.revision == 0 && !group.record.attempts.is_empty();
+        let is_empty = record.counters.is_empty()
+            && record.foreign.is_none()
+            && record.paused.is_empty()
+            && !may_appear;
         group.record.attempts.push(Attempt {
             seq: record.seq,
             sent: now.mono,

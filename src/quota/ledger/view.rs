@@ -130,7 +130,7 @@ impl Ledger {
         }
     }
 
-    fn total_ref(&self) -> Option<CounterRef> {
+    pub(super) fn total_ref(&self) -> Option<CounterRef> {
         let group = self.groups.slot(&Group::Org)?;
         let counter = self.groups.get(group).find(&Charge::org_total().limit)?;
         Some(CounterRef { group, counter })
@@ -139,14 +139,14 @@ impl Ledger {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let declared = self.policy.daily_calls;
-        if let Some(read) = self.foreign.and_then(|foreign| foreign.limit) {
-            if u128::from(read) * 10 < u128::from(declared) * 9 {
-                warnings.push(format!(
-                    "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
+        if let Some(read) = self.foreign.and_then(|foreign| foreign.limit)
+            && u128::from(read) * 10 < u128::from(declared) * 9
+        {
+            warnings.push(format!(
+                "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
                      the {declared} that are declared",
-                    self.org
-                ));
-            }
+                self.org
+            ));
         }
         let caps: u64 =
             self.policy.workspaces.values().filter_map(|policy| policy.daily_calls).sum();

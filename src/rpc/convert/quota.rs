@@ -214,7 +214,8 @@ pub fn report(request: &v1::ReportRequest) -> Result<(Subject<'_>, Report), Prob
 
     let report = || {
         let answer_time = answer_time?;
-        let reading = ApiUsage::first_of(request.limit_info.iter().map(String::as_str)).map(|usage| Reading { usage, answer_time });
+        let reading = ApiUsage::first_of(request.limit_info.iter().map(String::as_str))
+            .map(|usage| Reading { usage, answer_time });
         let report = Report {
             first_call: first_call?,
             calls: calls?,

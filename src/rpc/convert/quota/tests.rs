@@ -307,6 +307,7 @@ fn a_permit_is_written_down() {
         epoch: 1,
         calls: 3,
         user: UserId::parse("u").ok(),
+        decided: Mono(0),
         life_left: Duration::ZERO,
         class_state: None,
         limits: vec![usage()],

@@ -1,0 +1,147 @@
+//! The core under a seeded scheduler: one thread, true time, a model of the
+//! store, processes that crash, pause and are overtaken, clients of every
+//! habit, and an observer that sees calls arrive and nothing else.
+//!
+//! A run that fails prints one line that repeats it. `QUOTAGATE_SIM_SEEDS` sets
+//! how many seeds are run, `QUOTAGATE_SIM_SEED` runs one, and
+//! `QUOTAGATE_SIM_TRACE` prints what happens in it. Seeds that once failed stand
+//! in `sim/seeds.txt` and are run first.
+
+mod client;
+mod coverage;
+mod node;
+mod observer;
+mod scenario;
+mod store;
+mod world;
+
+use fastrand::Rng;
+
+use self::{
+    coverage::Coverage,
+    scenario::{Plant, Scenario},
+    world::{Violation, World},
+};
+use super::rules::Fault;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 300;
+
+fn run(seed: u64, plant: Option<Plant>) -> Result<Coverage, Violation> {
+    let mut rng = Rng::with_seed(seed);
+    let scenario = Scenario::draw(&mut rng, plant);
+    match World::new(rng, scenario).run() {
+        Ok((_, coverage)) => Ok(coverage),
+        Err((violation, _)) => Err(violation),
+    }
+}
+
+fn check(seed: u64) -> Coverage {
+    run(seed, None).unwrap_or_else(|violation| {
+        panic!(
+            "{violation}\nrepeat: QUOTAGATE_SIM_SEED={seed} cargo test --all-features --lib \
+             no_limit_is_overrun"
+        )
+    })
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn no_limit_is_overrun_whatever_happens() {
+    if let Some(seed) = number("QUOTAGATE_SIM_SEED") {
+        println!("{}", check(seed));
+        return;
+    }
+    let known = include_str!("sim/seeds.txt").lines();
+    let known = known.filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    let mut coverage = Coverage::default();
+    let verbose = number("QUOTAGATE_SIM_VERBOSE").is_some();
+    for seed in known.chain(0..number("QUOTAGATE_SIM_SEEDS").unwrap_or(SEEDS)) {
+        if verbose {
+            let before = std::time::SystemTime::now();
+            match std::panic::catch_unwind(|| check(seed)) {
+                Ok(c) => {
+                    println!("{seed} {:?} events {}", before.elapsed(), c.of("event"));
+                    coverage.merge(&c);
+                }
+                Err(_) => {}
+            }
+            continue;
+        }
+        coverage.merge(&check(seed));
+    }
+    println!("{coverage}");
+}
+
+/// At least this much of a saturated limit is used.
+const LEAST_USE: f64 = 0.99;
+
+/// I6: callers who answer and report within T/200 keep a limit at its maximum.
+#[test]
+fn a_saturated_limit_is_used_whatever_went_wrong_before() {
+    for seed in 0..number("QUOTAGATE_SIM_SATURATED").unwrap_or(12) {
+        let mut rng = Rng::with_seed(seed);
+        let scenario = Scenario::saturated(&mut rng);
+        let used = match World::new(rng, scenario).run() {
+            Ok((world, _)) => world.share_used(),
+            Err((violation, _)) => panic!("seed {seed}: {violation}"),
+        };
+        println!("seed {seed}: {used:.4}");
+        assert!(used >= LEAST_USE, "seed {seed}: only {used:.4} of the limit was used");
+    }
+}
+
+/// Each planted fault must be found within this many seeds.
+const PATIENCE: u64 = 400;
+
+fn found(plant: Plant) -> Option<(u64, Violation)> {
+    let seeds = 0..number("QUOTAGATE_SIM_PATIENCE").unwrap_or(PATIENCE);
+    seeds.into_iter().find_map(|seed| Some((seed, run(seed, Some(plant)).err()?)))
+}
+
+macro_rules! planted {
+    ($($name:ident: $plant:expr,)*) => {$(
+        #[test]
+        fn $name() {
+            let plant = $plant;
+            let (seed, violation) =
+                found(plant).unwrap_or_else(|| panic!("{plant:?} is not found"));
+            println!("{plant:?} is found by seed {seed}: {violation}");
+        }
+    )*};
+}
+
+mod planted {
+    use super::{Fault::*, Plant::*, *};
+
+    planted! {
+        no_delta_is_found: Core(NoDelta),
+        no_block_deadline_is_found: Core(NoBlockDeadline),
+        a_deadline_from_the_answer_is_found: Core(DeadlineFromAnswer),
+        a_takeover_without_sealing_is_found: Core(TakeoverWithoutSealing),
+        a_seal_without_ttl_cap_is_found: Core(SealWithoutTtlCap),
+        a_seal_without_travel_is_found: Core(SealWithoutTravel),
+        no_record_compare_is_found: Core(NoRecordCompare),
+        a_timeout_taken_for_success_is_found: Core(TimeoutIsSuccess),
+        a_grant_before_it_is_persisted_is_found: Core(GrantBeforePersist),
+        a_fenced_failure_taken_for_success_is_found: Core(FencedIsSuccess),
+        a_release_honoured_twice_is_found: Core(ReleaseTwice),
+        a_repeated_report_that_settles_more_is_found: Core(ReportSettlesMore),
+        a_report_without_answer_that_frees_is_found: Core(ReportWithoutAnswerFrees),
+        a_repeat_with_the_full_ttl_is_found: Core(RepeatWithFullTtl),
+        a_wall_step_that_moves_live_entries_is_found: Core(WallAges),
+        a_slot_freed_at_expiry_is_found: Core(SlotFreedAtExpiry),
+        a_gate_before_the_grant_is_found: Core(GateBeforeGrant),
+        a_release_in_flight_to_the_open_block_is_found: Core(ReleaseInFlightToOpen),
+        a_recorded_unit_granted_again_is_found: Core(ReleaseRecordedToOpen),
+        a_release_without_a_number_after_sending_is_found: Core(ReleaseAfterReport),
+        a_blind_put_is_found: BlindPut,
+        clocks_beyond_their_error_are_found: ClocksBeyondError,
+        a_record_by_a_wrong_clock_is_found: RecordByWrongClock,
+        clocks_frozen_in_a_pause_are_found: FrozenClocks,
+        a_client_that_ignores_its_ttl_is_found: ClientIgnoresTtl,
+    }
+}

@@ -1,0 +1,185 @@
+//! A model of the store: one owner's epoch, the records of one org, and
+//! transactions that compare before they write.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::quota::{Group, GroupRecord, GroupWrite, Kind, LimitName, Stored};
+
+/// One counter, as the outside world knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CounterKey {
+    /// Whose.
+    pub group: Group,
+    /// Which.
+    pub limit: LimitName,
+}
+
+/// The transaction of one reserve, and what was true when it was sent.
+#[derive(Clone, Debug)]
+pub struct Txn {
+    /// The sender's epoch: the owner key must still have it.
+    pub epoch: u64,
+    /// The writes, each with the revision that it compares.
+    pub writes: Vec<GroupWrite>,
+    /// Counts everything that happens: grants up to this one are in the records.
+    pub order: u64,
+    /// For each counter of the writes: what the settings then allowed.
+    pub allowed: HashMap<CounterKey, Allowed>,
+}
+
+/// What a record may say about one counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// The limit in force; `None` for a workspace's cap, which bounds nothing.
+    pub limit: Option<u64>,
+    /// The largest block that the settings and the waiting asks justify.
+    pub block: u64,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug)]
+pub enum Applied {
+    /// Written.
+    Done(u64),
+    /// Another epoch owns the org.
+    Fenced(Vec<(Group, Option<Stored>)>),
+    /// A record differs.
+    Conflict(Vec<(Group, Option<Stored>)>),
+}
+
+/// Compares that a planted fault leaves out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Careless {
+    /// The owner's epoch is not compared.
+    pub owner: bool,
+    /// The records' revisions are not compared.
+    pub records: bool,
+}
+
+/// The store.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    /// The owner's epoch.
+    pub owner: u64,
+    revision: u64,
+    records: BTreeMap<Group, Stored>,
+    /// For each epoch and counter: what its last record set aside, and the order
+    /// of its sending.
+    blocks: HashMap<(u64, CounterKey), (u64, u64)>,
+}
+
+impl Store {
+    /// Gives the org to somebody; the old epoch writes nothing any more.
+    pub fn take(&mut self) -> u64 {
+        self.revision += 1;
+        self.owner = self.revision;
+        self.owner
+    }
+
+    /// All records.
+    pub fn read(&self) -> Vec<(Group, Stored)> {
+        self.records.iter().map(|(group, stored)| (group.clone(), stored.clone())).collect()
+    }
+
+    /// What the last record of an epoch set aside for a counter, and when in the
+    /// order of things it was sent.
+    pub fn block(&self, epoch: u64, key: &CounterKey) -> (u64, u64) {
+        self.blocks.get(&(epoch, key.clone())).copied().unwrap_or((0, 0))
+    }
+
+    /// Carries out a transaction; an invariant that the records alone show to be
+    /// violated is an error.
+    pub fn apply(
+        &mut self,
+        txn: &Txn,
+        careless: Careless,
+    ) -> Result<Applied, (&'static str, String)> {
+        let current = || {
+            let stored =
+                |write: &GroupWrite| (write.group.clone(), self.records.get(&write.group).cloned());
+            txn.writes.iter().map(stored).collect()
+        };
+        if txn.epoch != self.owner && !careless.owner {
+            return Ok(Applied::Fenced(current()));
+        }
+        let revision_of =
+            |group: &Group| self.records.get(group).map_or(0, |stored| stored.revision);
+        let differs = |write: &GroupWrite| revision_of(&write.group) != write.expected_revision;
+        if !careless.records && txn.writes.iter().any(differs) {
+            return Ok(Applied::Conflict(current()));
+        }
+        if txn.epoch != self.owner {
+            let text = format!("epoch {} wrote when {} was the owner", txn.epoch, self.owner);
+            return Err(("I3", text));
+        }
+        self.revision += 1;
+        for write in &txn.writes {
+            self.audit(txn, write)?;
+            let group = write.group.clone();
+            match &write.record {
+                Some(record) => {
+                    let stored = Stored { revision: self.revision, record: record.clone() };
+                    self.records.insert(group, stored);
+                }
+                None => {
+                    self.records.remove(&group);
+                }
+            }
+        }
+        for key in txn.allowed.keys() {
+            let write = txn.writes.iter().find(|write| write.group == key.group);
+            let open = write.and_then(|write| counter(write.record.as_ref(), &key.limit));
+            let open = open.map_or(0, |counter| counter.open);
+            self.blocks.insert((txn.epoch, key.clone()), (open, txn.order));
+        }
+        Ok(Applied::Done(self.revision))
+    }
+
+    /// I1, I3 and the size of blocks, from the records alone.
+    fn audit(&self, txn: &Txn, write: &GroupWrite) -> Result<(), (&'static str, String)> {
+        let Some(record) = &write.record else { return Ok(()) };
+        let before = self.records.get(&write.group).map(|stored| &stored.record);
+        if let Some(before) = before
+            && (before.epoch, before.seq) >= (record.epoch, record.seq)
+        {
+            let text = format!("{:?}: a record of an earlier write was put last", write.group);
+            return Err(("I3", text));
+        }
+        for after in &record.counters {
+            let key = CounterKey { group: write.group.clone(), limit: after.limit.clone() };
+            let Some(allowed) = txn.allowed.get(&key) else { continue };
+            let stood = counter(before, &after.limit);
+            let total = total(after);
+            if let Some(limit) = allowed.limit
+                && total > limit.max(stood.map_or(0, self::total))
+            {
+                let text = format!(
+                    "{key:?}: {total} units recorded, {limit} allowed, {stood:?} stood before"
+                );
+                return Err(("I1", text));
+            }
+            let open = stood.filter(|_| before.is_some_and(|before| before.epoch == record.epoch));
+            let most = allowed.block.max(open.map_or(0, |stood| stood.open));
+            if after.open > most {
+                let text =
+                    format!("{key:?}: a block of {}, {most} would do: {allowed:?}", after.open);
+                return Err(("I7", text));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn counter<'a>(
+    record: Option<&'a GroupRecord>,
+    limit: &LimitName,
+) -> Option<&'a crate::quota::CounterRecord> {
+    record?.counters.iter().find(|counter| &counter.limit == limit)
+}
+
+/// Everything that a record counts as spent.
+pub fn total(counter: &crate::quota::CounterRecord) -> u64 {
+    debug_assert!(matches!(counter.kind, Kind::Window | Kind::Concurrency));
+    let units = |entries: &[(crate::quota::Wall, u64)]| entries.iter().map(|(_, n)| n).sum::<u64>();
+    units(&counter.sealed) + units(&counter.lost) + counter.open
+}

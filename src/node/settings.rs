@@ -163,7 +163,8 @@ impl Settings {
             OrgSource::File | OrgSource::Api => before.declaration.to_yaml(),
         };
         stored.record.change(ChangeRecord {
-            time: now,
+            // The store keeps milliseconds.
+            time: Wall(now.0 / 1_000 * 1_000),
             who: who.to_owned(),
             action: action.to_owned(),
             before: yaml_before,

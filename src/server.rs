@@ -1,6 +1,7 @@
 //! The service as a process: configuration, store, node, edges, and their end.
 
 use std::{
+    io::{self, Write as _},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -243,13 +244,18 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 /// Says where it listens, and what to try first.
 fn announce(service: &Service, store: &StoreAddress) {
     let (grpc, http) = (service.grpc_addr, service.http_addr);
-    println!("gRPC   {grpc}");
-    println!("HTTP   http://{http}/");
-    match store {
-        StoreAddress::Memory => println!("store  memory: (everything is forgotten at the end)"),
-        StoreAddress::File(_) => println!("store  {store}"),
-    }
-    println!("try    grpcurl -plaintext -d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire");
+    let note = match store {
+        StoreAddress::Memory => " (everything is forgotten at the end)",
+        StoreAddress::File(_) => "",
+    };
+    // Whoever has read what it wanted may close the pipe: that ends no service.
+    let _ = writeln!(
+        io::stdout(),
+        "gRPC   {grpc}\n\
+         HTTP   http://{http}/\n\
+         store  {store}{note}\n\
+         try    grpcurl -plaintext -d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire"
+    );
     tracing::info!(%grpc, %http, %store, version = env!("CARGO_PKG_VERSION"), "serving");
 }
 

@@ -369,7 +369,7 @@ impl Shards {
         if let Some(at) = inner.ledger.next_wake(now)
             && inner.wake_at.is_none_or(|planned| at < planned)
         {
-            inner.wake_at = Some(self.wakes.plan(at, now, &cell.org));
+            inner.wake_at = Some(self.wakes.plan(at, inner.wake_at, now, &cell.org));
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod admin;
 mod bad_input;
+mod broken_store;
 #[path = "../common/mod.rs"]
 mod common;
 mod decisions;

@@ -32,6 +32,9 @@ const AHEAD: Duration = Duration::from_secs(120);
 const DATE_PRECISION: Duration = Duration::from_secs(1);
 /// Limits outside of this are not believed.
 const BELIEVABLE: std::ops::RangeInclusive<u64> = 1..=100_000_000;
+/// Use may exceed the limit, but beyond ten times the largest limit a figure
+/// says no more than this one, and sums with it stay far from overflowing.
+const MOST_USED: u64 = 1_000_000_000;
 
 impl Foreign {
     pub(super) fn restored(now: Now, record: ForeignRecord) -> Self {
@@ -57,22 +60,23 @@ impl Ledger {
         let moment = reading_moment(now, reading.answer_time, completed.min(now.mono));
         if let Some(foreign) = &self.foreign {
             let older = moment < foreign.as_of;
-            let same = moment == foreign.as_of && reading.usage.used < foreign.used;
+            let same = moment == foreign.as_of && reading.usage.used.min(MOST_USED) < foreign.used;
             if older || same {
                 return;
             }
         }
         let total = self.total_ref();
         self.expire_counters(now.mono, total.into_iter());
+        let used = reading.usage.used.min(MOST_USED);
         let own = self.own_until(moment - self.policy.header_lag);
         let limit = Some(reading.usage.limit).filter(|limit| BELIEVABLE.contains(limit));
         let known = self.foreign.and_then(|foreign| foreign.limit);
         let changed = limit.is_some() && limit != known;
         let before = self.foreign_units(now.mono);
         self.foreign = Some(Foreign {
-            estimate: reading.usage.used.saturating_sub(own),
+            estimate: used.saturating_sub(own),
             as_of: moment,
-            used: reading.usage.used,
+            used,
             limit: limit.or(known),
         });
         self.unread_since = None;

@@ -66,6 +66,11 @@ impl Shards {
                     }
                     self.pump(inner, now.mono);
                 });
+                // What this has woken may wait for this very thread: the runtime
+                // lets no other take it. Where a look takes longer than
+                // `SHORTEST`, the next wake is due already, and without this
+                // the reserver that was just asked would never have its turn.
+                tokio::task::yield_now().await;
             }
             let until = self.wakes.next().map(|at| at.since(self.clock.mono()).max(SHORTEST));
             tokio::select! {
@@ -79,7 +84,43 @@ impl Shards {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
     use super::*;
+    use crate::{
+        clock::Clock, config::Config, metrics::Metrics, node::Settings, quota::Wall,
+        store::MemoryStore,
+    };
+
+    #[tokio::test]
+    async fn between_two_wakes_others_have_their_turn() {
+        // On a busy machine a look at a ledger took longer than the time to its
+        // next wake: the loop never ended, and the reserver, woken by it and
+        // waiting for its thread, fetched no block for seconds.
+        let store: crate::store::SharedStore = Arc::new(MemoryStore::new());
+        let settings = Settings::read(Config::built_in(), &*store).await.expect("they are read");
+        let metrics = Arc::new(Metrics::new("test", Wall(0)));
+        let clock = Clock::default();
+        let running =
+            Shards::start(store, clock, metrics, Arc::new(settings) as _, "test".to_owned())
+                .await
+                .expect("they start");
+        let shards = running.shards();
+        let planned = || shards.wakes.planned.lock().expect("no panic").len();
+        for name in ["acme", "globex", "initech"] {
+            let past = shards.now().mono - SHORTEST * 2;
+            shards.wakes.plan(past, past, &OrgId::parse(name).expect("an org"));
+        }
+        let mut wake = pin!(Arc::clone(&shards).wake());
+        let mut context = Context::from_waker(Waker::noop());
+        for left in [2, 1, 0] {
+            assert!(wake.as_mut().poll(&mut context).is_pending());
+            assert_eq!(planned(), left);
+        }
+    }
 
     #[test]
     fn a_wake_that_is_due_already_does_not_come_in_the_same_moment() {

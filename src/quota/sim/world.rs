@@ -352,7 +352,8 @@ impl World {
                     self.coverage.hit("clocks read before a pause");
                 }
                 let came = self.nodes[node].now(came.min(stamped.unwrap_or(self.at))).mono;
-                self.acquire(node, &mut ledger, request, then, came);
+                let stamped = stamped.unwrap_or(self.at);
+                self.acquire(node, &mut ledger, request, then, came, stamped);
             }
             Message::Cancel(request) => {
                 let waiting = &mut self.nodes[node].waiting;
@@ -380,6 +381,7 @@ impl World {
         request: usize,
         now: Now,
         came: Mono,
+        stamped: u64,
     ) {
         let ask = self.requests[request].ask.clone();
         self.nonce += 1;
@@ -392,7 +394,7 @@ impl World {
                 self.nodes[node].waiting.entry(id).or_default().push((request, came));
             }
             Answer::Done(outcome) => {
-                charged = self.reply(node, request, came, &outcome, now.mono);
+                charged = self.reply(node, request, came, &outcome, now.mono, stamped);
             }
         }
         if let Some(before) = before {
@@ -408,7 +410,7 @@ impl World {
         let mut charged = Vec::new();
         for (id, outcome) in ledger.pump(now.mono) {
             for (request, came) in self.nodes[node].waiting.remove(&id).unwrap_or_default() {
-                charged.extend(self.reply(node, request, came, &outcome, now.mono));
+                charged.extend(self.reply(node, request, came, &outcome, now.mono, self.at));
             }
         }
         if let Some(before) = before {
@@ -467,7 +469,8 @@ impl World {
         let allowed = self.allowed(node, ledger, &writes);
         let Node { epoch, life, .. } = self.nodes[node];
         self.say(|| format!("node {node} sends {}", describe(&writes)));
-        let txn = Txn { epoch, writes: writes.clone(), order: self.order, allowed };
+        let txn =
+            Txn { epoch, writes: writes.clone(), order: self.order, sent: self.at, allowed };
         self.nodes[node].in_flight = true;
         let travel = self.rng.u64(0..=self.scenario.store_latency);
         let back = self.rng.u64(0..=self.scenario.store_latency);
@@ -1015,6 +1018,7 @@ impl World {
         came: Mono,
         outcome: &Outcome,
         now: Mono,
+        at: u64,
     ) -> Option<usize> {
         let waited = micros(now.since(came));
         let mut new = None;
@@ -1030,7 +1034,7 @@ impl World {
                         Reply::Nothing
                     }
                     Some(key) => {
-                        let (grant, is_new) = self.note_grant(node, request, key.0, permit);
+                        let (grant, is_new) = self.note_grant(node, request, key.0, permit, at);
                         new = is_new.then_some(grant);
                         Reply::Granted { grant, ttl }
                     }

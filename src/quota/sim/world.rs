@@ -56,6 +56,8 @@ pub enum Event {
     Trouble,
     /// A process ends just after a grant.
     Crash { node: usize, life: u64 },
+    /// The other node takes the org from one whose block is fresh.
+    TakeOver { from: usize, life: u64 },
     /// The settings change.
     Change,
     /// A message reaches a node; its clocks were read at `stamped`, if that was
@@ -288,6 +290,12 @@ impl World {
                 if self.nodes[node].life == life {
                     self.coverage.hit("crash just after a grant");
                     self.crash(node);
+                }
+            }
+            Event::TakeOver { from, life } => {
+                if self.nodes[from].life == life {
+                    self.coverage.hit("takeover from a fresh block");
+                    self.take_over(1 - from);
                 }
             }
             Event::Change => self.change(),
@@ -529,6 +537,7 @@ impl World {
                 if answer_after.is_none() {
                     self.coverage.hit("transaction applied after its caller gave up");
                 }
+                self.take_over_soon(node, life);
                 (ReserveOutcome::Committed { revision }, false)
             }
             Ok(Applied::Conflict(current)) => {
@@ -668,7 +677,7 @@ impl World {
     /// Where a client's message goes: mostly to the owner.
     pub(super) fn route(&mut self) -> usize {
         let owner = self.owner();
-        if self.nodes[1 - owner].ledger.is_some() && self.rng.u32(0..3) == 0 {
+        if self.nodes[1 - owner].ledger.is_some() && self.rng.bool() {
             self.coverage.hit("message to a stale owner");
             1 - owner
         } else {
@@ -747,6 +756,14 @@ impl World {
             let life = self.nodes[node].life;
             let delay = self.rng.u64(0..=self.scenario.store_latency);
             self.after(delay, Event::Crash { node, life });
+        }
+    }
+
+    /// The worst moment for a takeover is while a block is fresh.
+    fn take_over_soon(&mut self, node: usize, life: u64) {
+        if self.scenario.trouble > 0 && self.is_rough() && self.percent(2) {
+            let delay = self.rng.u64(0..=self.scenario.store_latency * 2);
+            self.after(delay, Event::TakeOver { from: node, life });
         }
     }
 
@@ -934,7 +951,7 @@ impl World {
         else {
             return 0.0;
         };
-        let Max::Fixed(max) = charge.max else { return 0.0 };
+        let max = self.limit_of(&charge, 0);
         let rules = &self.scenario.rules;
         let settled = charge.window + charge.ttl_cap() + rules.travel + rules.clock_error * 2;
         let from = 4 * self.longest_window + micros(settled);

@@ -22,6 +22,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         files.push("quotagate/store/v1/store.proto");
     }
     let all = protox::compile(&files, ["proto"])?;
-    tonic_prost_build::configure().build_server(server).build_client(true).compile_fds(all)?;
+    // The names tie each message to its descriptor, for JSON.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .build_server(server)
+        .build_client(true)
+        .compile_fds_with_config(all, config)?;
     Ok(())
 }

@@ -1,7 +1,27 @@
 //! The configuration: what the file says, and the policies that follow from it.
 
+//!
+//! A text is read once, completely, and either becomes a [`Config`] in which
+//! every value is within its [`bounds`], or the list of everything that is
+//! wrong with it. The rooms: [`check`] is the command, [`reload`] watches the
+//! file; within, `document` turns text into a tree that knows its lines,
+//! `fields` reads values out of it, `parse`, `catalogue` and `declaration` are
+//! the grammar, `policy` resolves defaults.
+
+pub mod bounds;
+mod catalogue;
+pub mod check;
+mod declaration;
+mod document;
+mod faults;
+mod fields;
+mod parse;
+mod policy;
+pub mod reload;
+
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+pub use self::catalogue::{BUILT_IN_CATALOGUE, print_catalogue};
 use crate::quota::{Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
 
 /// The whole configuration, checked.
@@ -96,7 +116,8 @@ pub struct PartialClasses {
 pub struct Fault {
     /// The line, from 1, where there is a text.
     pub line: Option<usize>,
-    /// The field, for example `orgs[0].workspaces[1].daily_calls`.
+    /// The field, for example `orgs[0].workspaces[1].daily_calls`; empty where
+    /// the text as a whole is wrong.
     pub field: String,
     /// What is wrong and what would be right, one sentence.
     pub message: String,
@@ -107,6 +128,9 @@ impl fmt::Display for Fault {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        write!(f, "{}: {}", self.field, self.message)
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
     }
 }

@@ -1,13 +1,59 @@
 //! quotagate shares Salesforce's API limits among many callers.
+//!
+//! The map of the code, in reading order, from what decides to what runs:
+//!
+//! 1. [`quota`] is the core, pure: its [`Ledger`](quota::Ledger) counts one org
+//!    and takes every decision about it.
+//! 2. [`store`] keeps what must outlive the process, behind a contract of small
+//!    transactions; [`clock`] reads the clocks.
+//! 3. [`shard`] keeps ledgers alive: locks, reserves, takeover, wakes.
+//! 4. [`node`] is where a request is decided, by settings that [`config`] reads.
+//! 5. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
+//!    [`json`]. The messages are in [`proto`].
+//! 6. [`server`] puts all of it together, with [`metrics`] and [`telemetry`].
+//! 7. [`client`] is the library for callers, [`cli`] the program; [`duration`]
+//!    reads lengths of time for both.
+//! 8. [`standin`] is a strict stand-in for Salesforce, [`demo`] shows what all of
+//!    this is for.
+//!
+//! Dependencies point from later to earlier rooms. With the feature `client` alone
+//! only [`client`] and [`proto`] are compiled. ARCHITECTURE.md says which room a
+//! line belongs in, and follows one Acquire through them.
 
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod demo;
+#[cfg(any(feature = "cli", feature = "server"))]
+pub mod duration;
+#[cfg(any(feature = "cli", feature = "server"))]
+pub mod json;
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(feature = "server")]
 pub mod node;
 #[cfg(feature = "server")]
 pub mod quota;
 #[cfg(feature = "server")]
+pub mod rpc;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod shard;
+#[cfg(feature = "standin")]
+pub mod standin;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod web;
 
 /// The messages and services of the protos, as generated.
 #[cfg(any(feature = "client", feature = "server"))]

@@ -1,14 +1,19 @@
 //! Where a request is decided: here. The only place that knows which part of
 //! this process answers for an org.
 
+mod settings;
+
 use std::{sync::Arc, time::Duration};
 
+pub use self::settings::Settings;
 use crate::{
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
     quota::{
-        Ask, AskError, Denial, Mono, Now, OrgId, OrgUsage, Permit, Released, Report, Reported,
-        Transition, UserId, Wall, WorkspaceId,
+        Ask, AskError, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit, Released, Report,
+        Reported, Transition, Unknown, UserId, Wall, WorkspaceId,
     },
+    shard::{NoLedger, Policies as _, Shards, Usage, permit_id::PermitId},
+    store::{SharedStore, keys::SHARDS},
 };
 
 /// Why a request could not be decided.
@@ -171,83 +176,182 @@ pub struct ClusterInfo {
 
 /// This process's part of the service.
 #[derive(Debug)]
-pub struct Node {}
-
-/// A stream of one org's usage.
-#[derive(Debug)]
-pub struct UsageWatch {}
-
-impl UsageWatch {
-    /// The next event: at most one a second; `None` when the service stops.
-    pub async fn next(&mut self) -> Option<UsageEvent> {
-        unimplemented!()
-    }
+pub struct Node {
+    name: String,
+    address: String,
+    started: Wall,
+    store: SharedStore,
+    settings: Arc<Settings>,
+    shards: Arc<Shards>,
 }
 
+/// A waiting request is decided at its old owner's end and asked again at most
+/// this often.
+const TRIES: usize = 3;
+
+/// What a caller is told to wait where nobody can decide.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A watcher is told at most once in this time.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
 impl Node {
+    /// A node over shards that run. `address` is where clients reach it.
+    #[must_use]
+    pub fn new(
+        name: String,
+        address: String,
+        store: SharedStore,
+        settings: Arc<Settings>,
+        shards: Arc<Shards>,
+    ) -> Self {
+        let started = shards.now().wall;
+        Self { name, address, started, store, settings, shards }
+    }
+
     /// Both clocks.
+    #[must_use]
     pub fn now(&self) -> Now {
-        unimplemented!()
+        self.shards.now()
     }
+
     /// The address of this node for clients (`quotagate-owner` metadata).
+    #[must_use]
     pub fn address(&self) -> &str {
-        unimplemented!()
+        &self.address
     }
+
     /// True while requests can be decided (for readiness).
+    #[must_use]
     pub fn is_ready(&self) -> bool {
-        unimplemented!()
+        self.shards.is_serving()
     }
-    /// Decides an ask; waits up to `ask.max_wait`. Dropping the future leaves the queue.
-    /// `arrived`: when this request reached the service.
+
+    /// Decides an ask; waits up to `ask.max_wait`. Dropping the future leaves
+    /// the queue. `arrived`: when this request reached the service.
+    ///
+    /// # Errors
+    /// It could not be decided.
     pub async fn acquire(
         &self,
         org: &OrgId,
         ask: Ask,
         arrived: Mono,
     ) -> Result<Decided, NodeError> {
-        unimplemented!()
+        self.admit(org)?;
+        for _ in 0..TRIES {
+            let waited = self.now().mono.since(arrived);
+            let ask = Ask { max_wait: ask.max_wait.saturating_sub(waited), ..ask.clone() };
+            let decision = match self.shards.acquire(org, ask).await? {
+                Outcome::Granted(permit) => self.permit(org, permit, arrived),
+                Outcome::Denied(denial) => Decision::Denial(denial),
+                // The ledger was taken anew meanwhile.
+                Outcome::Failed(AskError::NotOwner) if self.is_ready() => continue,
+                Outcome::Failed(error) => return Err(error.into()),
+            };
+            return Ok(Decided { decision, now: self.now() });
+        }
+        Err(NodeError::Ask(AskError::NotOwner))
     }
+
     /// Gives back calls.
+    ///
+    /// # Errors
+    /// The permit id is garbled, or a number is needed.
     pub async fn release(
         &self,
         permit_id: &str,
         unused: Option<u32>,
     ) -> Result<Released, NodeError> {
-        unimplemented!()
+        match self.shards.release(&parse(permit_id)?, unused) {
+            Released::NumberNeeded => Err(NodeError::NumberNeeded),
+            released @ Released::Returned { .. } => Ok(released),
+        }
     }
+
     /// Settles calls of a permit.
+    ///
+    /// # Errors
+    /// The permit id is garbled.
     pub async fn report(&self, permit_id: &str, report: Report) -> Result<Reported, NodeError> {
-        unimplemented!()
+        let id = parse(permit_id)?;
+        // A name that could have been ours, of an org that nobody may create:
+        // there is nothing to settle, and no memory is spent on it.
+        if self.admit(&id.org).is_err() {
+            return Ok(Reported { already_settled: true, class_state: None });
+        }
+        Ok(self.shards.report(&id, &report))
     }
+
     /// Takes a reading without a permit.
+    ///
+    /// # Errors
+    /// The org is not served here.
     pub async fn report_org(&self, org: &OrgId, report: Report) -> Result<Reported, NodeError> {
-        unimplemented!()
+        self.admit(org)?;
+        self.shards.reading(org, &report)?;
+        Ok(Reported { already_settled: false, class_state: None })
     }
-    /// One org's usage. Never creates an org: an accepted unknown one shows its template, unused.
+
+    /// One org's usage. Never creates an org: an accepted unknown one shows its
+    /// template, unused.
+    ///
+    /// # Errors
+    /// The org is not served here.
     pub async fn usage(&self, org: &OrgId) -> Result<(OrgUsage, Now), NodeError> {
-        unimplemented!()
+        self.admit(org)?;
+        let usage = self.shards.usage(org);
+        Ok((usage.usage, usage.now))
     }
+
     /// One org's usage, as it changes.
+    ///
+    /// # Errors
+    /// The org is not served here.
     pub fn watch(&self, org: &OrgId) -> Result<UsageWatch, NodeError> {
-        unimplemented!()
+        self.admit(org)?;
+        Ok(UsageWatch { shards: Arc::clone(&self.shards), org: org.clone(), told: None })
     }
+
     /// The configuration in force.
+    #[must_use]
     pub fn config(&self) -> Arc<Config> {
-        unimplemented!()
+        self.settings.config()
     }
+
     /// Takes over a new configuration (file reload).
     pub async fn reconfigure(&self, config: Config) {
-        unimplemented!()
+        self.settings.replace_config(config);
+        self.shards.reconfigure(&self.shards.orgs());
     }
+
     /// Orgs after `after`, by name, at most `limit`; true if there are more.
+    #[must_use]
     pub fn list_orgs(&self, after: Option<&OrgId>, limit: usize) -> (Vec<OrgEntry>, bool) {
-        unimplemented!()
+        let mut names = self.settings.declared();
+        names.extend(self.shards.orgs());
+        let later = |name: &OrgId| after.is_none_or(|after| name > after);
+        let mut later: Vec<OrgId> = names.into_iter().filter(later).take(limit + 1).collect();
+        let more = later.len() > limit;
+        later.truncate(limit);
+        (later.iter().map(|org| self.settings.entry(org)).collect(), more)
     }
-    /// One org and its last changes, newest first.
+
+    /// One org and its last changes, newest first; `None` if nobody declared it
+    /// and nothing is counted.
+    #[must_use]
     pub fn get_org(&self, org: &OrgId) -> Option<(OrgEntry, Vec<Change>)> {
-        unimplemented!()
+        let changes = self.settings.changes(org);
+        let known = self.settings.is_declared(org)
+            || !changes.is_empty()
+            || self.shards.orgs().contains(org);
+        known.then(|| (self.settings.entry(org), changes))
     }
+
     /// Carries out an administrator's change; answers when it is in force.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the store did not take it.
     pub async fn administer(
         &self,
         org: &OrgId,
@@ -256,10 +360,128 @@ impl Node {
         validate_only: bool,
         who: &str,
     ) -> Result<OrgEntry, AdminError> {
-        unimplemented!()
+        let now = self.now().wall;
+        let entry =
+            self.settings.change(&*self.store, now, org, change, etag, validate_only, who).await?;
+        if !validate_only {
+            self.shards.reconfigure(std::slice::from_ref(org));
+        }
+        Ok(entry)
     }
+
     /// The cluster, as far as there is one.
+    #[must_use]
     pub fn cluster(&self) -> ClusterInfo {
-        unimplemented!()
+        ClusterInfo {
+            store: self.store.kind(),
+            shards: SHARDS.into(),
+            node: self.name.clone(),
+            address: self.address.clone(),
+            orgs: u32::try_from(self.shards.orgs().len()).unwrap_or(u32::MAX),
+            started: self.started,
+            epochs: self.shards.epochs(),
+        }
+    }
+
+    /// Refuses an org that nobody declared, where such are refused.
+    fn admit(&self, org: &OrgId) -> Result<(), NodeError> {
+        let refuses = self.settings.config().unknown.orgs == Unknown::Refuse;
+        if refuses && !self.settings.is_declared(org) {
+            return Err(NodeError::UnknownOrg);
+        }
+        Ok(())
+    }
+
+    /// A permit's name, and its life from the moment at which the client sent
+    /// this request: what it has waited here is added, so that the client's
+    /// deadline is never later than ours.
+    fn permit(&self, org: &OrgId, permit: Permit, arrived: Mono) -> Decision {
+        match permit.key {
+            Some(key) => {
+                let id = PermitId { org: org.clone(), epoch: permit.epoch, key };
+                let ttl = permit.decided.since(arrived) + permit.life_left;
+                Decision::Permit { permit_id: id.to_string(), ttl, permit }
+            }
+            None => Decision::Permit { permit_id: String::new(), ttl: Duration::ZERO, permit },
+        }
+    }
+}
+
+fn parse(permit_id: &str) -> Result<PermitId, NodeError> {
+    permit_id.parse().map_err(|_| NodeError::GarbledPermit)
+}
+
+impl From<AskError> for NodeError {
+    fn from(error: AskError) -> Self {
+        Self::Ask(error)
+    }
+}
+
+impl From<NoLedger> for NodeError {
+    fn from(error: NoLedger) -> Self {
+        match error {
+            NoLedger::TooManyOrgs => Self::TooManyOrgs,
+            NoLedger::NotOwned => Self::Unavailable {
+                reason: "the org's shard is being taken over".to_owned(),
+                retry_after: RETRY_AFTER,
+            },
+        }
+    }
+}
+
+/// A stream of one org's usage.
+#[derive(Debug)]
+pub struct UsageWatch {
+    shards: Arc<Shards>,
+    org: OrgId,
+    told: Option<Usage>,
+}
+
+impl UsageWatch {
+    /// The next event: at most one a second; `None` when the service stops.
+    pub async fn next(&mut self) -> Option<UsageEvent> {
+        loop {
+            if self.told.is_some() {
+                tokio::time::sleep(WATCH_EVERY).await;
+            }
+            if !self.shards.is_serving() {
+                return None;
+            }
+            let usage = self.shards.usage(&self.org);
+            if let Some(event) = self.event(&usage) {
+                self.told = Some(usage);
+                return Some(event);
+            }
+        }
+    }
+
+    /// What is new; `None` if nothing is. A new owner's ledger counts its
+    /// transitions anew, so it begins with a snapshot.
+    fn event(&self, usage: &Usage) -> Option<UsageEvent> {
+        let now = usage.now;
+        let snapshot = |transitions| UsageEvent {
+            usage: usage.usage.clone(),
+            snapshot: true,
+            transitions,
+            now,
+        };
+        let Some(told) = &self.told else { return Some(snapshot(Vec::new())) };
+        if told.epoch != usage.epoch {
+            return Some(snapshot(self.shards.transitions_after(&self.org, 0)));
+        }
+        let transitions = if usage.last_transition > told.last_transition {
+            self.shards.transitions_after(&self.org, told.last_transition)
+        } else {
+            Vec::new()
+        };
+        let (before, after) = (&told.usage, &usage.usage);
+        if before == after && transitions.is_empty() {
+            return None;
+        }
+        let mut changed = after.clone();
+        changed.limits.retain(|limit| !before.limits.contains(limit));
+        changed.workspaces.retain(|workspace| !before.workspaces.contains(workspace));
+        changed.users.retain(|user| !before.users.contains(user));
+        Some(UsageEvent { usage: changed, snapshot: false, transitions, now })
     }
 }

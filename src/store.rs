@@ -1,9 +1,31 @@
 //! All knowledge of storage: a small transactional key-value contract with the
 //! shape of etcd's, and the stores that keep it.
+//!
+//! [`keys`] says what is stored under which name, [`records`] how the values
+//! become bytes. [`MemoryStore`] forgets at exit, [`FileStore`] keeps a
+//! directory; [`open`](open()) chooses between them. The rules of a transaction
+//! are written once, in `apply`, for both.
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+
+use crate::quota::Wall;
+
+mod apply;
+pub mod file;
+pub mod keys;
+pub mod memory;
+pub mod open;
+pub mod records;
+
+pub use self::{
+    file::{FileStore, OpenError},
+    keys::{Key, Shard, shard_of},
+    memory::MemoryStore,
+    open::{Opened, StoreAddress, open},
+    records::{Record, RecordError},
+};
 
 /// A key and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +66,10 @@ pub struct Txn {
     pub when: Vec<Compare>,
     /// The writes.
     pub then: Vec<Write>,
+    /// The writer's wall clock. A store that outlives the process keeps the
+    /// greatest one that came with a transaction that wrote, so that time can
+    /// go on from there where the clock was set back meanwhile.
+    pub wall: Option<Wall>,
 }
 
 /// What became of a transaction.
@@ -73,8 +99,10 @@ pub enum StoreError {
     Unknown(String),
 }
 
-/// A transactional key-value store. Revisions rise with every transaction that
-/// writes, and never fall, also over restarts.
+/// A transactional key-value store. Revisions rise by one with every transaction
+/// that changes a key, and never fall, also over restarts. A key that is removed
+/// and set again gets a new create revision. To remove a key that does not exist
+/// changes nothing.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What the store is called: "memory", "file" or "etcd".
@@ -84,7 +112,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// not older than the call.
     async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, StoreError>;
 
-    /// Carries out a transaction. When `Done` is returned it is durable.
+    /// Carries out a transaction. When `Done` is returned it is durable. A
+    /// caller that stops waiting does not stop the transaction.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
 }
 

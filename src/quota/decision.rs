@@ -63,8 +63,10 @@ pub struct Permit {
     pub calls: u32,
     /// As whom.
     pub user: Option<UserId>,
-    /// Life left at the moment of the answer. The edge adds the time that this
-    /// request has waited.
+    /// When it was decided.
+    pub decided: Mono,
+    /// Life left at that moment. The edge adds the time that the request has
+    /// waited until then.
     pub life_left: Duration,
     /// The workspace's classes.
     pub class_state: Option<ClassState>,

@@ -13,11 +13,12 @@ mod judge;
 mod permits;
 mod queue;
 mod reconcile;
+mod requests;
 mod reserve;
 mod view;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -28,6 +29,7 @@ use self::{
     permits::{PermitCharge, PermitState, Permits},
     queue::Queue,
     reconcile::Foreign,
+    requests::{Remembered, Requests},
 };
 pub use self::{
     queue::WaiterId,
@@ -35,7 +37,7 @@ pub use self::{
 };
 use super::{
     Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
-    RequestKey, Scope, Transition,
+    Scope, Transition,
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
@@ -51,7 +53,7 @@ pub struct Ledger {
     catalogue: Arc<Catalogue>,
     groups: Groups,
     permits: Permits,
-    requests: HashMap<RequestKey, Remembered>,
+    requests: Requests,
     queue: Queue,
     /// Units that waiting asks need of each counter: what the next reserve aims
     /// at.
@@ -69,15 +71,9 @@ pub struct Ledger {
     changes: u64,
 }
 
-/// What a request id stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remembered {
-    Waiting(WaiterId),
-    Granted(PermitKey),
-}
-
 /// The answer to an ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every ask is decided at once")]
 pub enum Answer {
     /// Decided.
     Done(Outcome),
@@ -105,7 +101,7 @@ impl Ledger {
             catalogue,
             groups: Groups::default(),
             permits: Permits::default(),
-            requests: HashMap::new(),
+            requests: Requests::default(),
             queue: Queue::default(),
             demand: BTreeMap::new(),
             in_flight: false,
@@ -152,13 +148,14 @@ impl Ledger {
         self.catalogue = catalogue;
         self.configure_counters();
         self.reset_classes(now, &before);
+        self.replan(now);
         self.changes += 1;
     }
 
     /// Decides an ask, or parks it. `nonce` is the random part of the permit's
     /// name; `may_park` is false where the node has too many waiting already.
     pub fn acquire(&mut self, now: Mono, ask: Ask, nonce: u64, may_park: bool) -> Answer {
-        self.expire(now);
+        self.forget(now);
         if self.stopped {
             return Answer::Done(Outcome::Failed(AskError::NotOwner));
         }
@@ -171,7 +168,9 @@ impl Ledger {
             Ok(plan) => plan,
             Err(error) => return Answer::Done(Outcome::Failed(error)),
         };
-        self.update_classes(now);
+        let of_pool = plan.pool.iter().flat_map(|plan| &plan.needs);
+        self.expire_counters(now, plan.needs.iter().chain(of_pool).map(|need| need.at));
+        self.update_classes_of(now, plan.tag);
         if ask.check_only {
             return Answer::Done(self.check(now, &ask, &plan));
         }
@@ -195,7 +194,9 @@ impl Ledger {
         }
     }
 
-    /// Drops what has left, and permits that need not be known any more.
+    /// Drops what has left of every counter, and what need not be known any
+    /// more. Requests drop only what has left of the counters that they touch:
+    /// an org has thousands.
     pub fn expire(&mut self, now: Mono) {
         let rules = self.rules;
         for (_, group) in self.groups.iter_mut() {
@@ -203,12 +204,25 @@ impl Ledger {
                 counter.expire(now, &rules);
             }
         }
-        for permit in self.permits.take_forgotten(now) {
+        self.forget(now);
+    }
+
+    /// Drops what has left of some counters.
+    fn expire_counters(&mut self, now: Mono, counters: impl Iterator<Item = CounterRef>) {
+        for at in counters {
+            self.groups.counter_mut(at).expire(now, &self.rules);
+        }
+    }
+
+    /// Drops permits that need not be known any more, and an old estimate of
+    /// foreign use.
+    fn forget(&mut self, now: Mono) {
+        for (key, permit) in self.permits.take_forgotten(now) {
             for charge in &permit.charges {
                 self.groups.get_mut(charge.at.group).refs -= 1;
             }
             if let Some(request) = permit.request {
-                self.requests.remove(&request);
+                self.requests.forget(&request, Remembered::Granted(key));
             }
         }
         self.expire_foreign(now);
@@ -236,6 +250,12 @@ impl Ledger {
         self.changes
     }
 
+    /// Permits that can still be used.
+    #[must_use]
+    pub fn permits_out(&self, now: Mono) -> u32 {
+        u32::try_from(self.permits.out(now)).unwrap_or(u32::MAX)
+    }
+
     /// Requests that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -248,36 +268,43 @@ impl Ledger {
 
     /// A request id that is known already.
     fn repeated(&mut self, now: Mono, ask: &Ask) -> Option<Answer> {
-        let key = ask.request.as_ref()?;
-        let (known, remembered) = self.requests.get_key_value(key)?;
-        if known.digest != key.digest {
-            return Some(Answer::Done(Outcome::Failed(AskError::RequestIdReused)));
-        }
-        match *remembered {
-            Remembered::Waiting(id) => Some(Answer::Parked(id)),
-            Remembered::Granted(key) => {
-                let permit = self.permits.get(key)?;
-                if now >= permit.expires {
-                    return None;
-                }
-                let life_left = if self.rules.has(Fault::RepeatWithFullTtl) {
-                    permit.expires.since(permit.granted)
-                } else {
-                    permit.expires.since(now)
-                };
-                let (calls, user, tag) = (permit.calls, permit.user.clone(), permit.tag);
-                let refs: Vec<CounterRef> = permit.charges.iter().map(|c| c.at).collect();
-                Some(Answer::Done(Outcome::Granted(Permit {
-                    key: Some(key),
-                    epoch: self.epoch,
-                    calls,
-                    user,
-                    life_left,
-                    class_state: self.class_state_of(tag),
-                    limits: self.usages(now, &refs, tag),
-                })))
-            }
-        }
+        let request = ask.request.as_ref()?;
+        let (remembered, same_body) = self.requests.find(request)?;
+        let answer = match remembered {
+            Remembered::Waiting(id) => Answer::Parked(id),
+            Remembered::Granted(key) => Answer::Done(Outcome::Granted(self.repeat(now, key)?)),
+        };
+        let reused = Answer::Done(Outcome::Failed(AskError::RequestIdReused));
+        Some(if same_body { answer } else { reused })
+    }
+
+    /// A permit again, with the life that it has left; `None` if it has ended
+    /// for its caller (it may be known for longer, for the slots that it holds).
+    fn repeat(&mut self, now: Mono, key: PermitKey) -> Option<Permit> {
+        let refs = self.touch_permit(now, key);
+        let permit = self.permits.get(key).filter(|permit| now < permit.expires)?;
+        let full = self.rules.has(Fault::RepeatWithFullTtl);
+        Some(Permit {
+            key: Some(key),
+            epoch: self.epoch,
+            calls: permit.calls,
+            user: permit.user.clone(),
+            decided: now,
+            life_left: permit.expires.since(if full { permit.granted } else { now }),
+            class_state: self.class_state_of(permit.tag),
+            limits: self.usages(now, &refs, permit.tag),
+        })
+    }
+
+    /// Brings the counters and the workspace of a permit up to date, and names
+    /// the counters.
+    fn touch_permit(&mut self, now: Mono, key: PermitKey) -> Vec<CounterRef> {
+        let Some(permit) = self.permits.get(key) else { return Vec::new() };
+        let refs: Vec<CounterRef> = permit.charges.iter().map(|charge| charge.at).collect();
+        let tag = permit.tag;
+        self.expire_counters(now, refs.iter().copied());
+        self.update_classes_of(now, tag);
+        refs
     }
 
     /// Charges every limit of the plan: the caller has seen room in all.
@@ -324,12 +351,11 @@ impl Ledger {
         self.changes += 1;
         let key = PermitKey(nonce);
         if let Some(request) = &ask.request {
-            self.requests.insert(request.clone(), Remembered::Granted(key));
+            self.requests.remember(request, Remembered::Granted(key));
         }
         let state = PermitState::new(
             calls,
             plan.user.clone(),
-            ask.class,
             plan.tag,
             now,
             expires,
@@ -338,13 +364,14 @@ impl Ledger {
             ask.request.clone(),
         );
         self.permits.insert(key, state);
-        self.update_classes(now);
+        self.update_classes_of(now, plan.tag);
         let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
         Permit {
             key: Some(key),
             epoch: self.epoch,
             calls,
             user: plan.user.clone(),
+            decided: now,
             life_left: life,
             class_state: self.class_state_of(plan.tag),
             limits: self.usages(now, &refs, plan.tag),

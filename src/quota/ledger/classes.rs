@@ -26,14 +26,21 @@ impl Ledger {
         self.transition_count
     }
 
-    /// Lets classes pause and resume by what is used now.
+    /// Lets classes of every workspace pause and resume by what is used now.
     pub fn update_classes(&mut self, now: Mono) {
-        self.each_class(
-            now,
-            |run, used, pause, resume| {
-                if run.paused { used >= resume } else { used >= pause }
-            },
-        );
+        let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.pause_or_resume(now, slot, by_use);
+        }
+    }
+
+    /// The same for the workspace that a tag stands for. Its use rises by its
+    /// own grants only, and each looks here before and after: no class misses
+    /// the moment at which it resumed.
+    pub(super) fn update_classes_of(&mut self, now: Mono, tag: Tag) {
+        if tag != NO_TAG {
+            self.pause_or_resume(now, tag, by_use);
+        }
     }
 
     /// After a change of caps or thresholds: paused only at or above the pause
@@ -44,7 +51,10 @@ impl Ledger {
         if unchanged {
             self.update_classes(now);
         } else {
-            self.each_class(now, |_, used, pause, _| used >= pause);
+            let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
+            for slot in slots {
+                self.pause_or_resume(now, slot, |_, used, pause, _| used >= pause);
+            }
         }
     }
 
@@ -93,39 +103,41 @@ impl Ledger {
         })
     }
 
-    fn each_class(&mut self, now: Mono, paused: impl Fn(ClassRun, u64, u64, u64) -> bool) {
-        let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            let Group::Workspace(workspace) = self.groups.get(slot).key.clone() else { continue };
-            let policy = self.class_policy(slot);
-            let used = self.workspace_used(slot);
-            for class in Class::PAUSABLE {
-                let run = self.groups.get(slot).classes.get(class);
-                let pauses = policy.is_some_and(|(cap, policy)| {
-                    policy.of(class).is_some_and(|thresholds| {
-                        paused(run, used, thresholds.pause_point(cap), thresholds.resume_point(cap))
-                    })
+    fn pause_or_resume(
+        &mut self,
+        now: Mono,
+        slot: u32,
+        pauses: impl Fn(ClassRun, u64, u64, u64) -> bool,
+    ) {
+        let Group::Workspace(workspace) = self.groups.get(slot).key.clone() else { return };
+        let policy = self.class_policy(slot);
+        let used = self.workspace_used(slot);
+        for class in Class::PAUSABLE {
+            let run = self.groups.get(slot).classes.get(class);
+            let paused = policy.is_some_and(|(cap, policy)| {
+                policy.of(class).is_some_and(|thresholds| {
+                    pauses(run, used, thresholds.pause_point(cap), thresholds.resume_point(cap))
+                })
+            });
+            if paused == run.paused {
+                continue;
+            }
+            let run = ClassRun { paused, since: Some(now) };
+            let group = self.groups.get_mut(slot);
+            group.classes.set(class, run);
+            group.record.dirty = true;
+            if let Some((_, policy)) = policy
+                && let Some(status) = status_of(class, policy, run)
+            {
+                self.transition_count += 1;
+                self.changes += 1;
+                self.transitions.push_back(Transition {
+                    number: self.transition_count,
+                    workspace: workspace.clone(),
+                    status,
                 });
-                if pauses == run.paused {
-                    continue;
-                }
-                let run = ClassRun { paused: pauses, since: Some(now) };
-                let group = self.groups.get_mut(slot);
-                group.classes.set(class, run);
-                group.record.dirty = true;
-                if let Some((_, policy)) = policy
-                    && let Some(status) = status_of(class, policy, run)
-                {
-                    self.transition_count += 1;
-                    self.changes += 1;
-                    self.transitions.push_back(Transition {
-                        number: self.transition_count,
-                        workspace: workspace.clone(),
-                        status,
-                    });
-                    if self.transitions.len() > KEPT_TRANSITIONS {
-                        self.transitions.pop_front();
-                    }
+                if self.transitions.len() > KEPT_TRANSITIONS {
+                    self.transitions.pop_front();
                 }
             }
         }
@@ -143,6 +155,11 @@ impl Ledger {
         let mut counters = self.groups.get(slot).counters.iter();
         counters.find(|counter| counter.is_workspace_cap()).map_or(0, |counter| counter.used())
     }
+}
+
+/// Whether a class is paused, by its state, what is used, and both points.
+fn by_use(run: ClassRun, used: u64, pause: u64, resume: u64) -> bool {
+    if run.paused { used >= resume } else { used >= pause }
 }
 
 fn status_of(class: Class, policy: ClassPolicy, run: ClassRun) -> Option<ClassStatus> {

@@ -137,6 +137,10 @@ impl Counter {
             let exact = charge.kind == Kind::Concurrency;
             self.own = Tally::new(numbers.bound, charge.window, exact);
         }
+        if numbers.bound > self.bound {
+            // What was at its limit is not any more: raising acts at once.
+            self.block.limited = false;
+        }
         self.kind = charge.kind;
         self.window = charge.window;
         self.ttl_cap = charge.ttl_cap();
@@ -276,6 +280,12 @@ impl Counter {
             Some(sent) if self.block.limited => sent + self.pause(rules),
             _ => Mono(0),
         }
+    }
+
+    /// The moment at which its block is over, and the last reserve long ago.
+    pub fn quiet_at(&self, rules: &Rules) -> Mono {
+        let asked = self.block.last_sent.map_or(Mono(0), |sent| sent + self.horizon(rules));
+        self.block.deadline.max(asked)
     }
 
     /// The record of this counter with `open` units set aside until `open_until`.

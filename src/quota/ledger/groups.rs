@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::counter::Counter;
-use crate::quota::{Class, Group, LimitName, Mono, UserId, rules::Rules, window::Tag};
+use crate::quota::{Class, Group, LimitName, Mono, UserId, window::Tag};
 
 /// Finds a counter: its group's slot, and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,16 +126,6 @@ impl GroupState {
     /// Something differs from the record.
     pub fn is_dirty(&self) -> bool {
         self.record.dirty || self.counters.iter().any(|counter| counter.block.dirty)
-    }
-
-    /// When the blocks of all counters are over, and the last reserve is no more
-    /// than a memory.
-    pub fn over_at(&self, rules: &Rules) -> Mono {
-        let over_at = |counter: &Counter| {
-            let sent = counter.block.last_sent.unwrap_or_default();
-            counter.block.deadline.max(sent + counter.horizon(rules))
-        };
-        self.counters.iter().map(over_at).max().unwrap_or_default()
     }
 
     pub fn find(&self, limit: &LimitName) -> Option<u16> {

@@ -39,6 +39,8 @@ pub enum Verdict {
     Grant { calls: u32 },
     /// There is room, but the open block must be fetched first.
     AwaitBlock {
+        /// The calls that there is room for.
+        calls: u32,
         /// The counters whose blocks lack units.
         lacking: Vec<CounterRef>,
         /// The counters may be reserved again from this moment on.
@@ -77,21 +79,16 @@ impl Ledger {
     pub(super) fn plan(&mut self, now: Mono, ask: &Ask) -> Result<Plan, AskError> {
         let catalogue = self.catalogue.clone();
         let operation = catalogue.get(&ask.operation).ok_or(AskError::UnknownOperation)?;
-        let policy = self.policy.clone();
+        let of_users: Vec<&Charge> =
+            operation.charges.iter().filter(|c| c.scope == Scope::ExecutionUser).collect();
+        // Before any counter is made: room for a new name is made by forgetting
+        // names that nothing points to, and nothing points to this ask's yet.
+        self.check_names(now, ask, !of_users.is_empty())?;
         let mut tag = NO_TAG;
         let mut needs = Vec::with_capacity(operation.charges.len() + 1);
         if let Some(workspace) = &ask.workspace {
-            let declared = policy.workspaces.contains_key(workspace);
-            if !declared && policy.unknown_workspaces == Unknown::Refuse {
-                return Err(AskError::UnknownWorkspace);
-            }
-            let key = Group::Workspace(workspace.clone());
-            if !declared && self.groups.slot(&key).is_none() {
-                let most = self.rules.max_workspaces + policy.workspaces.len();
-                self.bound_names(now, most, |key| matches!(key, Group::Workspace(_)))?;
-            }
             let charge = Charge::workspace_cap();
-            let at = self.counter_ref(&key, &charge);
+            let at = self.counter_ref(&Group::Workspace(workspace.clone()), &charge);
             tag = at.group;
             needs.push(Need { at, units_per_call: units_per_call(&charge, ask) });
         }
@@ -106,14 +103,6 @@ impl Ledger {
                 needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
             }
         }
-        if let Some(user) = &ask.user {
-            let in_pool = policy.pool.binary_search(user).is_ok();
-            if !in_pool && policy.unknown_users == Unknown::Refuse {
-                return Err(AskError::UnknownUser);
-            }
-        }
-        let of_users: Vec<&Charge> =
-            operation.charges.iter().filter(|c| c.scope == Scope::ExecutionUser).collect();
         let base = Plan {
             needs,
             user: ask.user.clone(),
@@ -125,11 +114,12 @@ impl Ledger {
             return Ok(base);
         }
         match &ask.user {
-            Some(user) => self.plan_for_user(now, ask, base, user, &of_users),
-            None if policy.pool.is_empty() => Err(AskError::NoUser),
+            Some(user) => Ok(self.plan_for_user(ask, base, user, &of_users)),
+            None if self.policy.pool.is_empty() => Err(AskError::NoUser),
             None => {
-                let plan_of = |user| self.plan_for_user(now, ask, base.clone(), user, &of_users);
-                let pool = policy.pool.iter().map(plan_of).collect::<Result<Vec<_>, _>>()?;
+                let policy = self.policy.clone();
+                let plan_of = |user| self.plan_for_user(ask, base.clone(), user, &of_users);
+                let pool = policy.pool.iter().map(plan_of).collect();
                 Ok(Plan { pool, ..base })
             }
         }
@@ -137,40 +127,68 @@ impl Ledger {
 
     fn plan_for_user(
         &mut self,
-        now: Mono,
         ask: &Ask,
         mut plan: Plan,
         user: &UserId,
         charges: &[&Charge],
-    ) -> Result<Plan, AskError> {
+    ) -> Plan {
         let key = Group::User(user.clone());
-        let in_pool = self.policy.pool.binary_search(user).is_ok();
-        if !in_pool && self.groups.slot(&key).is_none() {
-            let most = self.rules.max_users + self.policy.pool.len();
-            self.bound_names(now, most, |key| matches!(key, Group::User(_)))?;
-        }
         for charge in charges {
             let at = self.counter_ref(&key, charge);
             plan.needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
         }
         plan.user = Some(user.clone());
-        Ok(plan)
+        plan
+    }
+
+    /// Refuses a name that is not declared, where such names are refused or
+    /// there are too many of them.
+    fn check_names(&mut self, now: Mono, ask: &Ask, charges_user: bool) -> Result<(), AskError> {
+        let policy = self.policy.clone();
+        if let Some(workspace) = &ask.workspace
+            && !policy.workspaces.contains_key(workspace)
+        {
+            if policy.unknown_workspaces == Unknown::Refuse {
+                return Err(AskError::UnknownWorkspace);
+            }
+            self.bound_names(
+                now,
+                &Group::Workspace(workspace.clone()),
+                self.rules.max_workspaces,
+                |key| matches!(key, Group::Workspace(id) if !policy.workspaces.contains_key(id)),
+            )?;
+        }
+        if let Some(user) = &ask.user
+            && policy.pool.binary_search(user).is_err()
+        {
+            if policy.unknown_users == Unknown::Refuse {
+                return Err(AskError::UnknownUser);
+            }
+            if charges_user {
+                self.bound_names(
+                    now,
+                    &Group::User(user.clone()),
+                    self.rules.max_users,
+                    |key| matches!(key, Group::User(id) if policy.pool.binary_search(id).is_err()),
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses one more name of a sort, unless old ones can be forgotten.
     fn bound_names(
         &mut self,
         now: Mono,
+        name: &Group,
         most: usize,
         sort: impl Fn(&Group) -> bool,
     ) -> Result<(), AskError> {
-        if self.groups.count(&sort) >= most {
-            self.sweep(now);
+        if self.groups.slot(name).is_some() || self.groups.count(&sort) < most {
+            return Ok(());
         }
-        if self.groups.count(&sort) >= most {
-            return Err(AskError::TooManyNames);
-        }
-        Ok(())
+        self.sweep(now);
+        if self.groups.count(&sort) < most { Ok(()) } else { Err(AskError::TooManyNames) }
     }
 
     /// Chooses the user where the ask leaves it open: of those with room in all
@@ -204,8 +222,8 @@ impl Ledger {
                     most = Some((room, index));
                 }
             } else {
-                let waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
-                let wait = waits.fold(Some(Mono(0)), |latest, at| Some(latest?.max(at?)));
+                let mut waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
+                let wait = waits.try_fold(Mono(0), |latest, at| Some(latest.max(at?)));
                 let sooner = |best: Option<Mono>| match (wait, best) {
                     (Some(wait), Some(best)) => wait < best,
                     (Some(_), None) => true,
@@ -264,7 +282,8 @@ impl Ledger {
                 return Verdict::Refuse { refusal, lacking };
             }
         }
-        Verdict::AwaitBlock { lacking, retry_at }
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        Verdict::AwaitBlock { calls, lacking, retry_at }
     }
 
     /// The answer to a check: as if every block could be fetched.
@@ -272,14 +291,7 @@ impl Ledger {
         let ahead = self.queue.ahead_of(ask.class);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
-            Verdict::Grant { calls } => calls,
-            Verdict::AwaitBlock { .. } => {
-                let rooms = chosen.needs.iter().map(|need| {
-                    self.room(now, need, ask.class, &ahead).units / need.units_per_call
-                });
-                let calls = rooms.min().unwrap_or(u64::MAX).min(u64::from(ask.calls));
-                u32::try_from(calls).unwrap_or(u32::MAX)
-            }
+            Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
             Verdict::Refuse { refusal, .. } => {
                 return Outcome::Denied(self.denial(now, ask, chosen, &refusal, 0));
             }
@@ -290,6 +302,7 @@ impl Ledger {
             epoch: self.epoch,
             calls,
             user: chosen.user.clone(),
+            decided: now,
             life_left: Duration::ZERO,
             class_state: self.class_state_of(chosen.tag),
             limits: self.usages(now, &refs, chosen.tag),
@@ -411,7 +424,7 @@ impl Ledger {
             if self.probe_is_due(now) && self.total_is_blocked(now) {
                 // Foreign use alone blocks, and nobody has looked for a while.
                 let counted = counter.used() + self.others(now, need.at);
-                return (counted + need.units_per_call, ceiling);
+                return (ceiling.max(counted + need.units_per_call), ceiling);
             }
             return (ceiling, ceiling);
         }
@@ -450,7 +463,7 @@ impl Ledger {
             wanted = wanted.max((ceiling + 1).saturating_sub(resume));
         }
         // A long queue waits for several windows.
-        let cycles = if level == 0 { 0 } else { wanted.saturating_sub(1) / level };
+        let cycles = wanted.saturating_sub(1).checked_div(level).unwrap_or(0);
         let wanted = wanted - cycles * level;
         let others = self.others(now, need.at);
         let needed = (counter.used() + others + wanted).saturating_sub(level);

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Ledger, groups::CounterRef};
 use crate::quota::{
-    Class, Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, ranges::RangeSet,
+    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, ranges::RangeSet,
     rules::Fault, window::Tag,
 };
 
@@ -16,7 +16,6 @@ use crate::quota::{
 pub struct PermitState {
     pub calls: u32,
     pub user: Option<UserId>,
-    pub class: Class,
     pub tag: Tag,
     pub granted: Mono,
     pub expires: Mono,
@@ -44,7 +43,6 @@ impl PermitState {
     pub fn new(
         calls: u32,
         user: Option<UserId>,
-        class: Class,
         tag: Tag,
         granted: Mono,
         expires: Mono,
@@ -55,7 +53,6 @@ impl PermitState {
         Self {
             calls,
             user,
-            class,
             tag,
             granted,
             expires,
@@ -101,21 +98,16 @@ impl Permits {
     }
 
     /// Takes out the permits that need not be known any more.
-    pub fn take_forgotten(&mut self, now: Mono) -> Vec<PermitState> {
+    pub fn take_forgotten(&mut self, now: Mono) -> Vec<(PermitKey, PermitState)> {
         let mut gone = Vec::new();
         while let Some((end, key)) = self.by_end.first().copied() {
             if end > now {
                 break;
             }
             self.by_end.pop_first();
-            gone.extend(self.by_key.remove(&key));
+            gone.extend(self.by_key.remove(&key).map(|permit| (key, permit)));
         }
         gone
-    }
-
-    /// When the next permit need not be known any more.
-    pub fn next_end(&self) -> Option<Mono> {
-        self.by_end.first().map(|(end, _)| *end)
     }
 
     /// Permits that can still be used.
@@ -128,13 +120,13 @@ impl Ledger {
     /// Settles calls of a permit by what Salesforce answered, and takes the
     /// reading that came with the answer.
     pub fn report(&mut self, now: crate::quota::Now, key: PermitKey, report: &Report) -> Reported {
-        self.expire(now.mono);
+        self.forget(now.mono);
+        self.touch_permit(now.mono, key);
         let completed = now.mono - report.completed_ago;
         let settled = self.settle(now.mono, key, report);
         if let Some(reading) = report.reading {
             self.take_reading(now, reading, completed);
         }
-        self.update_classes(now.mono);
         let tag = self.permits.get(key).map(|permit| permit.tag);
         Reported {
             already_settled: !settled,
@@ -144,7 +136,8 @@ impl Ledger {
 
     /// Gives back calls that were not sent.
     pub fn release(&mut self, now: Mono, key: PermitKey, unused: Option<u32>) -> Released {
-        self.expire(now);
+        self.forget(now);
+        self.touch_permit(now, key);
         let ended = Released::Returned { calls: 0, already_settled: true };
         let twice = self.rules.has(Fault::ReleaseTwice);
         let Some(permit) = self.permits.by_key.get_mut(&key) else { return ended };
@@ -180,6 +173,7 @@ impl Ledger {
         for charge in charges {
             self.give_back(charge, stamp, tag, u64::from(calls));
         }
+        self.update_classes_of(now, tag);
         Released::Returned { calls, already_settled: false }
     }
 

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Answer, Ledger, Remembered,
+    Answer, Ledger,
     groups::CounterRef,
     judge::{Ahead, Need, Plan, Verdict},
+    requests::Remembered,
 };
 use crate::quota::{Ask, AskError, Class, Denial, DenialReason, Mono, Outcome};
 
@@ -38,6 +39,8 @@ struct Waiter {
     needs: Vec<(CounterRef, u64)>,
     /// When something may have changed for it by the passing of time.
     retry_at: Option<Mono>,
+    /// By the settings in force it cannot be decided any more.
+    failed: Option<AskError>,
 }
 
 impl Queue {
@@ -107,27 +110,27 @@ impl Ledger {
         let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
         for key in keys {
             let Some(waiter) = self.queue.waiters.get(&key) else { continue };
+            let failed = if self.stopped { Some(AskError::NotOwner) } else { waiter.failed };
             let chosen = self.chosen(now, &waiter.ask, &waiter.plan, &ahead).clone();
             let ask = waiter.ask.clone();
-            let verdict =
-                if self.stopped { None } else { Some(self.judge(now, &ask, &chosen, &ahead)) };
+            let verdict = failed.map_or_else(|| Ok(self.judge(now, &ask, &chosen, &ahead)), Err);
             place += 1;
             let outcome = match verdict {
-                None => Some(Outcome::Failed(AskError::NotOwner)),
-                Some(Verdict::Grant { calls }) => {
+                Err(error) => Some(Outcome::Failed(error)),
+                Ok(Verdict::Grant { calls }) => {
                     let nonce = waiter.nonce;
                     Some(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
                 }
-                Some(Verdict::AwaitBlock { lacking, retry_at }) => {
+                Ok(Verdict::AwaitBlock { calls, lacking, retry_at }) => {
                     let wait = self.rules.store_wait;
                     let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
                     let until = *waiter.store_deadline.get_or_insert(now + wait);
-                    waiter.lack(&chosen, &lacking, ask.calls);
+                    waiter.lack(&chosen, &lacking, calls);
                     waiter.retry_at = (retry_at > now).then_some(retry_at);
                     (now >= until.max(waiter.deadline))
                         .then_some(Outcome::Failed(AskError::StoreTimeout))
                 }
-                Some(Verdict::Refuse { refusal, lacking }) => {
+                Ok(Verdict::Refuse { refusal, lacking }) => {
                     let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
                     waiter.store_deadline = None;
                     waiter.lack(&chosen, &lacking, ask.min_calls);
@@ -153,6 +156,34 @@ impl Ledger {
         answers
     }
 
+    /// Plans the waiting requests again: the pool, the operations and the names
+    /// that are served may be others now. The next pump decides them.
+    pub(super) fn replan(&mut self, now: Mono) {
+        let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
+        for key in keys {
+            let Some(waiter) = self.queue.waiters.get(&key) else { continue };
+            let (ask, before) = (waiter.ask.clone(), waiter.refs());
+            let plan = self.plan(now, &ask);
+            let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
+            match plan {
+                Ok(plan) => {
+                    waiter.plan = plan;
+                    waiter.failed = None;
+                    waiter.lacking.clear();
+                    waiter.needs.clear();
+                }
+                Err(error) => waiter.failed = Some(error),
+            }
+            for slot in waiter.refs() {
+                self.groups.get_mut(slot).refs += 1;
+            }
+            for slot in before {
+                self.groups.get_mut(slot).refs -= 1;
+            }
+        }
+        self.recount_demand();
+    }
+
     /// When time alone can change something for a waiting request, or make a
     /// reserve due; `None` if nothing waits and nothing is open.
     #[must_use]
@@ -161,21 +192,9 @@ impl Ledger {
             let end = waiter.store_deadline.unwrap_or(waiter.deadline).max(waiter.deadline);
             [Some(end), waiter.retry_at].into_iter().flatten()
         });
-        // While a reserve is in flight its answer is what changes something.
-        let writable = !self.in_flight && !self.stopped;
-        let groups = self.groups.iter().filter(|_| writable);
-        let blocks = groups.flat_map(|(_, group)| {
-            // Half-way an open block is fetched again if it is in use; at the
-            // end of all blocks of the group they are written off.
-            let used = group.counters.iter().filter(|c| c.block.open > 0 || c.block.dirty);
-            let half = used.filter_map(|counter| {
-                let half = counter.block.last_sent? + counter.horizon(&self.rules) / 2;
-                Some(half.max(counter.paused_until(&self.rules)))
-            });
-            let open = group.counters.iter().any(|counter| counter.block.open > 0);
-            let over = (open || group.is_dirty()).then(|| group.over_at(&self.rules));
-            half.chain(over).filter(|at| *at > now)
-        });
+        // The answer to a reserve in flight comes by itself.
+        let groups = self.groups.iter().filter(|_| !self.in_flight);
+        let blocks = groups.filter_map(|(_, group)| self.block_wake(group, now));
         waits.chain(blocks).min()
     }
 
@@ -206,21 +225,22 @@ impl Ledger {
             lacking: Vec::new(),
             needs: Vec::new(),
             retry_at: None,
+            failed: None,
         };
         for slot in waiter.refs() {
             self.groups.get_mut(slot).refs += 1;
         }
         if let Some(request) = &waiter.ask.request {
-            self.requests.insert(request.clone(), Remembered::Waiting(id));
+            self.requests.remember(request, Remembered::Waiting(id));
         }
         let key = (waiter.ask.class, id);
         let ahead = self.queue.ahead_of(waiter.ask.class);
         let chosen = self.chosen(now, &waiter.ask, &waiter.plan, &ahead).clone();
         let mut waiter = waiter;
         match verdict {
-            Verdict::AwaitBlock { lacking, retry_at } => {
+            Verdict::AwaitBlock { calls, lacking, retry_at } => {
                 waiter.store_deadline = Some(now + self.rules.store_wait);
-                waiter.lack(&chosen, &lacking, waiter.ask.calls);
+                waiter.lack(&chosen, &lacking, calls);
                 waiter.retry_at = (retry_at > now).then_some(retry_at);
             }
             Verdict::Refuse { refusal, lacking } => {
@@ -240,10 +260,8 @@ impl Ledger {
         for slot in waiter.refs() {
             self.groups.get_mut(slot).refs -= 1;
         }
-        if let Some(request) = &waiter.ask.request
-            && self.requests.get(request) == Some(&Remembered::Waiting(key.1))
-        {
-            self.requests.remove(request);
+        if let Some(request) = &waiter.ask.request {
+            self.requests.forget(request, Remembered::Waiting(key.1));
         }
         self.changes += 1;
     }

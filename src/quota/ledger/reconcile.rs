@@ -47,7 +47,7 @@ impl Foreign {
 impl Ledger {
     /// Takes a reading that came without a permit of ours.
     pub fn reading(&mut self, now: Now, reading: Reading, completed_ago: Duration) {
-        self.expire(now.mono);
+        self.forget(now.mono);
         self.take_reading(now, reading, now.mono - completed_ago);
     }
 
@@ -62,10 +62,13 @@ impl Ledger {
                 return;
             }
         }
+        let total = self.total_ref();
+        self.expire_counters(now.mono, total.into_iter());
         let own = self.own_until(moment - self.policy.header_lag);
         let limit = Some(reading.usage.limit).filter(|limit| BELIEVABLE.contains(limit));
         let known = self.foreign.and_then(|foreign| foreign.limit);
         let changed = limit.is_some() && limit != known;
+        let before = self.foreign_units(now.mono);
         self.foreign = Some(Foreign {
             estimate: reading.usage.used.saturating_sub(own),
             as_of: moment,
@@ -75,6 +78,9 @@ impl Ledger {
         self.unread_since = None;
         self.last_probe = None;
         self.changes += 1;
+        if self.foreign_units(now.mono) < before {
+            self.others_use_less();
+        }
         if changed {
             self.configure_counters();
         }
@@ -116,7 +122,17 @@ impl Ledger {
     pub(super) fn expire_foreign(&mut self, now: Mono) {
         if self.foreign.is_some_and(|foreign| now.since(foreign.as_of) > ESTIMATE_LIFE) {
             self.foreign = None;
+            self.others_use_less();
             self.configure_counters();
+        }
+    }
+
+    /// The total that was at its limit is not any more: it need not wait for its
+    /// turn to be reserved.
+    fn others_use_less(&mut self) {
+        let counters = self.groups.iter_mut().flat_map(|(_, group)| &mut group.counters);
+        for counter in counters.filter(|counter| counter.is_org_total()) {
+            counter.block.limited = false;
         }
     }
 

@@ -69,6 +69,10 @@ impl Ledger {
     /// send at once: both clocks of `now` were read before. Empty if nothing is
     /// wanted.
     pub fn begin_reserve(&mut self, now: Now, most: usize) -> Vec<GroupWrite> {
+        // One at a time: the answer to the first decides what the next may be.
+        if self.in_flight {
+            return Vec::new();
+        }
         self.expire(now.mono);
         self.update_classes(now.mono);
         let slots: Vec<u32> = self
@@ -161,10 +165,30 @@ impl Ledger {
         // An idle group is written once more when its block is over: what it
         // has granted is then recorded exactly, nothing is held, and an empty
         // record is deleted.
-        let idle = now >= group.over_at(&self.rules);
+        let idle = group.counters.iter().all(|counter| counter.quiet_at(&self.rules) <= now);
         idle && (group.is_dirty()
             || group.counters.iter().any(|counter| counter.block.open > 0)
             || self.is_deletable(group))
+    }
+
+    /// When time alone makes a reserve of this group due: half-way through a
+    /// block that is in use, or at the end of all blocks, when the group is
+    /// written once more. `None` if nothing is open and all is written.
+    pub(super) fn block_wake(&self, group: &GroupState, now: Mono) -> Option<Mono> {
+        let is_open = group.is_dirty() || group.counters.iter().any(|c| c.block.open > 0);
+        if !is_open {
+            return None;
+        }
+        let idle_at = group.counters.iter().map(|counter| counter.quiet_at(&self.rules)).max()?;
+        let again = group.counters.iter().filter_map(|counter| {
+            let block = &counter.block;
+            let in_use = block.target > 0 && block.granted != block.granted_at_send;
+            let half = block.deadline - counter.horizon(&self.rules) / 2;
+            let half_gone = counter.grantable(now, &self.rules) * 2 <= block.target;
+            let due = if half_gone { Mono(0) } else { half };
+            in_use.then(|| due.max(counter.paused_until(&self.rules)))
+        });
+        again.chain([idle_at]).min()
     }
 
     /// A record stands in the store that says nothing any more.
@@ -223,9 +247,10 @@ impl Ledger {
             let wanted = if set_aside && !idle { target.saturating_sub(still_open) } else { 0 };
             let room = counter.bound.saturating_sub(counter.used() + still_open + others);
             let mut add = wanted.min(room);
-            if probe && others > 0 && still_open + add == 0 {
+            if probe && others > 0 {
+                // The call that looks whether foreign use is still what it was.
                 let without = counter.bound.saturating_sub(counter.used() + still_open);
-                add = needed.min(1).min(without);
+                add = add.max(needed.saturating_sub(still_open).min(without));
             }
             let open = if idle && set_aside {
                 // Nobody has asked for a while: the block is given up.

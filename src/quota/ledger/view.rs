@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Ledger, groups::CounterRef, judge::Refusal};
+use super::{Ledger, counter::Counter, groups::CounterRef, judge::Refusal};
 use crate::quota::{
     Ask, Class, DenialReason, Group, Kind, LimitUsage, Mono, OrgUsage, Scope, UserUsage,
     WorkspaceUsage,
@@ -21,6 +21,11 @@ impl Ledger {
         let mut users = Vec::new();
         let total = self.total_ref();
         for (slot, group) in self.groups.iter() {
+            // A name that nobody declared is shown while it has use; that
+            // somebody has asked about it is no use.
+            if !self.is_declared(&group.key) && group.counters.iter().all(Counter::is_empty) {
+                continue;
+            }
             let refs =
                 (0..).zip(&group.counters).map(|(counter, _)| CounterRef { group: slot, counter });
             match &group.key {
@@ -46,7 +51,7 @@ impl Ledger {
             workspaces,
             users,
             waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
-            permits_out: u32::try_from(self.permits.out(now)).unwrap_or(u32::MAX),
+            permits_out: self.permits_out(now),
             last_reading: self.last_reading(),
             warnings: self.warnings(),
         }
@@ -91,23 +96,41 @@ impl Ledger {
         refs.iter().map(|at| self.usage_of(now, *at, tag)).collect()
     }
 
-    /// Declared workspaces and users are shown, used or not.
+    /// All limits of the org, of declared workspaces and of the pool are shown,
+    /// used or not.
     fn show_declared(&mut self) {
         let policy = self.policy.clone();
-        self.counter_ref(&Group::Org, &Charge::org_total());
-        for workspace in policy.workspaces.keys() {
-            self.counter_ref(&Group::Workspace(workspace.clone()), &Charge::workspace_cap());
-        }
         let catalogue = self.catalogue.clone();
+        let (total, cap) = (Charge::org_total(), Charge::workspace_cap());
         let charges = catalogue.operations.values().flat_map(|operation| &operation.charges);
-        for charge in charges.filter(|charge| charge.scope == Scope::ExecutionUser) {
-            for user in &policy.pool {
-                self.counter_ref(&Group::User(user.clone()), charge);
+        for charge in [&total, &cap].into_iter().chain(charges) {
+            match charge.scope {
+                Scope::Org => {
+                    self.counter_ref(&Group::Org, charge);
+                }
+                Scope::Workspace => {
+                    for workspace in policy.workspaces.keys() {
+                        self.counter_ref(&Group::Workspace(workspace.clone()), charge);
+                    }
+                }
+                Scope::ExecutionUser => {
+                    for user in &policy.pool {
+                        self.counter_ref(&Group::User(user.clone()), charge);
+                    }
+                }
             }
         }
     }
 
-    fn total_ref(&self) -> Option<CounterRef> {
+    fn is_declared(&self, key: &Group) -> bool {
+        match key {
+            Group::Org => true,
+            Group::Workspace(workspace) => self.policy.workspaces.contains_key(workspace),
+            Group::User(user) => self.policy.pool.binary_search(user).is_ok(),
+        }
+    }
+
+    pub(super) fn total_ref(&self) -> Option<CounterRef> {
         let group = self.groups.slot(&Group::Org)?;
         let counter = self.groups.get(group).find(&Charge::org_total().limit)?;
         Some(CounterRef { group, counter })
@@ -116,14 +139,14 @@ impl Ledger {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let declared = self.policy.daily_calls;
-        if let Some(read) = self.foreign.and_then(|foreign| foreign.limit) {
-            if u128::from(read) * 10 < u128::from(declared) * 9 {
-                warnings.push(format!(
-                    "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
+        if let Some(read) = self.foreign.and_then(|foreign| foreign.limit)
+            && u128::from(read) * 10 < u128::from(declared) * 9
+        {
+            warnings.push(format!(
+                "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
                      the {declared} that are declared",
-                    self.org
-                ));
-            }
+                self.org
+            ));
         }
         let caps: u64 =
             self.policy.workspaces.values().filter_map(|policy| policy.daily_calls).sum();

@@ -213,7 +213,8 @@ impl World {
             _ if self.percent(50) => Class::Event,
             _ => Class::ALL[self.rng.usize(0..4)],
         };
-        let longest = self.longest_window.min(if style == Style::Day { 600_000_000 } else { u64::MAX });
+        let longest =
+            self.longest_window.min(if style == Style::Day { 600_000_000 } else { u64::MAX });
         let max_wait = match style {
             Style::Saturated => 600_000_000,
             _ if self.percent(50) => 0,
@@ -226,7 +227,11 @@ impl World {
         };
         let request = (style != Style::Saturated && self.percent(20)).then(|| {
             let name = format!("request-{}", self.requests.len());
-            RequestKey { caller: Arc::from(""), id: RequestId::parse(&name).expect("a name"), digest: 1 }
+            RequestKey {
+                caller: Arc::from(""),
+                id: RequestId::parse(&name).expect("a name"),
+                digest: 1,
+            }
         });
         Ask {
             workspace,
@@ -235,7 +240,11 @@ impl World {
             class,
             calls,
             min_calls,
-            cost: if style != Style::Saturated && self.percent(30) { self.rng.u32(1..8) } else { 1 },
+            cost: if style != Style::Saturated && self.percent(30) {
+                self.rng.u32(1..8)
+            } else {
+                1
+            },
             ttl,
             request,
             max_wait: Duration::from_micros(max_wait),
@@ -473,13 +482,15 @@ impl World {
         self.grants[grant].sends = sends;
         let mut first = 0;
         while first < sends {
-            let count = if self.rng.bool() { sends - first } else { self.rng.u32(1..=sends - first) };
+            let count =
+                if self.rng.bool() { sends - first } else { self.rng.u32(1..=sends - first) };
             let start = match self.rng.u32(0..4) {
                 0 => self.at,
                 1 => deadline - 1,
                 _ => self.at + self.rng.u64(0..life),
             };
-            let travel = if self.rng.bool() { self.travel() } else { self.rng.u64(0..=self.travel()) };
+            let travel =
+                if self.rng.bool() { self.travel() } else { self.rng.u64(0..=self.travel()) };
             let lasts = self.percent(70).then(|| self.rng.u64(0..=life));
             let status = match lasts {
                 Some(_) => [200, 200, 200, 404, 403, 503][self.rng.usize(0..6)],
@@ -498,7 +509,8 @@ impl World {
             let unused = Some(calls - sends);
             let delay = if self.rng.bool() { 0 } else { self.rng.u64(0..=life + life / 4) };
             // What is given back is a promise; a part of it may be, too.
-            let part = if self.percent(20) { Some(self.rng.u32(0..=calls - sends)) } else { unused };
+            let part =
+                if self.percent(20) { Some(self.rng.u32(0..=calls - sends)) } else { unused };
             self.release_after(grant, delay, part);
             for _ in 0..self.rng.u32(0..3) {
                 let later = delay + self.rng.u64(0..=life / 2);
@@ -671,7 +683,8 @@ impl World {
         // Who has sent some gives the number; nobody notices if he does not,
         // once something has been reported.
         let careful = grant.sends > 0 && grant.reported.is_empty();
-        let unused = if careful { Some(unused.unwrap_or(grant.calls - grant.sends)) } else { unused };
+        let unused =
+            if careful { Some(unused.unwrap_or(grant.calls - grant.sends)) } else { unused };
         let reported = grant.reported.len();
         let (calls, first) = (grant.calls, grant.released.is_none());
         let released = ledger.release(now, grant.key, unused);
@@ -684,7 +697,8 @@ impl World {
             Released::Returned { calls: returned, already_settled: false } => {
                 self.coverage.hit("release");
                 if grant_is_wrong(self, at, epoch, returned, calls - reported, first) {
-                    let text = format!("#{at}: {returned} of {calls} returned, {reported} reported");
+                    let text =
+                        format!("#{at}: {returned} of {calls} returned, {reported} reported");
                     self.fail("I5", text);
                 }
                 self.grants[at].released = Some(returned);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::quota::{Ledger, Mono, Now, Wall, WaiterId};
+use crate::quota::{Ledger, Mono, Now, WaiterId, Wall};
 
 /// The true time 0 by a wall clock that is right.
 const WALL_START: u64 = 1_800_000_000_000_000;

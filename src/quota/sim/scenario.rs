@@ -237,8 +237,10 @@ fn day(rng: &mut Rng) -> Scenario {
         ("hourly", vec![hourly]),
         ("minute", vec![minute]),
     ]);
-    let demand =
-        catalogue.operations.keys().map(|op| (op.clone(), if op.as_str() == "rest" { 6 } else { 1 }));
+    let demand = catalogue
+        .operations
+        .keys()
+        .map(|op| (op.clone(), if op.as_str() == "rest" { 6 } else { 1 }));
     let big = rng.u32(0..4) == 0;
     let daily = if big { rng.u64(5_000..20_000) } else { rng.u64(10..300) };
     let users = rng.usize(1..3);

@@ -108,15 +108,15 @@ impl Store {
         careless: Careless,
     ) -> Result<Applied, (&'static str, String)> {
         let current = || {
-            let stored = |write: &GroupWrite| {
-                (write.group.clone(), self.records.get(&write.group).cloned())
-            };
+            let stored =
+                |write: &GroupWrite| (write.group.clone(), self.records.get(&write.group).cloned());
             txn.writes.iter().map(stored).collect()
         };
         if txn.epoch != self.owner && !careless.owner {
             return Ok(Applied::Fenced(current()));
         }
-        let revision_of = |group: &Group| self.records.get(group).map_or(0, |stored| stored.revision);
+        let revision_of =
+            |group: &Group| self.records.get(group).map_or(0, |stored| stored.revision);
         let differs = |write: &GroupWrite| revision_of(&write.group) != write.expected_revision;
         if !careless.records && txn.writes.iter().any(differs) {
             return Ok(Applied::Conflict(current()));

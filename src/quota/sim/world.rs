@@ -70,7 +70,13 @@ pub enum Event {
     /// A transaction reaches the store; its answer takes so long, if it comes.
     Apply { node: usize, life: u64, txn: Txn, answer_after: Option<u64> },
     /// The store's answer, or the end of the wait for it.
-    Answered { node: usize, life: u64, writes: Vec<GroupWrite>, outcome: ReserveOutcome, fenced: bool },
+    Answered {
+        node: usize,
+        life: u64,
+        writes: Vec<GroupWrite>,
+        outcome: ReserveOutcome,
+        fenced: bool,
+    },
     /// The time that a ledger asked for.
     Wake { node: usize, life: u64 },
     /// A new owner reads the records, after it has become the owner.
@@ -414,7 +420,8 @@ impl World {
     pub(super) fn poll(&mut self, node: usize) {
         let Some(mut ledger) = self.nodes[node].ledger.take() else { return };
         let now = self.nodes[node].now(self.at);
-        let before = if ledger.waiting() > 0 { self.sampled_totals(&ledger, now.mono) } else { None };
+        let before =
+            if ledger.waiting() > 0 { self.sampled_totals(&ledger, now.mono) } else { None };
         let mut charged = Vec::new();
         for (id, outcome) in ledger.pump(now.mono) {
             for (request, came) in self.nodes[node].waiting.remove(&id).unwrap_or_default() {
@@ -790,8 +797,7 @@ impl World {
     /// An error of a wall clock, at the extremes as often as not.
     fn offset(&mut self) -> i64 {
         let error = micros(self.scenario.rules.clock_error);
-        let most =
-            if self.has(Plant::ClocksBeyondError) { error + self.beyond() } else { error };
+        let most = if self.has(Plant::ClocksBeyondError) { error + self.beyond() } else { error };
         let most = i64::try_from(most).unwrap_or(i64::MAX / 4);
         match self.rng.u32(0..4) {
             0 => -most,
@@ -865,7 +871,8 @@ impl World {
     pub(super) fn charges(&self) -> Vec<Charge> {
         let mut charges = vec![Charge::org_total(), Charge::workspace_cap()];
         for charge in self.catalogue.operations.values().flat_map(|operation| &operation.charges) {
-            let known = |other: &Charge| (other.scope, &other.limit) == (charge.scope, &charge.limit);
+            let known =
+                |other: &Charge| (other.scope, &other.limit) == (charge.scope, &charge.limit);
             if !charges.iter().any(known) {
                 charges.push(charge.clone());
             }
@@ -990,8 +997,7 @@ impl World {
         let waiting = ledger.waiting();
         let left = self.store.read();
         let usage = ledger.usage(now.mono);
-        let used: u64 =
-            usage.limits.iter().map(|limit| limit.used_by_caller + limit.held).sum();
+        let used: u64 = usage.limits.iter().map(|limit| limit.used_by_caller + limit.held).sum();
         if waiting > 0 || used > 0 {
             self.fail("I6", format!("{waiting} wait and {used} units are counted in the end"));
         } else if !left.is_empty() && self.scenario.style != Style::Saturated {
@@ -1019,8 +1025,7 @@ impl World {
         for key in keys {
             let of = |totals: &Totals| totals.get(&key).copied().unwrap_or(0);
             if of(&expected) != of(&after) {
-                let text =
-                    format!("{key:?}: {} units, not {}", of(&after), of(&expected));
+                let text = format!("{key:?}: {} units, not {}", of(&after), of(&expected));
                 self.fail("I8", text);
                 return;
             }
@@ -1102,9 +1107,10 @@ fn totals(ledger: &Ledger, now: Mono) -> Totals {
     let mut ledger = ledger.clone();
     let usage = ledger.usage(now);
     let org = usage.limits.iter().map(|limit| (Group::Org, limit));
-    let users = usage.users.iter().flat_map(|user| {
-        user.limits.iter().map(|limit| (Group::User(user.user.clone()), limit))
-    });
+    let users = usage
+        .users
+        .iter()
+        .flat_map(|user| user.limits.iter().map(|limit| (Group::User(user.user.clone()), limit)));
     let workspaces = usage.workspaces.iter().flat_map(|workspace| {
         let own = workspace.limits.iter().filter(|limit| limit.scope == Scope::Workspace);
         own.map(|limit| (Group::Workspace(workspace.workspace.clone()), limit))

@@ -1,0 +1,285 @@
+//! The program's commands.
+
+mod admin;
+mod bench;
+mod call;
+mod exit;
+#[cfg(feature = "server")]
+mod local;
+mod output;
+mod table;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{
+    Arg, ArgAction, Args, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    builder::FalseyValueParser,
+};
+use clap_complete::Shell;
+
+use self::{
+    exit::{Exit, Fault},
+    output::Format,
+};
+use crate::client::{Client, DEFAULT_SERVER};
+
+const AFTER_HELP: &str = "\
+Every option is also an environment variable: QUOTAGATE_SERVER for --server, and so on.
+
+Exit codes: 0 done, 1 failure, 2 usage, 3 denied, 4 unavailable.
+
+Examples:
+  quotagate serve --store memory:
+  quotagate acquire --org acme --operation conversation-entries.get --execution-user alice
+  quotagate usage --org acme
+  quotagate watch --org acme";
+
+/// Lets many callers share Salesforce's API limits
+#[derive(Debug, Parser)]
+#[command(name = "quotagate", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the service
+    #[cfg(feature = "server")]
+    #[command(after_help = local::SERVE_HELP)]
+    Serve(crate::server::ServeArgs),
+    /// Ask to make calls: prints a permit, or the denial and exits with 3
+    #[command(after_help = call::ACQUIRE_HELP)]
+    Acquire(call::AcquireArgs),
+    /// Give back calls that were never sent
+    #[command(after_help = call::RELEASE_HELP)]
+    Release(call::ReleaseArgs),
+    /// Tell what Salesforce answered
+    #[command(after_help = call::REPORT_HELP)]
+    Report(call::ReportArgs),
+    /// Show how much of each limit of an org is used
+    #[command(after_help = usage::USAGE_HELP)]
+    Usage(usage::UsageArgs),
+    /// Follow an org's usage: a picture on a terminal, lines elsewhere
+    #[command(after_help = usage::WATCH_HELP)]
+    Watch(usage::UsageArgs),
+    /// List, show, declare and withdraw orgs
+    #[command(subcommand, after_help = admin::ORGS_HELP)]
+    Orgs(admin::Orgs),
+    /// List, declare and withdraw an org's workspaces and their caps
+    #[command(subcommand, after_help = admin::WORKSPACES_HELP)]
+    Workspaces(admin::Workspaces),
+    /// List, add and remove the execution users of an org's pool
+    #[command(subcommand, after_help = admin::USERS_HELP)]
+    Users(admin::Users),
+    /// Show the nodes of the cluster and what each owns
+    Cluster(admin::ClusterArgs),
+    /// Say whether a configuration is good: every fault at once, with its line
+    #[cfg(feature = "server")]
+    #[command(after_help = local::CHECK_HELP)]
+    Check(local::CheckArgs),
+    /// Show what it is for: the service, a strict stand-in for Salesforce, and a fleet of callers
+    #[cfg(feature = "server")]
+    #[command(after_help = local::DEMO_HELP)]
+    Demo(crate::demo::Args),
+    /// Put load on a server: throughput and latency percentiles
+    #[command(after_help = bench::HELP)]
+    Bench(bench::BenchArgs),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  quotagate completions bash > /etc/bash_completion.d/quotagate"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Which server, and how to print.
+#[derive(Debug, Args)]
+struct Remote {
+    /// The server's gRPC address
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_SERVER, help_heading = "Connection")]
+    server: String,
+    /// How to print the answer: for people, or as canonical proto JSON
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        help_heading = "Connection"
+    )]
+    output: Format,
+}
+
+impl Remote {
+    async fn connect(&self) -> Result<Client, Fault> {
+        Ok(Client::connect(&self.server).await?)
+    }
+}
+
+/// Runs the program with the arguments and the environment of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::tell(&Fault::from(anyhow::Error::from(error))),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(exit) => exit.into(),
+        Err(fault) => exit::tell(&fault),
+    }
+}
+
+/// The command line, with an environment variable for every option.
+fn command() -> Command {
+    with_environment(Cli::command())
+}
+
+async fn run(verb: Verb) -> Result<Exit, Fault> {
+    match verb {
+        #[cfg(feature = "server")]
+        Verb::Serve(args) => {
+            crate::server::serve(args).await?;
+            Ok(Exit::Done)
+        }
+        Verb::Acquire(args) => call::acquire(args).await,
+        Verb::Release(args) => call::release(args).await,
+        Verb::Report(args) => call::report(args).await,
+        Verb::Usage(args) => usage::usage(args).await,
+        Verb::Watch(args) => usage::watch(args).await,
+        Verb::Orgs(verb) => admin::orgs(verb).await,
+        Verb::Workspaces(verb) => admin::workspaces(verb).await,
+        Verb::Users(verb) => admin::users(verb).await,
+        Verb::Cluster(args) => admin::cluster(args).await,
+        #[cfg(feature = "server")]
+        Verb::Check(args) => local::check(args),
+        #[cfg(feature = "server")]
+        Verb::Demo(args) => local::demo(args).await,
+        Verb::Bench(args) => bench::bench(args).await,
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "quotagate", &mut script);
+            output::print(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Gives each option that has a long name its variable: `--max-wait` is
+/// `QUOTAGATE_MAX_WAIT` as well.
+fn with_environment(command: Command) -> Command {
+    command
+        .mut_args(|arg| match arg.get_long().map(variable) {
+            Some(name) => flag_values(arg.env(name).hide_env(true)),
+            None => arg,
+        })
+        .mut_subcommands(with_environment)
+}
+
+fn variable(long: &str) -> String {
+    format!("QUOTAGATE_{}", long.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// A flag's variable may say `0`, `no`, `off` or nothing, and means it.
+fn flag_values(arg: Arg) -> Arg {
+    match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+        _ => arg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn each(command: &Command, check: &mut impl FnMut(&Command, &Arg)) {
+        for arg in command.get_arguments() {
+            check(command, arg);
+        }
+        for command in command.get_subcommands() {
+            each(command, check);
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_is_a_variable_and_has_a_help_text() {
+        let mut options = 0;
+        each(&command(), &mut |command, arg| {
+            options += 1;
+            let name = format!("{} {}", command.get_name(), arg.get_id());
+            assert!(arg.get_help().is_some(), "{name} has no help");
+            if let Some(long) = arg.get_long() {
+                let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+                assert_eq!(variable, Some(super::variable(long)), "{name}");
+            }
+        });
+        assert!(options > 50);
+    }
+
+    #[test]
+    fn values_are_parsed_into_their_types() {
+        for (line, good) in [
+            ("acquire --org o --operation rest --calls 3 --max-wait 1m30s", true),
+            ("acquire --org o --operation rest --traffic-class bulk --mode check-only", true),
+            ("acquire --org o --operation rest -o json --server h:1", true),
+            ("acquire --operation rest", false),
+            ("acquire --org o --operation rest --max-wait 30", false),
+            ("acquire --org o --operation rest --traffic-class slow", false),
+            ("acquire --org o --operation rest --calls -1", false),
+            ("release --permit-id p", true),
+            ("release --permit-id p --unused-calls 0", true),
+            ("release", false),
+            ("report --permit-id p --http-status 200 --limit-info a=1 --limit-info b=2", true),
+            ("report --org o --limit-info api-usage=1/2", true),
+            ("report --org o --permit-id p", true),
+            ("report", false),
+            ("report --org o --answer-time 2026-01-01T00:00:00Z", true),
+            ("report --org o --answer-time yesterday", false),
+            ("usage --org o", true),
+            ("orgs list", true),
+            ("orgs get --org o", true),
+            ("orgs put --org o --daily-calls 5 --classes bulk=40/38", true),
+            ("orgs put --org o --classes bulk=40", false),
+            ("orgs put --org o --classes control=40/40", false),
+            ("workspaces put --org o --workspace w --daily-calls 10 --preset strict", true),
+            ("users delete --org o --execution-user u --validate-only", true),
+            ("cluster -o json", true),
+            ("bench --concurrency 0", false),
+            ("bench --duration 1s --concurrency 1", true),
+            ("completions zsh", true),
+            ("completions tcsh7", false),
+            ("", false),
+        ] {
+            let words = std::iter::once("quotagate").chain(line.split_whitespace());
+            let parsed = command().try_get_matches_from(words);
+            assert_eq!(parsed.is_ok(), good, "{line}: {:?}", parsed.err().map(|e| e.to_string()));
+        }
+    }
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn serve_needs_no_argument() {
+        let matches = command().try_get_matches_from(["quotagate", "serve"]).expect("it parses");
+        let Verb::Serve(args) = Cli::from_arg_matches(&matches).expect("it fits").command else {
+            panic!("it is another command");
+        };
+        assert_eq!(args.grpc.to_string(), DEFAULT_SERVER);
+        assert_eq!(args.http.to_string(), "127.0.0.1:7401");
+        assert_eq!(args.store.to_string(), "file:./quotagate-data");
+        assert!(!args.insecure);
+    }
+}

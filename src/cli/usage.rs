@@ -1,0 +1,523 @@
+//! Usage of an org, as a picture and as it changes.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use clap::Args;
+
+use super::{
+    Remote,
+    exit::{Exit, Fault},
+    output::{Format, answer, clean, print},
+    table::{Align, Bar, Table, count, human, percent, thousands, unless_zero},
+};
+use crate::{
+    json,
+    proto::v1::{
+        ClassRunState, ClassState, ClassStatus, GetUsageRequest, LimitKind, LimitScope, LimitUsage,
+        OrgUsage, TrafficClass, WatchUsageRequest, WatchUsageResponse,
+    },
+};
+
+pub const USAGE_HELP: &str = "\
+Examples:
+  quotagate usage --org acme
+  quotagate usage --org acme -o json | jq .usage.limits";
+
+pub const WATCH_HELP: &str = "\
+On a terminal the picture is drawn anew with each change; elsewhere each change is a line, and with
+-o json each message is one line of JSON. Ends with Ctrl-C.
+
+Examples:
+  quotagate watch --org acme
+  quotagate watch --org acme -o json | jq -c .transitions";
+
+/// Cells of a bar.
+const BAR_WIDTH: u64 = 24;
+
+/// Fields of GetUsageRequest.
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// The Salesforce org
+    #[arg(long, value_name = "ORG")]
+    org: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Shows an org once.
+pub async fn usage(args: UsageArgs) -> Result<Exit, Fault> {
+    let client = args.remote.connect().await?;
+    let response = client.get_usage(GetUsageRequest { org: args.org }).await?;
+    answer(args.remote.output, &response, |response| {
+        response.usage.as_ref().map(picture).unwrap_or_default()
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Follows an org until it is told to stop.
+pub async fn watch(args: UsageArgs) -> Result<Exit, Fault> {
+    let client = args.remote.connect().await?;
+    let mut stream = client.watch_usage(WatchUsageRequest { org: args.org }).await?;
+    let mut screen = Screen::default();
+    let mut known = OrgUsage::default();
+    loop {
+        let message = tokio::select! {
+            message = stream.message() => message?,
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                return Ok(Exit::Done);
+            }
+        };
+        let Some(message) = message else {
+            return Err(tonic::Status::unavailable("the server ended the stream").into());
+        };
+        match args.remote.output {
+            Format::Json => print(&(json::to_line(&message) + "\n"))?,
+            Format::Table if io::stdout().is_terminal() => {
+                screen.note(&message);
+                merge(&mut known, message);
+                screen.draw(&known)?;
+            }
+            Format::Table => print(&event_lines(&message))?,
+        }
+    }
+}
+
+/// A terminal that shows one picture.
+#[derive(Debug, Default)]
+struct Screen {
+    transitions: Vec<String>,
+}
+
+impl Screen {
+    /// Transitions that stay in sight.
+    const TRANSITIONS: usize = 5;
+
+    fn note(&mut self, message: &WatchUsageResponse) {
+        self.transitions.extend(transition_lines(message));
+        let old = self.transitions.len().saturating_sub(Self::TRANSITIONS);
+        self.transitions.drain(..old);
+    }
+
+    fn draw(&self, usage: &OrgUsage) -> io::Result<()> {
+        let mut text = picture(usage);
+        if !self.transitions.is_empty() {
+            text.push_str("\nCHANGES\n");
+            for line in &self.transitions {
+                _ = writeln!(text, "  {line}");
+            }
+        }
+        let (width, height) = terminal_size::terminal_size()
+            .map_or((usize::MAX, usize::MAX), |(width, height)| {
+                (usize::from(width.0), usize::from(height.0))
+            });
+        // Home, each line cleared to its end, the rest of the screen cleared:
+        // no flicker, and nothing scrolls.
+        let mut frame = String::from("\u{1b}[H");
+        let lines = text.lines().count();
+        let shown = if lines < height { lines } else { height.saturating_sub(2) };
+        for line in text.lines().take(shown) {
+            frame.extend(line.chars().take(width));
+            frame.push_str("\u{1b}[K\r\n");
+        }
+        if shown < lines {
+            _ = write!(frame, "… {} more\u{1b}[K", count((lines - shown) as u64, "line"));
+        }
+        frame.push_str("\u{1b}[J");
+        let mut out = io::stdout().lock();
+        out.write_all(frame.as_bytes())?;
+        out.flush()
+    }
+}
+
+/// Takes a message over: a snapshot replaces what is known, a change replaces
+/// the limits, workspaces and users that it names.
+fn merge(known: &mut OrgUsage, message: WatchUsageResponse) {
+    let Some(news) = message.usage else { return };
+    if message.snapshot {
+        *known = news;
+        return;
+    }
+    let OrgUsage { limits, workspaces, execution_users, .. } = std::mem::take(known);
+    *known = OrgUsage {
+        limits: replaced(limits, news.limits, |limit| (limit.name.clone(), limit.kind)),
+        workspaces: replaced(workspaces, news.workspaces, |one| one.workspace.clone()),
+        execution_users: replaced(execution_users, news.execution_users, |one| {
+            one.execution_user.clone()
+        }),
+        ..news
+    };
+}
+
+fn replaced<T, K: PartialEq>(mut old: Vec<T>, news: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    for item in news {
+        match old.iter_mut().find(|known| key(known) == key(&item)) {
+            Some(known) => *known = item,
+            None => old.push(item),
+        }
+    }
+    old
+}
+
+/// A message as lines: when, what is used of what, who changed state.
+fn event_lines(message: &WatchUsageResponse) -> String {
+    let mut out = String::new();
+    let when = message.usage.as_ref().and_then(|usage| usage.as_of).map(clock).unwrap_or_default();
+    if let Some(usage) = &message.usage {
+        let own = usage.limits.iter();
+        let workspaces = usage.workspaces.iter().flat_map(|one| &one.limits);
+        let users = usage.execution_users.iter().flat_map(|one| &one.limits);
+        let figures: Vec<String> = own
+            .chain(workspaces.filter(|limit| limit.scope() == LimitScope::Workspace))
+            .chain(users)
+            .map(|limit| {
+                let used = limit.used_by_caller.saturating_add(limit.used_by_others);
+                format!("{} {}/{}", limit_name(limit), thousands(used), thousands(limit.max))
+            })
+            .collect();
+        if !figures.is_empty() || message.snapshot {
+            let figures = figures.join("  ");
+            _ = writeln!(
+                out,
+                "{when}  {}: {figures}  waiting {}",
+                clean(&usage.org),
+                usage.waiting
+            );
+        }
+    }
+    for line in transition_lines(message) {
+        _ = writeln!(out, "{when}  {line}");
+    }
+    out
+}
+
+fn transition_lines(message: &WatchUsageResponse) -> impl Iterator<Item = String> {
+    message.transitions.iter().filter_map(|transition| {
+        let status = transition.status.as_ref()?;
+        let state = match status.state() {
+            ClassRunState::Paused => "is paused",
+            _ => "runs again",
+        };
+        let class = class_name(status.traffic_class());
+        Some(format!("workspace {}: {class} {state}", clean(&transition.workspace)))
+    })
+}
+
+/// Everything about an org.
+fn picture(usage: &OrgUsage) -> String {
+    let mut out = String::new();
+    let when = usage.as_of.map(|time| format!("   {}", clock(time))).unwrap_or_default();
+    _ = writeln!(out, "org {}{when}", clean(&usage.org));
+    let reading = match (usage.as_of, usage.last_reading) {
+        (Some(now), Some(then)) => format!("Salesforce's own figures: {} ago", age(now, then)),
+        _ => "no figures of Salesforce yet".to_owned(),
+    };
+    _ = writeln!(
+        out,
+        "{} out, {} waiting, {reading}",
+        count(usage.permits_out.into(), "permit"),
+        thousands(usage.waiting.into())
+    );
+    for warning in &usage.warnings {
+        _ = writeln!(out, "warning: {}", clean(warning));
+    }
+
+    _ = write!(out, "\nTHE ORG\n{}", limit_table(&usage.limits, None));
+    let rows: Vec<_> = usage.workspaces.iter().flat_map(|one| one.limits.clone()).collect();
+    if !rows.is_empty() {
+        _ = write!(out, "\nWORKSPACES\n{}", limit_table(&rows, None));
+    }
+    for workspace in &usage.workspaces {
+        let lines = class_lines(workspace.class_state.as_ref());
+        if !lines.is_empty() {
+            _ = write!(out, "  {}{}", clean(&workspace.workspace), lines.replace("\n  ", "\n    "));
+        }
+    }
+    let rows: Vec<_> = usage.execution_users.iter().flat_map(|one| one.limits.clone()).collect();
+    if !rows.is_empty() {
+        _ = write!(out, "\nEXECUTION USERS\n{}", limit_table(&rows, None));
+    }
+    _ = writeln!(out, "\n  {}", Bar::LEGEND);
+    out
+}
+
+/// Limits as a table; `binding` is marked.
+pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> String {
+    let mut table = Table::new([
+        ("LIMIT", Align::Left),
+        ("OF", Align::Left),
+        ("PER", Align::Left),
+        ("USE", Align::Left),
+        ("USED", Align::Right),
+        ("MAX", Align::Right),
+        ("%", Align::Right),
+        ("LEFT", Align::Right),
+        ("BY OTHERS", Align::Right),
+        ("HELD", Align::Right),
+        ("RESERVED", Align::Right),
+        ("", Align::Left),
+    ]);
+    for limit in limits {
+        let used = limit.used_by_caller.saturating_add(limit.used_by_others);
+        let bar = Bar {
+            used: used.saturating_sub(limit.foreign),
+            foreign: limit.foreign.min(used),
+            held: limit.held,
+            max: limit.max,
+        };
+        let window = limit.window.and_then(|window| Duration::try_from(window).ok());
+        let per = match limit.kind() {
+            LimitKind::Concurrency => "at a time".to_owned(),
+            _ => window.map(human).unwrap_or_default(),
+        };
+        let binds = binding.is_some_and(|binding| {
+            (&binding.name, binding.kind, binding.scope, &binding.identity)
+                == (&limit.name, limit.kind, limit.scope, &limit.identity)
+        });
+        let note = match (binds, limit.stale) {
+            (true, _) => "← binds",
+            (false, true) => "stale",
+            (false, false) => "",
+        };
+        table.row([
+            clean(&limit.name),
+            owner(limit),
+            per,
+            bar.render(BAR_WIDTH),
+            thousands(used),
+            thousands(limit.max),
+            percent(used, limit.max),
+            thousands(limit.remaining),
+            unless_zero(limit.used_by_others),
+            unless_zero(limit.held),
+            unless_zero(limit.reserved),
+            note.to_owned(),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render() }
+}
+
+/// The classes of a workspace on one line, then its warnings; nothing where
+/// there are none.
+pub fn class_lines(state: Option<&ClassState>) -> String {
+    let Some(state) = state else { return String::new() };
+    let mut out = String::new();
+    if !state.classes.is_empty() {
+        let classes: Vec<String> = state.classes.iter().map(class_text).collect();
+        _ = writeln!(out, "  {}", classes.join("   "));
+    }
+    for warning in &state.warnings {
+        _ = writeln!(out, "  warning: {}", clean(&warning.text));
+    }
+    out
+}
+
+/// A length of time for the wire.
+pub fn wire(duration: Duration) -> Result<prost_types::Duration, Fault> {
+    prost_types::Duration::try_from(duration)
+        .map_err(|_| Fault::usage(format!("{} is too long", human(duration))))
+}
+
+/// `14:03:07`, UTC, of a moment.
+fn clock(time: prost_types::Timestamp) -> String {
+    let text = prost_types::Timestamp { nanos: 0, ..time }.to_string();
+    text.trim_end_matches('Z').replace('T', " ") + " UTC"
+}
+
+fn age(now: prost_types::Timestamp, then: prost_types::Timestamp) -> String {
+    let seconds = now.seconds.saturating_sub(then.seconds);
+    human(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+fn class_text(status: &ClassStatus) -> String {
+    let class = class_name(status.traffic_class());
+    match status.state() {
+        ClassRunState::Paused => {
+            format!("{class} PAUSED (until below {} %)", status.resumes_below_percent)
+        }
+        _ => format!("{class} runs (to {} %)", status.pauses_at_percent),
+    }
+}
+
+fn class_name(class: TrafficClass) -> &'static str {
+    match class {
+        TrafficClass::Unspecified => "unknown",
+        TrafficClass::Bulk => "bulk",
+        TrafficClass::Event => "event",
+        TrafficClass::Interactive => "interactive",
+        TrafficClass::Control => "control",
+    }
+}
+
+fn owner(limit: &LimitUsage) -> String {
+    let identity = clean(&limit.identity);
+    match limit.scope() {
+        LimitScope::Unspecified => identity,
+        LimitScope::Org => "the org".into(),
+        LimitScope::Workspace => format!("workspace {identity}"),
+        LimitScope::ExecutionUser => format!("user {identity}"),
+    }
+}
+
+fn limit_name(limit: &LimitUsage) -> String {
+    match limit.scope() {
+        LimitScope::Org => clean(&limit.name),
+        _ => format!("{}[{}]", clean(&limit.name), clean(&limit.identity)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::*;
+    use crate::proto::v1::{
+        ClassTransition, ExecutionUserUsage, Warning, WarningKind, WorkspaceUsage,
+    };
+
+    fn at(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp { seconds: 1_800_000_000 + seconds, nanos: 5 })
+    }
+
+    fn limit(scope: LimitScope, name: &str, identity: &str, used: u64, max: u64) -> LimitUsage {
+        LimitUsage {
+            name: name.into(),
+            kind: LimitKind::Window.into(),
+            scope: scope.into(),
+            identity: identity.into(),
+            max,
+            used_by_caller: used,
+            remaining: max - used,
+            window: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+            ..Default::default()
+        }
+    }
+
+    fn usage() -> OrgUsage {
+        let mut total = limit(LimitScope::Org, "calls", "acme", 3_000, 15_000);
+        (total.used_by_others, total.foreign, total.held) = (1_500, 1_500, 750);
+        (total.remaining, total.reserved, total.stale) = (9_750, 750, true);
+        OrgUsage {
+            org: "acme".into(),
+            as_of: at(0),
+            limits: vec![
+                total,
+                LimitUsage {
+                    kind: LimitKind::Concurrency.into(),
+                    ..limit(LimitScope::Org, "long", "acme", 2, 5)
+                },
+            ],
+            workspaces: vec![WorkspaceUsage {
+                workspace: "eu".into(),
+                limits: vec![limit(LimitScope::Workspace, "calls", "eu", 2_500, 5_000)],
+                class_state: Some(ClassState {
+                    classes: vec![
+                        class(TrafficClass::Event, ClassRunState::Running),
+                        class(TrafficClass::Bulk, ClassRunState::Paused),
+                    ],
+                    warnings: vec![Warning {
+                        kind: WarningKind::ApproachingLimit.into(),
+                        text: "80 % is used.".into(),
+                    }],
+                }),
+            }],
+            execution_users: vec![ExecutionUserUsage {
+                execution_user: "alice".into(),
+                limits: vec![limit(LimitScope::ExecutionUser, "entries", "alice", 90, 90)],
+                in_pool: true,
+            }],
+            waiting: 4,
+            permits_out: 1,
+            last_reading: at(-12),
+            warnings: vec!["the caps add up to more".into()],
+        }
+    }
+
+    fn class(class: TrafficClass, state: ClassRunState) -> ClassStatus {
+        ClassStatus {
+            traffic_class: class.into(),
+            state: state.into(),
+            since: None,
+            pauses_at_percent: 40,
+            resumes_below_percent: 38,
+        }
+    }
+
+    #[test]
+    fn an_org_is_one_picture() {
+        let expected = "\
+org acme   2027-01-15 08:00:00 UTC
+1 permit out, 4 waiting, Salesforce's own figures: 12 s ago
+warning: the caps add up to more
+
+THE ORG
+  LIMIT  OF       PER        USE                        USED     MAX       %   LEFT  BY OTHERS  HELD  RESERVED
+  calls  the org  24 h       ████▓▓▓▒················  4,500  15,000  30.0 %  9,750      1,500   750       750  stale
+  long   the org  at a time  █████████···············      2       5  40.0 %      3
+
+WORKSPACES
+  LIMIT  OF            PER   USE                        USED    MAX       %   LEFT
+  calls  workspace eu  24 h  ████████████············  2,500  5,000  50.0 %  2,500
+  eu  event runs (to 40 %)   bulk PAUSED (until below 38 %)
+    warning: 80 % is used.
+
+EXECUTION USERS
+  LIMIT    OF          PER   USE                       USED  MAX        %  LEFT
+  entries  user alice  24 h  ████████████████████████    90   90  100.0 %     0
+
+  █ used   ▓ by others   ▒ held   · free
+";
+        assert_eq!(picture(&usage()), expected, "\n{}", picture(&usage()));
+    }
+
+    #[test]
+    fn a_change_replaces_what_it_names_and_a_snapshot_everything() {
+        let mut known = OrgUsage::default();
+        merge(
+            &mut known,
+            WatchUsageResponse { usage: Some(usage()), snapshot: true, transitions: vec![] },
+        );
+        assert_eq!(known, usage());
+        let change = OrgUsage {
+            org: "acme".into(),
+            as_of: at(1),
+            workspaces: vec![
+                WorkspaceUsage { workspace: "eu".into(), ..Default::default() },
+                WorkspaceUsage { workspace: "us".into(), ..Default::default() },
+            ],
+            ..Default::default()
+        };
+        merge(&mut known, WatchUsageResponse { usage: Some(change.clone()), ..Default::default() });
+        assert_eq!(known.limits, usage().limits);
+        assert_eq!(known.workspaces, change.workspaces);
+        assert_eq!(known.execution_users, usage().execution_users);
+        assert_eq!((known.as_of, known.waiting), (at(1), 0));
+        merge(
+            &mut known,
+            WatchUsageResponse { usage: Some(change.clone()), snapshot: true, transitions: vec![] },
+        );
+        assert_eq!(known, change);
+    }
+
+    #[test]
+    fn without_a_terminal_each_change_is_a_line() {
+        let message = WatchUsageResponse {
+            usage: Some(usage()),
+            snapshot: true,
+            transitions: vec![ClassTransition {
+                workspace: "eu".into(),
+                status: Some(class(TrafficClass::Bulk, ClassRunState::Paused)),
+            }],
+        };
+        assert_eq!(
+            event_lines(&message),
+            "2027-01-15 08:00:00 UTC  acme: calls 4,500/15,000  long 2/5  calls[eu] 2,500/5,000  \
+             entries[alice] 90/90  waiting 4\n\
+             2027-01-15 08:00:00 UTC  workspace eu: bulk is paused\n"
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! What a configuration may say: every number has a bound, with its reason.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Units in any 24 hours, of an org or a workspace: the range of limits that
+/// are believed in Salesforce's header.
+pub const DAILY_CALLS: RangeInclusive<u64> = 1..=100_000_000;
+
+/// Slots, of an org or of a limit in the catalogue.
+pub const CONCURRENT_CALLS: RangeInclusive<u64> = 1..=10_000;
+
+/// The number of a window in the catalogue. The largest that Salesforce
+/// publishes is a terabyte a day, in kilobytes.
+pub const LIMIT_MAX: RangeInclusive<u64> = 1..=1_000_000_000;
+
+/// The length of a window. Shorter ones than a second cannot be kept apart from
+/// the travel time of calls; none of Salesforce's is longer than a month.
+pub const WINDOW: RangeInclusive<Duration> = SECOND..=Duration::from_secs(31 * 86_400);
+
+/// How long a call may hold a slot.
+pub const MAX_DURATION: RangeInclusive<Duration> = SECOND..=DAY;
+
+/// How long Salesforce's own figure may lag behind.
+pub const HEADER_LAG: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
+
+/// Percent of a limit that can be kept back. Keeping more would leave a service
+/// that mostly refuses, which is more likely a mistake than a wish.
+pub const KEPT_PERCENT: RangeInclusive<u32> = 0..=90;
+
+/// Percent of a workspace's cap at which a class pauses or resumes.
+pub const THRESHOLD_PERCENT: RangeInclusive<u32> = 1..=100;
+
+/// Declared orgs: as many as are served without being declared.
+pub const MAX_ORGS: usize = 10_000;
+
+/// Declared workspaces of an org.
+pub const MAX_WORKSPACES: usize = 1_000;
+
+/// Execution users in an org's pool.
+pub const MAX_EXECUTION_USERS: usize = 1_000;
+
+/// Limits that one operation charges.
+pub const MAX_CHARGES: usize = 16;

@@ -1,0 +1,487 @@
+//! Every metric of the service, in domain words. Labels take values from fixed
+//! sets only: nothing that a caller sends becomes a label.
+
+use std::{
+    array,
+    sync::{OnceLock, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+use crate::quota::{Class, DenialReason, Wall};
+
+/// The invariants that are watched while the service runs, by their numbers.
+pub const INVARIANTS: [&str; 9] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9"];
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of `reserve_seconds`: from a reserve in memory over an fsync to
+/// the 2 s that a request waits for one at most.
+const RESERVE_BUCKETS: [f64; 13] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
+
+/// The methods that are told apart; anything else counts as "other".
+const METHODS: [&str; 15] = [
+    "quotagate.v1.QuotaService/Acquire",
+    "quotagate.v1.QuotaService/Release",
+    "quotagate.v1.QuotaService/Report",
+    "quotagate.v1.QuotaService/GetUsage",
+    "quotagate.v1.QuotaService/WatchUsage",
+    "quotagate.admin.v1.AdminService/ListOrgs",
+    "quotagate.admin.v1.AdminService/GetOrg",
+    "quotagate.admin.v1.AdminService/PutOrg",
+    "quotagate.admin.v1.AdminService/DeleteOrg",
+    "quotagate.admin.v1.AdminService/PutWorkspace",
+    "quotagate.admin.v1.AdminService/DeleteWorkspace",
+    "quotagate.admin.v1.AdminService/PutExecutionUser",
+    "quotagate.admin.v1.AdminService/DeleteExecutionUser",
+    "quotagate.admin.v1.AdminService/GetCluster",
+    "other",
+];
+
+/// The names of gRPC's status codes, by number.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+const REASONS: [DenialReason; 7] = [
+    DenialReason::ExecutionUserLimit,
+    DenialReason::WorkspaceClassPaused,
+    DenialReason::WorkspaceLimit,
+    DenialReason::OrgLimit,
+    DenialReason::ConcurrencyLimit,
+    DenialReason::CoolingDown,
+    DenialReason::QueueFull,
+];
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+
+/// What became of a transaction that reserves quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReserveOutcome {
+    /// Committed.
+    Done,
+    /// A record was not as expected.
+    Conflict,
+    /// Another process owns the shard.
+    Fenced,
+    /// Certainly not committed.
+    NotExecuted,
+    /// The store did not say.
+    Unknown,
+}
+
+/// What became of a configuration that was read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// It is in force.
+    Applied,
+    /// It has faults; the last good one stays.
+    Rejected,
+}
+
+/// Every metric. What is counted with each request is an atomic that was looked
+/// up at the start.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    granted: [Counter; 4],
+    denied: [[Counter; 4]; 7],
+    granted_calls: [Counter; 4],
+    releases: Counter,
+    released_calls: Counter,
+    reports: [Counter; 2],
+    reserves: [Counter; 5],
+    reserve_seconds: Histogram,
+    forwarded: Counter,
+    requests: Counters<2>,
+    request_cells: [[OnceLock<Counter>; 17]; 15],
+    violations: [Counter; 9],
+    reloads: [Counter; 2],
+    last_reload: Gauge,
+    owned_shards: Gauge,
+    orgs: Gauge,
+    waiting: Gauge,
+    permits_out: Gauge,
+}
+
+impl Metrics {
+    /// All metrics at zero, for a process of this version that started then.
+    #[must_use]
+    pub fn new(version: &str, started: Wall) -> Self {
+        let mut registry = Registry::with_prefix("quotagate");
+
+        registry.register(
+            "build",
+            "The version of the running program",
+            Info::new([("version", version.to_owned())]),
+        );
+        let start = gauge(
+            &mut registry,
+            "process_start_time",
+            "When the process started, by its own clock, since the Unix epoch",
+            Some(Unit::Seconds),
+        );
+        start.set(seconds(started));
+
+        let decisions: Counters<3> =
+            family(&mut registry, "decisions", "Acquires decided, without checks");
+        let decided = |decision, reason, class: Class| {
+            decisions.get_or_create_owned(&[
+                ("decision", decision),
+                ("reason", reason),
+                ("class", class.name()),
+            ])
+        };
+        let granted = Class::ALL.map(|class| decided("granted", "none", class));
+        let denied =
+            REASONS.map(|reason| Class::ALL.map(|class| decided("denied", reason.name(), class)));
+        let calls: Counters<1> =
+            family(&mut registry, "granted_calls", "Calls that permits were given for");
+        let granted_calls =
+            Class::ALL.map(|class| calls.get_or_create_owned(&[("class", class.name())]));
+
+        let releases = counter(&mut registry, "releases", "Releases answered");
+        let released_calls =
+            counter(&mut registry, "released_calls", "Calls that were given back unsent");
+        let reports: Counters<1> = family(
+            &mut registry,
+            "reports",
+            "Reports taken, by whether Salesforce answered with a status below 500",
+        );
+        let reports = ["false", "true"]
+            .map(|answered| reports.get_or_create_owned(&[("answered", answered)]));
+
+        let reserves: Counters<1> =
+            family(&mut registry, "reserves", "Transactions that set quota aside");
+        let reserves = ["done", "conflict", "fenced", "not_executed", "unknown"]
+            .map(|outcome| reserves.get_or_create_owned(&[("outcome", outcome)]));
+        let reserve_seconds = Histogram::new(RESERVE_BUCKETS);
+        registry.register_with_unit(
+            "reserve",
+            "How long a transaction that sets quota aside takes",
+            Unit::Seconds,
+            reserve_seconds.clone(),
+        );
+
+        let forwarded =
+            counter(&mut registry, "forwarded", "Requests forwarded to the node that owns the org");
+        let requests = family(&mut registry, "grpc_requests", "gRPC requests answered");
+
+        let violations: Counters<1> = family(
+            &mut registry,
+            "invariant_violations",
+            "Times that a promise of the protocol did not hold; anything but 0 is a bug",
+        );
+        let violations = INVARIANTS.map(|id| violations.get_or_create_owned(&[("id", id)]));
+
+        let reloads: Counters<1> =
+            family(&mut registry, "config_reloads", "Configuration files read again");
+        let reloads = ["applied", "rejected"]
+            .map(|outcome| reloads.get_or_create_owned(&[("outcome", outcome)]));
+        let last_reload = gauge(
+            &mut registry,
+            "config_last_reload_success_timestamp",
+            "When the configuration in force was read, since the Unix epoch",
+            Some(Unit::Seconds),
+        );
+        last_reload.set(seconds(started));
+
+        let owned_shards =
+            gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
+        let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
+        let waiting = gauge(&mut registry, "waiting", "Acquires that wait for room", None);
+        let permits_out = gauge(&mut registry, "permits_out", "Permits that have not ended", None);
+
+        Self {
+            granted,
+            denied,
+            granted_calls,
+            releases,
+            released_calls,
+            reports,
+            reserves,
+            reserve_seconds,
+            forwarded,
+            requests,
+            request_cells: array::from_fn(|_| array::from_fn(|_| OnceLock::new())),
+            violations,
+            reloads,
+            last_reload,
+            owned_shards,
+            orgs,
+            waiting,
+            permits_out,
+            registry,
+        }
+    }
+
+    /// A permit for `calls` calls was given.
+    pub fn granted(&self, class: Class, calls: u32) {
+        self.granted[class_index(class)].inc();
+        self.granted_calls[class_index(class)].inc_by(calls.into());
+    }
+
+    /// An Acquire was denied.
+    pub fn denied(&self, reason: DenialReason, class: Class) {
+        self.denied[reason_index(reason)][class_index(class)].inc();
+    }
+
+    /// A release was answered; it gave back `calls` calls, 0 for a repeat.
+    pub fn released(&self, calls: u32) {
+        self.releases.inc();
+        self.released_calls.inc_by(calls.into());
+    }
+
+    /// A report was taken.
+    pub fn reported(&self, answered: bool) {
+        self.reports[usize::from(answered)].inc();
+    }
+
+    /// A transaction that reserves quota took this long and ended so.
+    pub fn reserved(&self, outcome: ReserveOutcome, took: Duration) {
+        let index = match outcome {
+            ReserveOutcome::Done => 0,
+            ReserveOutcome::Conflict => 1,
+            ReserveOutcome::Fenced => 2,
+            ReserveOutcome::NotExecuted => 3,
+            ReserveOutcome::Unknown => 4,
+        };
+        self.reserves[index].inc();
+        self.reserve_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A request was forwarded.
+    pub fn forwarded(&self) {
+        self.forwarded.inc();
+    }
+
+    /// A gRPC request was answered. `path` is the request's, for example
+    /// `/quotagate.v1.QuotaService/Acquire`.
+    pub fn request(&self, path: &str, code: tonic::Code) {
+        let path = path.trim_start_matches('/');
+        let method = METHODS.iter().position(|known| *known == path).unwrap_or(METHODS.len() - 1);
+        let code = usize::try_from(i32::from(code)).unwrap_or(2).min(CODES.len() - 1);
+        self.request_cells[method][code]
+            .get_or_init(|| {
+                self.requests
+                    .get_or_create_owned(&[("method", METHODS[method]), ("code", CODES[code])])
+            })
+            .inc();
+    }
+
+    /// A promise of the protocol did not hold: `id` is one of [`INVARIANTS`].
+    pub fn violated(&self, id: &str) {
+        match INVARIANTS.iter().position(|known| *known == id) {
+            Some(index) => {
+                self.violations[index].inc();
+            }
+            None => debug_assert!(false, "there is no invariant {id}"),
+        }
+    }
+
+    /// The configuration file was read again at `now`.
+    pub fn reloaded(&self, outcome: ReloadOutcome, now: Wall) {
+        match outcome {
+            ReloadOutcome::Applied => {
+                self.reloads[0].inc();
+                self.last_reload.set(seconds(now));
+            }
+            ReloadOutcome::Rejected => {
+                self.reloads[1].inc();
+            }
+        }
+    }
+
+    /// The shards that this node decides for now.
+    pub fn set_owned_shards(&self, shards: u32) {
+        self.owned_shards.set(shards.into());
+    }
+
+    /// The orgs in memory now.
+    pub fn set_orgs(&self, orgs: u32) {
+        self.orgs.set(orgs.into());
+    }
+
+    /// The requests that wait now.
+    pub fn set_waiting(&self, requests: u32) {
+        self.waiting.set(requests.into());
+    }
+
+    /// The permits that are out now.
+    pub fn set_permits_out(&self, permits: u32) {
+        self.permits_out.set(permits.into());
+    }
+
+    /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        out
+    }
+}
+
+fn family<const N: usize>(registry: &mut Registry, name: &str, help: &str) -> Counters<N> {
+    let family = Counters::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::<u64, AtomicU64>::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>) -> Gauge {
+    let gauge = Gauge::default();
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, gauge.clone()),
+        None => registry.register(name, help, gauge.clone()),
+    }
+    gauge
+}
+
+fn seconds(wall: Wall) -> i64 {
+    i64::try_from(wall.0 / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// The place in [`Class::ALL`].
+const fn class_index(class: Class) -> usize {
+    match class {
+        Class::Control => 0,
+        Class::Interactive => 1,
+        Class::Event => 2,
+        Class::Bulk => 3,
+    }
+}
+
+/// The place in [`REASONS`].
+const fn reason_index(reason: DenialReason) -> usize {
+    match reason {
+        DenialReason::ExecutionUserLimit => 0,
+        DenialReason::WorkspaceClassPaused => 1,
+        DenialReason::WorkspaceLimit => 2,
+        DenialReason::OrgLimit => 3,
+        DenialReason::ConcurrencyLimit => 4,
+        DenialReason::CoolingDown => 5,
+        DenialReason::QueueFull => 6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new() -> Metrics {
+        Metrics::new("1.2.3", Wall(1_700_000_000_000_000))
+    }
+
+    #[track_caller]
+    fn shows(metrics: &Metrics, line: &str) {
+        let text = metrics.encode();
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+
+    #[test]
+    fn every_metric_has_its_name_its_unit_and_starts_at_zero() {
+        let metrics = new();
+        for line in [
+            r#"quotagate_build_info{version="1.2.3"} 1"#,
+            "quotagate_process_start_time_seconds 1700000000",
+            r#"quotagate_decisions_total{decision="granted",reason="none",class="bulk"} 0"#,
+            r#"quotagate_decisions_total{decision="denied",reason="org_limit",class="event"} 0"#,
+            r#"quotagate_granted_calls_total{class="control"} 0"#,
+            "quotagate_releases_total 0",
+            "quotagate_released_calls_total 0",
+            r#"quotagate_reports_total{answered="true"} 0"#,
+            r#"quotagate_reserves_total{outcome="done"} 0"#,
+            "quotagate_reserve_seconds_count 0",
+            "quotagate_forwarded_total 0",
+            r#"quotagate_invariant_violations_total{id="I9"} 0"#,
+            r#"quotagate_config_reloads_total{outcome="rejected"} 0"#,
+            "quotagate_config_last_reload_success_timestamp_seconds 1700000000",
+            "quotagate_owned_shards 0",
+            "quotagate_orgs 0",
+            "quotagate_waiting 0",
+            "quotagate_permits_out 0",
+            "# UNIT quotagate_reserve_seconds seconds",
+            "# EOF",
+        ] {
+            shows(&metrics, line);
+        }
+    }
+
+    #[test]
+    fn each_event_moves_its_own_counter() {
+        let metrics = new();
+        for (index, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class_index(class), index);
+        }
+        for (index, reason) in REASONS.into_iter().enumerate() {
+            assert_eq!(reason_index(reason), index);
+        }
+        metrics.granted(Class::Event, 3);
+        metrics.denied(DenialReason::QueueFull, Class::Bulk);
+        metrics.released(2);
+        metrics.reported(true);
+        metrics.reserved(ReserveOutcome::Unknown, Duration::from_millis(3));
+        metrics.request("/quotagate.v1.QuotaService/Acquire", tonic::Code::Ok);
+        metrics.request("/made.up/By-a-caller", tonic::Code::Unimplemented);
+        metrics.violated("I4");
+        metrics.reloaded(ReloadOutcome::Applied, Wall(1_700_000_001_000_000));
+        metrics.set_waiting(7);
+        for line in [
+            r#"quotagate_decisions_total{decision="granted",reason="none",class="event"} 1"#,
+            r#"quotagate_decisions_total{decision="denied",reason="queue_full",class="bulk"} 1"#,
+            r#"quotagate_granted_calls_total{class="event"} 3"#,
+            "quotagate_releases_total 1",
+            "quotagate_released_calls_total 2",
+            r#"quotagate_reports_total{answered="true"} 1"#,
+            r#"quotagate_reserves_total{outcome="unknown"} 1"#,
+            r#"quotagate_reserve_seconds_bucket{le="0.005"} 1"#,
+            r#"quotagate_grpc_requests_total{method="quotagate.v1.QuotaService/Acquire",code="OK"} 1"#,
+            r#"quotagate_grpc_requests_total{method="other",code="UNIMPLEMENTED"} 1"#,
+            r#"quotagate_invariant_violations_total{id="I4"} 1"#,
+            r#"quotagate_config_reloads_total{outcome="applied"} 1"#,
+            "quotagate_config_last_reload_success_timestamp_seconds 1700000001",
+            "quotagate_waiting 7",
+        ] {
+            shows(&metrics, line);
+        }
+    }
+
+    #[test]
+    fn metrics_are_named_as_one_family_and_described() {
+        let text = new().encode();
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            let name = line.trim_start_matches("# HELP ").trim_start_matches("# TYPE ");
+            let name = name.trim_start_matches("# UNIT ");
+            assert!(name.starts_with("quotagate_"), "{line}");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What is declared for each org, by the file and by administrators, and what
+//! follows from it. An administrator's declaration stands in the store and
+//! overrides the file's; withdrawing it lets the file's hold again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::{AdminChange, AdminError, Change, OrgEntry, OrgSource};
+use crate::{
+    config::{Config, OrgDeclaration},
+    quota::{Catalogue, OrgId, OrgPolicy, Wall},
+    shard::Policies,
+    store::{
+        Compare, Key, Record as _, Store, StoreError, Txn, TxnOutcome, Write,
+        keys::ORG_CONFIGS,
+        records::{ChangeRecord, OrgConfigRecord, RecordError},
+    },
+};
+
+/// The settings of all orgs.
+#[derive(Debug)]
+pub struct Settings {
+    state: RwLock<State>,
+    /// One change at a time: each is read, checked, stored and put in force.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Arc<Config>,
+    catalogue: Arc<Catalogue>,
+    /// Rises with each configuration that is put in force.
+    generation: u64,
+    /// What administrators declared, and the changes, by org.
+    stored: BTreeMap<OrgId, StoredOrg>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct StoredOrg {
+    /// The mod revision in the store.
+    revision: u64,
+    record: OrgConfigRecord,
+    /// `record.org_yaml`, read.
+    declaration: Option<OrgDeclaration>,
+}
+
+/// Why the stored settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The store did not answer.
+    #[error("reading the declared orgs")]
+    Store(#[from] StoreError),
+    /// A value cannot be used.
+    #[error("the store's value {key:?} cannot be used: {cause}")]
+    Value {
+        /// Where it stands.
+        key: String,
+        /// Why.
+        cause: RecordError,
+    },
+}
+
+impl Settings {
+    /// The settings of a configuration and of what a store holds.
+    ///
+    /// # Errors
+    /// The store did not answer, or holds what cannot be used.
+    pub async fn read(config: Config, store: &dyn Store) -> Result<Self, SettingsError> {
+        let mut stored = BTreeMap::new();
+        for present in store.range(ORG_CONFIGS).await? {
+            let Ok(Key::OrgConfig(org)) = present.key.parse() else { continue };
+            let unusable = |cause| SettingsError::Value { key: present.key.clone(), cause };
+            let record = OrgConfigRecord::decode(&present.value).map_err(unusable)?;
+            let read = record.org_yaml.as_deref().map(OrgDeclaration::from_yaml).transpose();
+            let declaration = read.map_err(|faults| {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                unusable(RecordError::Damaged(faults.join("; ")))
+            })?;
+            let revision = present.mod_revision;
+            stored.insert(org, StoredOrg { revision, record, declaration });
+        }
+        let catalogue = Arc::new(config.catalogue.clone());
+        let state = State { config: Arc::new(config), catalogue, generation: 1, stored };
+        Ok(Self { state: RwLock::new(state), changing: tokio::sync::Mutex::default() })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.state().config)
+    }
+
+    /// Puts another configuration in force.
+    pub fn replace_config(&self, config: Config) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.catalogue = Arc::new(config.catalogue.clone());
+        state.config = Arc::new(config);
+        state.generation += 1;
+    }
+
+    /// The orgs that are declared, by name.
+    pub fn declared(&self) -> BTreeSet<OrgId> {
+        let state = self.state();
+        let stored = state.stored.iter().filter(|(_, org)| org.declaration.is_some());
+        state.config.orgs.keys().chain(stored.map(|(name, _)| name)).cloned().collect()
+    }
+
+    /// An org as it is in force.
+    pub fn entry(&self, org: &OrgId) -> OrgEntry {
+        self.state().entry(org)
+    }
+
+    /// The last changes of an org, newest first.
+    pub fn changes(&self, org: &OrgId) -> Vec<Change> {
+        let state = self.state();
+        let records = state.stored.get(org).map(|stored| stored.record.changes.as_slice());
+        let change = |record: &ChangeRecord| Change {
+            time: record.time,
+            who: record.who.clone(),
+            action: record.action.clone(),
+            before: record.before.clone(),
+            after: record.after.clone(),
+        };
+        records.unwrap_or_default().iter().map(change).collect()
+    }
+
+    /// Carries out a change: checks it, stores it, puts it in force, and writes
+    /// the audit event.
+    #[expect(clippy::too_many_arguments, reason = "the facts of a change, named at the one call")]
+    pub async fn change(
+        &self,
+        store: &dyn Store,
+        now: Wall,
+        org: &OrgId,
+        change: AdminChange,
+        etag: Option<&str>,
+        validate_only: bool,
+        who: &str,
+    ) -> Result<OrgEntry, AdminError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let action = change.action();
+        let (before, present) = {
+            let state = self.state();
+            (state.entry(org), state.stored.get(org).cloned().unwrap_or_default())
+        };
+        if let Some(etag) = etag
+            && etag != before.etag
+        {
+            return Err(AdminError::EtagMismatch(before.etag));
+        }
+        let is_stored = present.declaration.is_some();
+        let after = change.apply(&before, is_stored)?;
+        if let Some(declaration) = &after {
+            let faults = declaration.check();
+            if !faults.is_empty() {
+                return Err(AdminError::Faults(faults));
+            }
+        }
+        let mut stored = present;
+        let yaml_before = match before.source {
+            OrgSource::Template => String::new(),
+            OrgSource::File | OrgSource::Api => before.declaration.to_yaml(),
+        };
+        stored.record.change(ChangeRecord {
+            time: now,
+            who: who.to_owned(),
+            action: action.to_owned(),
+            before: yaml_before,
+            after: after.as_ref().map(OrgDeclaration::to_yaml).unwrap_or_default(),
+        });
+        stored.declaration = after;
+        if validate_only {
+            let mut state = self.state().preview();
+            state.stored.insert(org.clone(), stored);
+            return Ok(state.entry(org));
+        }
+        let key: String = Key::OrgConfig(org.clone()).into();
+        let txn = Txn {
+            when: vec![Compare::ModRevision(key.clone(), stored.revision)],
+            then: vec![Write::Put(key, stored.record.encode())],
+            wall: Some(now),
+        };
+        match store.txn(txn).await.map_err(|error| AdminError::Store(error.to_string()))? {
+            TxnOutcome::Done { revision } => stored.revision = revision,
+            TxnOutcome::Conflict { .. } => {
+                return Err(AdminError::Store("the org was changed at the same time".to_owned()));
+            }
+        }
+        if let Some(change) = stored.record.changes.first() {
+            tracing::info!(
+                target: "audit",
+                %org,
+                who = change.who,
+                action = change.action,
+                before = change.before,
+                after = change.after,
+                "an org's settings were changed"
+            );
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.stored.insert(org.clone(), stored);
+        Ok(state.entry(org))
+    }
+
+    fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Policies for Settings {
+    fn policy(&self, org: &OrgId) -> Arc<OrgPolicy> {
+        let state = self.state();
+        let (declaration, _) = state.declaration(org);
+        Arc::new(state.config.policy(&declaration, state.revision(org)))
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.state().catalogue)
+    }
+
+    fn is_declared(&self, org: &OrgId) -> bool {
+        self.state().declaration(org).1 != OrgSource::Template
+    }
+}
+
+impl State {
+    fn declaration(&self, org: &OrgId) -> (OrgDeclaration, OrgSource) {
+        let stored = self.stored.get(org).and_then(|stored| stored.declaration.as_ref());
+        match (stored, self.config.orgs.get(org)) {
+            (Some(declaration), _) => (declaration.clone(), OrgSource::Api),
+            (None, Some(declaration)) => (declaration.clone(), OrgSource::File),
+            (None, None) => (OrgDeclaration::new(org.clone()), OrgSource::Template),
+        }
+    }
+
+    fn entry(&self, org: &OrgId) -> OrgEntry {
+        let (declaration, source) = self.declaration(org);
+        let warnings = declaration.warnings(&self.config.template);
+        OrgEntry { etag: self.etag(org, &declaration), declaration, source, warnings }
+    }
+
+    /// Changes with every change by an administrator, and with what the file
+    /// says about the org; a restart does not change it.
+    fn etag(&self, org: &OrgId, declaration: &OrgDeclaration) -> String {
+        let version = self.stored.get(org).map_or(0, |stored| stored.record.version);
+        let digest = declaration.to_yaml().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{version}-{digest:016x}")
+    }
+
+    fn revision(&self, org: &OrgId) -> u64 {
+        self.generation + self.stored.get(org).map_or(0, |stored| stored.record.version)
+    }
+
+    fn preview(&self) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            catalogue: Arc::clone(&self.catalogue),
+            generation: self.generation,
+            stored: self.stored.clone(),
+        }
+    }
+}
+
+impl AdminChange {
+    /// The RPC's name.
+    fn action(&self) -> &'static str {
+        match self {
+            Self::PutOrg(_) => "PutOrg",
+            Self::DeleteOrg => "DeleteOrg",
+            Self::PutWorkspace(_) => "PutWorkspace",
+            Self::DeleteWorkspace(_) => "DeleteWorkspace",
+            Self::PutExecutionUser(_) => "PutExecutionUser",
+            Self::DeleteExecutionUser(_) => "DeleteExecutionUser",
+        }
+    }
+
+    /// The declaration after the change; `None` if it is withdrawn.
+    fn apply(
+        self,
+        before: &OrgEntry,
+        is_stored: bool,
+    ) -> Result<Option<OrgDeclaration>, AdminError> {
+        let mut declaration = before.declaration.clone();
+        let org = declaration.id.clone();
+        match self {
+            Self::PutOrg(declaration) => return Ok(Some(declaration)),
+            Self::DeleteOrg if is_stored => return Ok(None),
+            Self::DeleteOrg => {
+                return Err(AdminError::NotFound(match before.source {
+                    OrgSource::File => format!(
+                        "org {org} is declared by the configuration file: take it out there"
+                    ),
+                    OrgSource::Api | OrgSource::Template => format!("org {org} is not declared"),
+                }));
+            }
+            Self::PutWorkspace(workspace) => {
+                match declaration.workspaces.iter_mut().find(|known| known.id == workspace.id) {
+                    Some(known) => *known = workspace,
+                    None => declaration.workspaces.push(workspace),
+                }
+            }
+            Self::DeleteWorkspace(id) => {
+                let count = declaration.workspaces.len();
+                declaration.workspaces.retain(|workspace| workspace.id != id);
+                if declaration.workspaces.len() == count {
+                    let text = format!("workspace {id} of org {org} is not declared");
+                    return Err(AdminError::NotFound(text));
+                }
+            }
+            Self::PutExecutionUser(user) => {
+                if !declaration.execution_users.contains(&user) {
+                    declaration.execution_users.push(user);
+                }
+            }
+            Self::DeleteExecutionUser(user) => {
+                let count = declaration.execution_users.len();
+                declaration.execution_users.retain(|known| *known != user);
+                if declaration.execution_users.len() == count {
+                    let text = format!("execution user {user} is not in the pool of org {org}");
+                    return Err(AdminError::NotFound(text));
+                }
+            }
+        }
+        Ok(Some(declaration))
+    }
+}

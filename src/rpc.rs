@@ -1,0 +1,92 @@
+//! The gRPC edge. Whatever a caller can send wrong ends in this room, with the
+//! field named; what goes on to the node is checked. A handler is: convert, one
+//! call, convert.
+
+mod admin;
+pub mod convert;
+mod layers;
+mod quota;
+pub mod status;
+
+use std::sync::Arc;
+
+use tonic::transport::server::Router;
+use tonic_health::{
+    ServingStatus,
+    server::{HealthReporter, HealthService},
+};
+use tower::layer::util::{Identity, Stack};
+
+pub use self::{admin::Admin, layers::EdgeLayer, quota::Quota};
+use crate::{
+    metrics::Metrics,
+    node::Node,
+    proto::{
+        self,
+        admin::v1::admin_service_server::{AdminServiceServer, SERVICE_NAME as ADMIN_SERVICE},
+        v1::quota_service_server::{QuotaServiceServer, SERVICE_NAME as QUOTA_SERVICE},
+    },
+};
+
+/// Everything that is served over gRPC: both services, health v1 and reflection
+/// v1 and v1alpha. Health starts as "not serving".
+///
+/// The router is served with `serve_with_incoming_shutdown`; the listener sets
+/// `TCP_NODELAY`, which tonic does not do for listeners that it is given.
+pub async fn router(
+    node: Arc<Node>,
+    metrics: Arc<Metrics>,
+) -> (Router<Stack<EdgeLayer, Identity>>, Health) {
+    let health = Health(HealthReporter::new());
+    health.set_serving(false).await;
+    let health_service = HealthService::from_health_reporter(health.0.clone());
+    let limit = layers::MAX_MESSAGE_BYTES;
+    let router = layers::server(metrics)
+        .add_service(
+            QuotaServiceServer::new(quota::Quota::new(Arc::clone(&node)))
+                .max_decoding_message_size(limit),
+        )
+        .add_service(
+            AdminServiceServer::new(admin::Admin::new(node)).max_decoding_message_size(limit),
+        )
+        .add_service(
+            tonic_health::pb::health_server::HealthServer::new(health_service)
+                .max_decoding_message_size(limit),
+        )
+        .add_service(
+            reflection()
+                .build_v1()
+                .expect("the descriptors are compiled in")
+                .max_decoding_message_size(limit),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .expect("the descriptors are compiled in")
+                .max_decoding_message_size(limit),
+        );
+    (router, health)
+}
+
+/// Says whether the services serve, overall and each by its name.
+#[derive(Clone, Debug)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// Tells health checks and their watchers.
+    pub async fn set_serving(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", QUOTA_SERVICE, ADMIN_SERVICE] {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// Besides the services it knows the types of error details, so that clients
+/// which work by reflection can decode them.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::PUBLIC_DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,462 @@
+//! Declarations and what is in force. Only identifiers and the form of numbers
+//! are checked here; the node checks a declaration as a whole, with the same
+//! rules as a configuration file.
+
+use std::fmt::Write as _;
+
+use super::{Checks, duration, wire_duration, wire_time};
+use crate::{
+    config::{OrgDeclaration, PartialClasses, WorkspaceDeclaration},
+    node::{AdminChange, Change, ClusterInfo, OrgEntry, OrgSource},
+    proto::admin::v1,
+    quota::{OrgId, Thresholds, UserId, WorkspaceId},
+    rpc::status::Problem,
+};
+
+const DEFAULT_PAGE_SIZE: u32 = 100;
+const MAX_PAGE_SIZE: u32 = 1_000;
+
+/// A change of one org, as `Node::administer` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Administer {
+    /// The org.
+    pub org: OrgId,
+    /// The change.
+    pub change: AdminChange,
+    /// The etag that must be the present one.
+    pub etag: Option<String>,
+    /// Check only.
+    pub validate_only: bool,
+}
+
+/// Every request for a change has these two fields.
+macro_rules! administer {
+    ($checks:ident, $request:ident, $org:expr, $change:expr) => {{
+        let (org, change) = ($org, $change);
+        let etag = Some($request.etag).filter(|etag| !etag.is_empty());
+        let validate_only = $request.validate_only;
+        let made = org.zip(change);
+        $checks.finish(made.map(|(org, change)| Administer { org, change, etag, validate_only }))
+    }};
+}
+
+/// Checks a PutOrg.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn put_org(request: v1::PutOrgRequest) -> Result<Administer, Problem> {
+    let mut checks = Checks::default();
+    let declaration = match request.org {
+        Some(org) => org_declaration(&mut checks, org),
+        None => {
+            checks.refuse("org", "must be given: the whole declaration");
+            None
+        }
+    };
+    let org = declaration.as_ref().map(|declared| declared.id.clone());
+    administer!(checks, request, org, declaration.map(AdminChange::PutOrg))
+}
+
+/// Checks a DeleteOrg.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn delete_org(request: v1::DeleteOrgRequest) -> Result<Administer, Problem> {
+    let mut checks = Checks::default();
+    let org = checks.keep("org", OrgId::parse(&request.org));
+    administer!(checks, request, org, Some(AdminChange::DeleteOrg))
+}
+
+/// Checks a PutWorkspace.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn put_workspace(request: v1::PutWorkspaceRequest) -> Result<Administer, Problem> {
+    let mut checks = Checks::default();
+    let org = checks.keep("org", OrgId::parse(&request.org));
+    let declaration = match request.workspace {
+        Some(workspace) => workspace_declaration(&mut checks, "workspace", workspace),
+        None => {
+            checks.refuse("workspace", "must be given: the whole declaration");
+            None
+        }
+    };
+    administer!(checks, request, org, declaration.map(AdminChange::PutWorkspace))
+}
+
+/// Checks a DeleteWorkspace.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn delete_workspace(request: v1::DeleteWorkspaceRequest) -> Result<Administer, Problem> {
+    let mut checks = Checks::default();
+    let org = checks.keep("org", OrgId::parse(&request.org));
+    let workspace = checks.keep("workspace", WorkspaceId::parse(&request.workspace));
+    administer!(checks, request, org, workspace.map(AdminChange::DeleteWorkspace))
+}
+
+/// Checks a PutExecutionUser.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn put_execution_user(request: v1::PutExecutionUserRequest) -> Result<Administer, Problem> {
+    let mut checks = Checks::default();
+    let org = checks.keep("org", OrgId::parse(&request.org));
+    let user = checks.keep("execution_user", UserId::parse(&request.execution_user));
+    administer!(checks, request, org, user.map(AdminChange::PutExecutionUser))
+}
+
+/// Checks a DeleteExecutionUser.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn delete_execution_user(
+    request: v1::DeleteExecutionUserRequest,
+) -> Result<Administer, Problem> {
+    let mut checks = Checks::default();
+    let org = checks.keep("org", OrgId::parse(&request.org));
+    let user = checks.keep("execution_user", UserId::parse(&request.execution_user));
+    administer!(checks, request, org, user.map(AdminChange::DeleteExecutionUser))
+}
+
+fn org_declaration(checks: &mut Checks, org: v1::Org) -> Option<OrgDeclaration> {
+    let id = checks.keep("org.id", OrgId::parse(&org.id));
+    let header_lag = checks.keep("org.header_lag", org.header_lag.map(duration).transpose());
+    let users: Vec<_> = (0..)
+        .zip(&org.execution_users)
+        .map(|(i, user): (usize, _)| {
+            checks.keep(format!("org.execution_users[{i}]"), UserId::parse(user))
+        })
+        .collect();
+    let workspaces: Vec<_> = (0..)
+        .zip(org.workspaces)
+        .map(|(i, workspace): (usize, _)| {
+            workspace_declaration(checks, &format!("org.workspaces[{i}]"), workspace)
+        })
+        .collect();
+    Some(OrgDeclaration {
+        id: id?,
+        daily_calls: given(org.daily_calls),
+        daily_calls_max: given(org.daily_calls_max),
+        concurrent_calls: given(org.concurrent_calls.into()),
+        reserve_percent: org.reserve_percent,
+        header_lag: header_lag?,
+        execution_users: users.into_iter().collect::<Option<_>>()?,
+        workspaces: workspaces.into_iter().collect::<Option<_>>()?,
+        preset: Some(org.preset).filter(|preset| !preset.is_empty()),
+        classes: partial_classes(org.classes),
+    })
+}
+
+fn workspace_declaration(
+    checks: &mut Checks,
+    field: &str,
+    workspace: v1::Workspace,
+) -> Option<WorkspaceDeclaration> {
+    let id = checks.keep(format!("{field}.id"), WorkspaceId::parse(&workspace.id));
+    Some(WorkspaceDeclaration {
+        id: id?,
+        daily_calls: given(workspace.daily_calls),
+        preset: Some(workspace.preset).filter(|preset| !preset.is_empty()),
+        classes: partial_classes(workspace.classes),
+    })
+}
+
+fn given(number: u64) -> Option<u64> {
+    (number != 0).then_some(number)
+}
+
+fn partial_classes(classes: Option<v1::Classes>) -> PartialClasses {
+    let thresholds = |t: v1::ClassThresholds| Thresholds { pause: t.pause, resume: t.resume };
+    let classes = classes.unwrap_or_default();
+    PartialClasses {
+        bulk: classes.bulk.map(thresholds),
+        event: classes.event.map(thresholds),
+        interactive: classes.interactive.map(thresholds),
+    }
+}
+
+/// Checks a ListOrgs: the org after which the page begins, and its size.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn page(request: &v1::ListOrgsRequest) -> Result<(Option<OrgId>, usize), Problem> {
+    let mut checks = Checks::default();
+    let size = match request.page_size {
+        0 => Some(DEFAULT_PAGE_SIZE),
+        size => checks.number("page_size", size, 1..=MAX_PAGE_SIZE),
+    };
+    let size = size.and_then(|size| usize::try_from(size).ok());
+    let after = match request.page_token.as_str() {
+        "" => Some(None),
+        token => match org_of(token) {
+            Some(org) => Some(Some(org)),
+            None => {
+                checks.refuse(
+                    "page_token",
+                    "is not a token of this service: send next_page_token unchanged, or nothing \
+                     for the first page",
+                );
+                None
+            }
+        },
+    };
+    checks.finish(after.zip(size))
+}
+
+/// A page. `more` says that there are orgs after it. What would make the
+/// message larger than clients take by default goes to the next page.
+#[must_use]
+pub fn org_page(orgs: Vec<OrgEntry>, more: bool) -> v1::ListOrgsResponse {
+    /// Clients take 4 MiB, unless told otherwise.
+    const MAX_PAGE_BYTES: usize = 3 << 20;
+    let count = orgs.len();
+    let mut bytes = 0;
+    let page: Vec<_> = orgs
+        .into_iter()
+        .map(org_entry)
+        .take_while(|entry| {
+            let is_first = bytes == 0;
+            bytes += prost::Message::encoded_len(entry);
+            is_first || bytes <= MAX_PAGE_BYTES
+        })
+        .collect();
+    let last = page.last().and_then(|entry| entry.org.as_ref()).map(|org| token_of(&org.id));
+    let next_page_token = last.filter(|_| more || page.len() < count).unwrap_or_default();
+    v1::ListOrgsResponse { orgs: page, next_page_token }
+}
+
+/// A page token is the last org's name in hexadecimal, so that nobody is
+/// tempted to make one up.
+fn token_of(org: &str) -> String {
+    org.bytes().fold(String::with_capacity(2 * org.len()), |mut token, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(token, "{byte:02x}");
+        token
+    })
+}
+
+fn org_of(token: &str) -> Option<OrgId> {
+    let digits = token.as_bytes();
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let name = digits.chunks(2).map(byte).collect::<Option<Vec<_>>>()?;
+    OrgId::parse(std::str::from_utf8(&name).ok()?).ok()
+}
+
+/// An org as it is in force.
+#[must_use]
+pub fn org_entry(entry: OrgEntry) -> v1::OrgEntry {
+    v1::OrgEntry {
+        org: Some(wire_org(entry.declaration)),
+        etag: entry.etag,
+        source: match entry.source {
+            OrgSource::Template => v1::OrgSource::Template,
+            OrgSource::File => v1::OrgSource::File,
+            OrgSource::Api => v1::OrgSource::Api,
+        }
+        .into(),
+        warnings: entry.warnings,
+    }
+}
+
+fn wire_org(org: OrgDeclaration) -> v1::Org {
+    v1::Org {
+        id: org.id.as_str().to_owned(),
+        daily_calls: org.daily_calls.unwrap_or_default(),
+        daily_calls_max: org.daily_calls_max.unwrap_or_default(),
+        concurrent_calls: org
+            .concurrent_calls
+            .map_or(0, |slots| u32::try_from(slots).unwrap_or(u32::MAX)),
+        reserve_percent: org.reserve_percent,
+        execution_users: org.execution_users.iter().map(|user| user.as_str().to_owned()).collect(),
+        workspaces: org.workspaces.into_iter().map(wire_workspace).collect(),
+        preset: org.preset.unwrap_or_default(),
+        classes: wire_classes(org.classes),
+        header_lag: org.header_lag.map(wire_duration),
+    }
+}
+
+fn wire_workspace(workspace: WorkspaceDeclaration) -> v1::Workspace {
+    v1::Workspace {
+        id: workspace.id.as_str().to_owned(),
+        daily_calls: workspace.daily_calls.unwrap_or_default(),
+        preset: workspace.preset.unwrap_or_default(),
+        classes: wire_classes(workspace.classes),
+    }
+}
+
+fn wire_classes(classes: PartialClasses) -> Option<v1::Classes> {
+    let thresholds = |t: Thresholds| v1::ClassThresholds { pause: t.pause, resume: t.resume };
+    (classes != PartialClasses::default()).then(|| v1::Classes {
+        bulk: classes.bulk.map(thresholds),
+        event: classes.event.map(thresholds),
+        interactive: classes.interactive.map(thresholds),
+    })
+}
+
+/// One entry of the audit list.
+#[must_use]
+pub fn change(change: Change) -> v1::Change {
+    v1::Change {
+        time: Some(wire_time(change.time)),
+        who: change.who,
+        action: change.action,
+        before: change.before,
+        after: change.after,
+    }
+}
+
+/// The cluster: one node.
+#[must_use]
+pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
+    let (min_epoch, max_epoch) = info.epochs;
+    v1::GetClusterResponse {
+        store: info.store.to_owned(),
+        shards: info.shards,
+        nodes: vec![v1::Node {
+            name: info.node,
+            address: info.address,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            owned_shards: info.shards,
+            orgs: info.orgs,
+            started: Some(wire_time(info.started)),
+            min_epoch,
+            max_epoch,
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn faults<T: std::fmt::Debug>(result: Result<T, Problem>) -> Vec<String> {
+        result.expect_err("it is refused").fields.into_iter().map(|f| f.field).collect()
+    }
+
+    fn declared() -> v1::Org {
+        v1::Org {
+            id: "00D000000000001EAA".into(),
+            daily_calls: 100_000,
+            concurrent_calls: 25,
+            reserve_percent: Some(0),
+            execution_users: vec!["005000000000001AAA".into()],
+            workspaces: vec![v1::Workspace {
+                id: "acme eu".into(),
+                daily_calls: 5_000,
+                preset: "strict".into(),
+                classes: Some(v1::Classes {
+                    bulk: Some(v1::ClassThresholds { pause: 30, resume: 20 }),
+                    ..Default::default()
+                }),
+            }],
+            header_lag: Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_declaration_comes_back_as_it_was_sent() {
+        let request =
+            v1::PutOrgRequest { org: Some(declared()), etag: "7".into(), validate_only: true };
+        let administer = put_org(request).expect("it is valid");
+        assert_eq!(administer.etag.as_deref(), Some("7"));
+        assert!(administer.validate_only);
+        let AdminChange::PutOrg(declaration) = administer.change else { panic!("not a PutOrg") };
+        assert_eq!(declaration.header_lag, Some(Duration::from_millis(1_500)));
+        assert_eq!(declaration.daily_calls_max, None, "0 is absent");
+        assert_eq!(declaration.reserve_percent, Some(0), "a given 0 is 0");
+        assert_eq!(wire_org(declaration), declared());
+    }
+
+    #[test]
+    fn every_fault_of_a_declaration_is_named_with_its_place() {
+        let mut org = declared();
+        org.id = "00D000000000001EAB".into();
+        org.header_lag = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        org.execution_users.push("a user".into());
+        org.workspaces.push(v1::Workspace { id: "a/b".into(), ..Default::default() });
+        let request = v1::PutOrgRequest { org: Some(org), ..Default::default() };
+        assert_eq!(
+            faults(put_org(request)),
+            ["org.id", "org.header_lag", "org.execution_users[1]", "org.workspaces[1].id"]
+        );
+        assert_eq!(faults(put_org(v1::PutOrgRequest::default())), ["org"]);
+        assert_eq!(faults(delete_org(v1::DeleteOrgRequest::default())), ["org"]);
+        assert_eq!(faults(put_workspace(v1::PutWorkspaceRequest::default())), ["org", "workspace"]);
+        assert_eq!(
+            faults(delete_workspace(v1::DeleteWorkspaceRequest::default())),
+            ["org", "workspace"]
+        );
+        assert_eq!(
+            faults(put_execution_user(v1::PutExecutionUserRequest::default())),
+            ["org", "execution_user"]
+        );
+        assert_eq!(
+            faults(delete_execution_user(v1::DeleteExecutionUserRequest::default())),
+            ["org", "execution_user"]
+        );
+    }
+
+    #[test]
+    fn a_page_token_names_the_last_org_and_nothing_else_is_one() {
+        let entry = |id: &str| OrgEntry {
+            declaration: OrgDeclaration {
+                id: OrgId::parse(id).expect("a name"),
+                daily_calls: None,
+                daily_calls_max: None,
+                concurrent_calls: None,
+                reserve_percent: None,
+                header_lag: None,
+                execution_users: Vec::new(),
+                workspaces: Vec::new(),
+                preset: None,
+                classes: PartialClasses::default(),
+            },
+            etag: String::new(),
+            source: OrgSource::Template,
+            warnings: Vec::new(),
+        };
+        let orgs = || vec![entry("one"), entry("two")];
+        assert_eq!(org_page(orgs(), false).next_page_token, "");
+        assert_eq!(org_page(Vec::new(), false), v1::ListOrgsResponse::default());
+        let page_token = org_page(orgs(), true).next_page_token;
+        let (after, size) = page(&v1::ListOrgsRequest { page_size: 0, page_token }).expect("valid");
+        assert_eq!((after, size), (OrgId::parse("two").ok(), 100));
+
+        for token in ["x", "0", "é", "ff", "20", "0x41", "+1", &"61".repeat(65)] {
+            let request = v1::ListOrgsRequest { page_size: 1_001, page_token: token.into() };
+            assert_eq!(faults(page(&request)), ["page_size", "page_token"], "{token:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_never_outgrows_what_clients_take() {
+        let warnings = vec!["x".repeat(1 << 20)];
+        let entry = |id: &str| OrgEntry {
+            declaration: OrgDeclaration {
+                id: OrgId::parse(id).expect("a name"),
+                daily_calls: None,
+                daily_calls_max: None,
+                concurrent_calls: None,
+                reserve_percent: None,
+                header_lag: None,
+                execution_users: Vec::new(),
+                workspaces: Vec::new(),
+                preset: None,
+                classes: PartialClasses::default(),
+            },
+            etag: String::new(),
+            source: OrgSource::Api,
+            warnings: warnings.clone(),
+        };
+        let page = org_page(["a", "b", "c", "d"].map(entry).into(), false);
+        assert_eq!(page.orgs.len(), 2);
+        assert_eq!(page.next_page_token, token_of("b"));
+    }
+}

@@ -1,0 +1,457 @@
+use prost_types::{Duration as WireDuration, Timestamp};
+
+use super::*;
+use crate::quota::{LimitName, Mono, Permit, Wall};
+
+fn acquire() -> v1::AcquireRequest {
+    v1::AcquireRequest {
+        org: "acme".into(),
+        operation: "conversation-entries.get".into(),
+        ..Default::default()
+    }
+}
+
+fn report_of(permit_id: &str) -> v1::ReportRequest {
+    v1::ReportRequest { permit_id: permit_id.into(), http_status: 200, ..Default::default() }
+}
+
+fn accepted(request: &v1::AcquireRequest) -> Ask {
+    ask(request).unwrap_or_else(|problem| panic!("{request:?}: {}", problem.message)).1
+}
+
+fn fields(problem: Problem) -> Vec<String> {
+    assert_eq!(problem.code, tonic::Code::InvalidArgument);
+    for violation in &problem.fields {
+        let sentence = format!("{}: {}", violation.field, violation.description);
+        assert!(problem.message.contains(&sentence), "{sentence:?} in {:?}", problem.message);
+    }
+    problem.fields.into_iter().map(|violation| violation.field).collect()
+}
+
+const fn seconds(seconds: i64) -> Option<WireDuration> {
+    Some(WireDuration { seconds, nanos: 0 })
+}
+
+const fn nanos(nanos: i32) -> Option<WireDuration> {
+    Some(WireDuration { seconds: 0, nanos })
+}
+
+#[test]
+fn an_acquire_that_says_little_has_the_defaults() {
+    let ask = accepted(&acquire());
+    assert_eq!((ask.workspace, ask.user, ask.ttl, ask.request), (None, None, None, None));
+    assert_eq!((ask.class, ask.calls, ask.min_calls, ask.cost), (Class::Event, 1, 1, 1));
+    assert_eq!((ask.max_wait, ask.check_only), (Duration::ZERO, false));
+    let ask = accepted(&v1::AcquireRequest { calls: 7, ..acquire() });
+    assert_eq!((ask.calls, ask.min_calls), (7, 7), "all or nothing");
+}
+
+#[test]
+fn an_acquire_at_every_bound_is_accepted() {
+    let ask = accepted(&v1::AcquireRequest {
+        org: "00D000000000001".into(),
+        workspace: "w".repeat(128),
+        operation: "o".repeat(64),
+        execution_user: "u".repeat(64),
+        traffic_class: v1::TrafficClass::Bulk.into(),
+        calls: 10_000,
+        min_calls: 10_000,
+        cost: 10_000,
+        max_wait: seconds(600),
+        permit_ttl: seconds(super::super::MAX_SECONDS),
+        request_id: "ü".repeat(64),
+        mode: v1::AcquireMode::Enforce.into(),
+    });
+    assert_eq!((ask.calls, ask.min_calls, ask.cost), (10_000, 10_000, 10_000));
+    assert_eq!(ask.max_wait, MAX_WAIT);
+    let ask = accepted(&v1::AcquireRequest { permit_ttl: nanos(1_000), ..acquire() });
+    assert_eq!(ask.ttl, Some(MIN_TTL));
+}
+
+#[test]
+fn each_field_of_an_acquire_beyond_its_bounds_is_refused_by_name() {
+    let check = |field: &str, spoil: &dyn Fn(&mut v1::AcquireRequest)| {
+        let mut request = acquire();
+        spoil(&mut request);
+        let problem = ask(&request).expect_err(field);
+        assert_eq!(fields(problem), [field], "{request:?}");
+    };
+    for org in ["", "a b", "ä", "a/b", &"a".repeat(65), &"a".repeat(1 << 20), "00D000000000001EAB"]
+    {
+        check("org", &|r| r.org = org.into());
+    }
+    for workspace in ["a/b", "a\nb", &"w".repeat(129)] {
+        check("workspace", &|r| r.workspace = workspace.into());
+    }
+    for operation in ["", "a b", &"o".repeat(65)] {
+        check("operation", &|r| r.operation = operation.into());
+    }
+    for user in ["a b", &"u".repeat(65), "005000000000001AAB"] {
+        check("execution_user", &|r| r.execution_user = user.into());
+    }
+    for class in [-1, 5, i32::MAX, i32::MIN] {
+        check("traffic_class", &|r| r.traffic_class = class);
+    }
+    for calls in [10_001, u32::MAX] {
+        check("calls", &|r| r.calls = calls);
+        check("cost", &|r| r.cost = calls);
+    }
+    for (calls, min_calls) in [(0, 2), (5, 6), (5, u32::MAX)] {
+        check("min_calls", &|r| (r.calls, r.min_calls) = (calls, min_calls));
+    }
+    for wait in [seconds(601), seconds(-1), nanos(-1), nanos(1_000_000_000), seconds(i64::MAX)] {
+        check("max_wait", &|r| r.max_wait = wait);
+    }
+    for ttl in [seconds(0), nanos(999), seconds(-1), nanos(i32::MIN), seconds(i64::MIN)] {
+        check("permit_ttl", &|r| r.permit_ttl = ttl);
+    }
+    for id in ["a\0b", &"i".repeat(65)] {
+        check("request_id", &|r| r.request_id = id.into());
+    }
+    for mode in [-1, 3] {
+        check("mode", &|r| r.mode = mode);
+    }
+}
+
+#[test]
+fn all_faults_of_an_acquire_are_told_at_once() {
+    let request = v1::AcquireRequest {
+        org: "a b".into(),
+        calls: u32::MAX,
+        traffic_class: 9,
+        max_wait: seconds(-1),
+        ..Default::default()
+    };
+    let problem = ask(&request).expect_err("it is wrong");
+    assert_eq!(fields(problem), ["org", "operation", "traffic_class", "calls", "max_wait"]);
+}
+
+#[test]
+fn a_check_neither_waits_nor_remembers() {
+    let ask = accepted(&v1::AcquireRequest {
+        mode: v1::AcquireMode::CheckOnly.into(),
+        max_wait: seconds(60),
+        request_id: "r".into(),
+        ..acquire()
+    });
+    assert_eq!((ask.check_only, ask.max_wait, ask.request), (true, Duration::ZERO, None));
+}
+
+#[test]
+fn a_digest_names_the_body_and_not_the_way_in_which_it_was_said() {
+    let digest_of = |change: &dyn Fn(&mut v1::AcquireRequest)| {
+        let mut request = v1::AcquireRequest {
+            org: "00D000000000001EAA".into(),
+            request_id: "r".into(),
+            calls: 2,
+            ..acquire()
+        };
+        change(&mut request);
+        accepted(&request).request.expect("it has an id").digest
+    };
+    let first = digest_of(&|_| ());
+    let same: [&dyn Fn(&mut v1::AcquireRequest); 6] = [
+        &|r| r.request_id = "another".into(),
+        &|r| r.max_wait = seconds(3),
+        &|r| r.org = "00D000000000001".into(),
+        &|r| r.traffic_class = v1::TrafficClass::Event.into(),
+        &|r| r.min_calls = 2,
+        &|r| (r.cost, r.mode) = (1, v1::AcquireMode::Enforce.into()),
+    ];
+    for change in same {
+        assert_eq!(digest_of(change), first);
+    }
+    let other: [&dyn Fn(&mut v1::AcquireRequest); 9] = [
+        &|r| r.org = "other".into(),
+        &|r| r.workspace = "w".into(),
+        &|r| r.operation = "rest".into(),
+        &|r| r.execution_user = "w".into(),
+        &|r| r.traffic_class = v1::TrafficClass::Bulk.into(),
+        &|r| r.calls = 3,
+        &|r| r.min_calls = 1,
+        &|r| r.cost = 2,
+        &|r| r.permit_ttl = seconds(1),
+    ];
+    for change in other {
+        assert_ne!(digest_of(change), first);
+    }
+    assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8, "the published vector");
+}
+
+#[test]
+fn a_release_is_checked() {
+    let check = |permit_id: &str, unused_calls: Option<u32>, expected: &[&str]| {
+        let request = v1::ReleaseRequest { permit_id: permit_id.into(), unused_calls };
+        match release(&request) {
+            Ok(checked) => assert_eq!((checked, expected.len()), ((permit_id, unused_calls), 0)),
+            Err(problem) => assert_eq!(fields(problem), expected),
+        }
+    };
+    check("p", None, &[]);
+    check("p", Some(0), &[]);
+    check(&"p".repeat(128), Some(10_000), &[]);
+    check("", None, &["permit_id"]);
+    check(&"p".repeat(129), None, &["permit_id"]);
+    check("", Some(u32::MAX), &["permit_id", "unused_calls"]);
+}
+
+#[test]
+fn a_report_is_about_a_permit_or_an_org() {
+    let permit = report_of("p");
+    let (subject, checked) = report(&permit).expect("it is valid");
+    assert_eq!((subject, checked.calls, checked.first_call), (Subject::Permit("p"), 1, 0));
+    let org = v1::ReportRequest { org: "acme".into(), ..report_of("") };
+    let (subject, _) = report(&org).expect("it is valid");
+    assert_eq!(subject, Subject::Org(OrgId::parse("acme").expect("a name")));
+    let both = v1::ReportRequest { org: "acme".into(), ..report_of("p") };
+    assert_eq!(fields(report(&both).expect_err("both")), ["org"]);
+    assert_eq!(fields(report(&report_of("")).expect_err("none")), ["permit_id"]);
+}
+
+#[test]
+fn each_field_of_a_report_beyond_its_bounds_is_refused_by_name() {
+    let check = |field: &str, spoil: &dyn Fn(&mut v1::ReportRequest)| {
+        let mut request = report_of("p");
+        spoil(&mut request);
+        assert_eq!(fields(report(&request).expect_err(field)), [field], "{request:?}");
+    };
+    check("permit_id", &|r| r.permit_id = "p".repeat(129));
+    check("execution_user", &|r| r.execution_user = "a b".into());
+    check("operation", &|r| r.operation = "a b".into());
+    check("first_call", &|r| r.first_call = 10_000);
+    for (first_call, calls) in [(0, 10_001), (0, u32::MAX), (1, 10_000), (9_999, 2)] {
+        check("calls", &|r| (r.first_call, r.calls) = (first_call, calls));
+    }
+    for status in [1, 99, 600, 65_536, 65_736, u32::MAX] {
+        check("http_status", &|r| r.http_status = status);
+    }
+    check("retry_after", &|r| r.retry_after = seconds(-1));
+    check("completed_ago", &|r| r.completed_ago = nanos(-1));
+    check("limit_info", &|r| r.limit_info = vec![String::new(); 9]);
+    check("limit_info[1]", &|r| r.limit_info = vec![String::new(), "x".repeat(1_025)]);
+    for time in [(-1, 0), (i64::MAX, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)] {
+        let (seconds, nanos) = time;
+        check("answer_time", &|r| r.answer_time = Some(Timestamp { seconds, nanos }));
+    }
+}
+
+#[test]
+fn a_report_at_every_bound_is_accepted_with_its_reading() {
+    let request = v1::ReportRequest {
+        first_call: 9_999,
+        http_status: 599,
+        error_message: "x".repeat(60_000),
+        limit_info: vec!["x".repeat(1_024), "api-usage=110018/100000".into()],
+        answer_time: Some(Timestamp { seconds: 253_402_300_799, nanos: 999_999_999 }),
+        completed_ago: nanos(500_000_000),
+        ..report_of(&"p".repeat(128))
+    };
+    let (_, checked) = report(&request).expect("it is valid");
+    assert_eq!(checked.completed_ago, Duration::from_millis(500));
+    let reading = checked.reading.expect("the header was read");
+    assert_eq!(reading.usage, ApiUsage { used: 110_018, limit: 100_000 });
+    assert_eq!(reading.answer_time, Some(Wall(253_402_300_799_999_999)));
+}
+
+#[test]
+fn an_error_text_is_cut_where_a_character_ends() {
+    let request = v1::ReportRequest {
+        error_message: format!("x{}", "ä".repeat(1_000)),
+        ..Default::default()
+    };
+    assert_eq!(error_text(&request).1.len(), 1_023);
+}
+
+const NOW: Now = Now { mono: Mono(10_000_000), wall: Wall(1_700_000_000_250_000) };
+
+fn usage() -> LimitUsage {
+    LimitUsage {
+        name: LimitName::calls(),
+        kind: Kind::Concurrency,
+        scope: Scope::ExecutionUser,
+        identity: "u".into(),
+        max: 1,
+        used_by_caller: 2,
+        used_by_others: 3,
+        foreign: 4,
+        held: 5,
+        reserved: 6,
+        remaining: 7,
+        window: Duration::from_millis(1_500),
+        stale: true,
+    }
+}
+
+fn wire_usage() -> v1::LimitUsage {
+    v1::LimitUsage {
+        name: "calls".into(),
+        kind: v1::LimitKind::Concurrency.into(),
+        scope: v1::LimitScope::ExecutionUser.into(),
+        identity: "u".into(),
+        max: 1,
+        used_by_caller: 2,
+        used_by_others: 3,
+        foreign: 4,
+        held: 5,
+        reserved: 6,
+        remaining: 7,
+        window: Some(WireDuration { seconds: 1, nanos: 500_000_000 }),
+        stale: true,
+    }
+}
+
+#[test]
+fn a_permit_is_written_down() {
+    let permit = Permit {
+        key: None,
+        epoch: 1,
+        calls: 3,
+        user: UserId::parse("u").ok(),
+        decided: Mono(0),
+        life_left: Duration::ZERO,
+        class_state: None,
+        limits: vec![usage()],
+    };
+    let ttl = Duration::from_micros(4_900_001);
+    let decision = Decision::Permit { permit_id: "p".into(), ttl, permit };
+    let expected = v1::Permit {
+        permit_id: "p".into(),
+        calls: 3,
+        execution_user: "u".into(),
+        ttl: Some(WireDuration { seconds: 4, nanos: 900_001_000 }),
+        class_state: None,
+        limits: vec![wire_usage()],
+    };
+    let outcome = Some(v1::acquire_response::Outcome::Permit(expected));
+    assert_eq!(decided(Decided { decision, now: NOW }), v1::AcquireResponse { outcome });
+}
+
+#[test]
+fn a_denial_is_written_down_with_times_on_the_wall_clock() {
+    let status = |class, paused, since| ClassStatus {
+        class,
+        paused,
+        since,
+        pauses_at_percent: 80,
+        resumes_below_percent: 60,
+    };
+    let denial = Denial {
+        reason: DenialReason::WorkspaceClassPaused,
+        limit: Some(usage()),
+        limits: vec![usage()],
+        retry_after: Some(Duration::from_millis(250)),
+        queue_position: 4,
+        message: "event synchronisation is paused".into(),
+        class_state: Some(ClassState {
+            classes: vec![
+                status(Class::Event, true, Some(Mono(8_500_000))),
+                status(Class::Interactive, false, None),
+            ],
+            warnings: vec![
+                Warning::ApproachingLimit("80 %".into()),
+                Warning::LimitReached("100 %".into()),
+            ],
+        }),
+    };
+    let wire_status = |class: v1::TrafficClass, state: v1::ClassRunState, since| v1::ClassStatus {
+        traffic_class: class.into(),
+        state: state.into(),
+        since,
+        pauses_at_percent: 80,
+        resumes_below_percent: 60,
+    };
+    let warning =
+        |kind: v1::WarningKind, text: &str| v1::Warning { kind: kind.into(), text: text.into() };
+    let since = Timestamp { seconds: 1_699_999_998, nanos: 750_000_000 };
+    let expected = v1::Denial {
+        reason: v1::DenialReason::WorkspaceClassPaused.into(),
+        limit: Some(wire_usage()),
+        limits: vec![wire_usage()],
+        retry_after: nanos(250_000_000),
+        queue_position: 4,
+        message: "event synchronisation is paused".into(),
+        class_state: Some(v1::ClassState {
+            classes: vec![
+                wire_status(v1::TrafficClass::Event, v1::ClassRunState::Paused, Some(since)),
+                wire_status(v1::TrafficClass::Interactive, v1::ClassRunState::Running, None),
+            ],
+            warnings: vec![
+                warning(v1::WarningKind::ApproachingLimit, "80 %"),
+                warning(v1::WarningKind::LimitReached, "100 %"),
+            ],
+        }),
+    };
+    let outcome = Some(v1::acquire_response::Outcome::Denial(expected));
+    let decided = decided(Decided { decision: Decision::Denial(denial), now: NOW });
+    assert_eq!(decided, v1::AcquireResponse { outcome });
+}
+
+#[test]
+fn names_on_the_wire_are_the_names_of_the_domain() {
+    use DenialReason::*;
+    for reason in [
+        ExecutionUserLimit,
+        WorkspaceClassPaused,
+        WorkspaceLimit,
+        OrgLimit,
+        ConcurrencyLimit,
+        CoolingDown,
+        QueueFull,
+    ] {
+        let wire = denial_reason(reason).as_str_name();
+        assert_eq!(wire, format!("DENIAL_REASON_{}", reason.name().to_uppercase()));
+    }
+    for class in Class::ALL {
+        let wire = wire_class(class);
+        assert_eq!(wire.as_str_name(), format!("TRAFFIC_CLASS_{}", class.name().to_uppercase()));
+        assert_eq!(super::class(wire.into()), Ok(class));
+    }
+}
+
+#[test]
+fn an_event_of_a_watch_is_written_down() {
+    let org = OrgId::parse("acme").expect("a name");
+    let workspace = WorkspaceId::parse("w").expect("a name");
+    let usage = OrgUsage {
+        org,
+        limits: vec![usage()],
+        workspaces: vec![WorkspaceUsage {
+            workspace: workspace.clone(),
+            limits: Vec::new(),
+            class_state: Some(ClassState::default()),
+        }],
+        users: vec![UserUsage {
+            user: UserId::parse("u").expect("a name"),
+            limits: Vec::new(),
+            in_pool: true,
+        }],
+        waiting: 1,
+        permits_out: 2,
+        last_reading: Some(Mono(9_000_000)),
+        warnings: vec!["stale".into()],
+    };
+    let status = ClassStatus {
+        class: Class::Bulk,
+        paused: true,
+        since: None,
+        pauses_at_percent: 40,
+        resumes_below_percent: 40,
+    };
+    let transitions = vec![Transition { number: 1, workspace, status }];
+    let event = usage_event(UsageEvent { usage, snapshot: true, transitions, now: NOW });
+    assert!(event.snapshot);
+    assert_eq!(event.transitions[0].workspace, "w");
+    let usage = event.usage.expect("it has usage");
+    assert_eq!(usage.as_of, Some(Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 }));
+    assert_eq!(usage.last_reading, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
+    assert_eq!((usage.waiting, usage.permits_out), (1, 2));
+    assert_eq!(usage.workspaces[0].class_state, Some(v1::ClassState::default()));
+    assert!(usage.execution_users[0].in_pool);
+}
+
+#[test]
+fn a_duration_beyond_what_the_wire_holds_is_its_greatest() {
+    let greatest = wire_duration(Duration::MAX);
+    assert_eq!(greatest.seconds, super::super::MAX_SECONDS);
+    assert_eq!(wire_duration(Duration::ZERO), WireDuration { seconds: 0, nanos: 0 });
+}

@@ -1,0 +1,439 @@
+//! What every request passes before its handler, and its answer afterwards: a
+//! bound on how many are served at once, the caller's deadline, a span, and an
+//! explanation for errors that tonic makes by itself.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+use tonic::{
+    Code, Request, Status,
+    body::Body,
+    codegen::http::{self, HeaderMap},
+    transport::Server,
+};
+use tower::{
+    Layer, Service,
+    layer::util::{Identity, Stack},
+};
+use tracing::{Instrument as _, debug, debug_span, field::Empty};
+
+use super::{convert::quota::MAX_WAIT, status::Problem};
+use crate::metrics::Metrics;
+
+/// One message of a request. The largest useful one is a PutOrg.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Requests that are served at once, parked ones included (a node parks 10,000);
+/// what comes beyond is refused at once. Watches count until they stand.
+const MAX_REQUESTS: usize = 12_000;
+
+/// One client's connection can hold a whole org's queue (1,000 waiters) and
+/// still get its reports through.
+const MAX_STREAMS_PER_CONNECTION: u32 = 2_000;
+
+/// hyper's own default, said here because memory hangs on it.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// A client that has vanished without a word is noticed after these, and leaves
+/// the queue.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest wait and some time to answer: the longest that anything takes,
+/// also a message that never comes.
+const MAX_DURATION: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 30);
+
+/// An answer needs this long to be of use before the caller's deadline.
+const ANSWER_MARGIN: Duration = Duration::from_millis(100);
+
+/// Before the caller's deadline, so that it still hears why.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
+
+/// A burst is over after about this time.
+const SHED_RETRY: Duration = Duration::from_secs(1);
+
+/// The server with its bounds.
+pub fn server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_adaptive_window(Some(true))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(EdgeLayer::new(MAX_REQUESTS, metrics))
+}
+
+/// The moment at which the caller stops listening.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline of a request that has passed the layer.
+    pub fn of<T>(request: &Request<T>) -> Self {
+        let extensions = request.extensions();
+        extensions.get().copied().unwrap_or_else(|| Self(Instant::now() + MAX_DURATION))
+    }
+
+    /// `wait`, shortened so that there is time for an answer.
+    pub fn cap(self, wait: Duration) -> Duration {
+        wait.min(self.0.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_MARGIN))
+    }
+
+    fn from_headers(headers: &HeaderMap) -> Self {
+        let timeout = grpc_timeout(headers).map_or(MAX_DURATION, |t| t.min(MAX_DURATION));
+        Self(Instant::now() + timeout)
+    }
+}
+
+/// `grpc-timeout`: at most eight digits and a unit. A value that is none is
+/// taken for absent, as tonic takes it.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 60 * 60)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+/// Wraps all services of the edge.
+#[derive(Clone, Debug)]
+pub struct EdgeLayer {
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl EdgeLayer {
+    fn new(max_requests: usize, metrics: Arc<Metrics>) -> Self {
+        Self { places: Arc::new(Semaphore::new(max_requests)), metrics }
+    }
+}
+
+impl<S> Layer<S> for EdgeLayer {
+    type Service = Edge<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Edge { inner, places: Arc::clone(&self.places), metrics: Arc::clone(&self.metrics) }
+    }
+}
+
+/// A service of the edge.
+#[derive(Clone, Debug)]
+pub struct Edge<S> {
+    inner: S,
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<S> Service<http::Request<Body>> for Edge<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        let span = debug_span!("rpc", method = path, org = Empty);
+        let Some(place) = Place::take(&self.places, &path) else {
+            self.metrics.request(&path, Code::ResourceExhausted);
+            let refused = Status::from(overloaded()).into_http();
+            return Box::pin(async { Ok(refused) });
+        };
+        let deadline = Deadline::from_headers(request.headers());
+        request.extensions_mut().insert(deadline);
+        let metrics = Arc::clone(&self.metrics);
+        let answer = span.in_scope(|| self.inner.call(request));
+        let answer = async move {
+            let last_moment = deadline.0 - DEADLINE_MARGIN;
+            let response = match timeout_at(last_moment, answer).await {
+                Ok(response) => explain(response?, &path),
+                Err(_) => Status::from(deadline_exceeded()).into_http(),
+            };
+            drop(place);
+            metrics.request(&path, code(&response));
+            debug!(outcome = ?code(&response), "answered");
+            Ok(response)
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+/// A place among the requests that are served at once, given back when dropped.
+/// Health checks and reflection need none: an overloaded service is alive.
+struct Place(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+
+impl Place {
+    fn take(places: &Arc<Semaphore>, path: &str) -> Option<Self> {
+        if path.starts_with("/grpc.") {
+            return Some(Self(None));
+        }
+        Arc::clone(places).try_acquire_owned().ok().map(|permit| Self(Some(permit)))
+    }
+}
+
+fn overloaded() -> Problem {
+    Problem::new(
+        Code::ResourceExhausted,
+        "TOO_MANY_REQUESTS",
+        "the service has as many requests as it serves at once: try again",
+    )
+    .retry_after(SHED_RETRY)
+}
+
+fn deadline_exceeded() -> Problem {
+    Problem::new(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "there was no answer before the deadline: allow more time, and repeat with the same \
+         request_id",
+    )
+}
+
+fn code(response: &http::Response<Body>) -> Code {
+    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
+}
+
+/// Gives details to an error that has none: tonic made it before a handler was
+/// reached. Ours have theirs, and an error within a stream is always ours.
+fn explain(response: http::Response<Body>, path: &str) -> http::Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
+            let mut explained = Status::from(problem_of(&status, path)).into_http();
+            // For one, `grpc-accept-encoding`, which helps a caller on.
+            for (name, value) in response.headers() {
+                explained.headers_mut().entry(name).or_insert_with(|| value.clone());
+            }
+            explained
+        }
+        _ => response,
+    }
+}
+
+fn problem_of(bare: &Status, path: &str) -> Problem {
+    match bare.code() {
+        Code::OutOfRange => Problem::field(
+            "MESSAGE_TOO_LARGE",
+            &message_of(path),
+            format!("must have at most {MAX_MESSAGE_BYTES} bytes"),
+        ),
+        // Before a handler tonic says INTERNAL of one thing only: a request that
+        // it cannot read. That is the caller's to mend.
+        Code::Internal => Problem::field(
+            "MALFORMED_MESSAGE",
+            &malformed_field(bare.message()).unwrap_or_else(|| message_of(path)),
+            format!("cannot be read: {}", bare.message().trim_start_matches(PROST_PREFIX)),
+        ),
+        Code::Unimplemented if bare.message().is_empty() => Problem::new(
+            Code::Unimplemented,
+            "UNKNOWN_METHOD",
+            format!("there is no method {path}: reflection lists those that there are"),
+        ),
+        code => Problem::new(code, reason(code), bare.message()),
+    }
+}
+
+const PROST_PREFIX: &str = "failed to decode Protobuf message: ";
+
+/// The field in prost's sentence about a message that it cannot decode, for
+/// example `failed to decode Protobuf message: AcquireRequest.org: invalid …`:
+/// the message types on the way to the field, innermost first.
+fn malformed_field(sentence: &str) -> Option<String> {
+    let places = sentence.strip_prefix(PROST_PREFIX)?;
+    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let mut fields: Vec<_> = places
+        .split(": ")
+        .map_while(|place| place.split_once('.'))
+        .take_while(|(message, field)| is_name(message) && is_name(field))
+        .map(|(_, field)| field)
+        .collect();
+    fields.reverse();
+    (!fields.is_empty()).then(|| fields.join("."))
+}
+
+/// A method's request is named after it.
+fn message_of(path: &str) -> String {
+    format!("{}Request", path.rsplit('/').next().unwrap_or_default())
+}
+
+fn reason(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tonic_types::StatusExt as _;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::quota::Wall;
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit_and_anything_else_is_absent() {
+        let check = |text: &str, expected: Option<Duration>| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().expect("a header value"));
+            assert_eq!(grpc_timeout(&headers), expected, "{text:?}");
+        };
+        check("1H", Some(Duration::from_secs(3_600)));
+        check("2M", Some(Duration::from_secs(120)));
+        check("3S", Some(Duration::from_secs(3)));
+        check("99999999m", Some(Duration::from_millis(99_999_999)));
+        check("5u", Some(Duration::from_micros(5)));
+        check("6n", Some(Duration::from_nanos(6)));
+        for none in ["", "S", "1", "1s", "1h", "+1S", "-1S", " 1S", "1 S", "123456789S", "1.5S"] {
+            check(none, None);
+        }
+        assert_eq!(grpc_timeout(&HeaderMap::new()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_leaves_time_for_the_answer() {
+        let second = Duration::from_secs(1);
+        let deadline = Deadline(Instant::now() + second);
+        assert_eq!(deadline.cap(Duration::ZERO), Duration::ZERO);
+        assert_eq!(deadline.cap(second / 2), second / 2);
+        assert_eq!(deadline.cap(second), Duration::from_millis(900));
+        tokio::time::advance(Duration::from_millis(950)).await;
+        assert_eq!(deadline.cap(second), Duration::ZERO);
+    }
+
+    #[test]
+    fn prosts_sentence_tells_the_field() {
+        let check = |sentence: &str, expected: Option<&str>| {
+            assert_eq!(malformed_field(sentence).as_deref(), expected, "{sentence:?}");
+        };
+        check(&format!("{PROST_PREFIX}AcquireRequest.org: buffer underflow"), Some("org"));
+        check(&format!("{PROST_PREFIX}B.d: A.b_c: invalid varint"), Some("b_c.d"));
+        check(&format!("{PROST_PREFIX}buffer underflow"), None);
+        check(&format!("{PROST_PREFIX}invalid string value: data is not UTF-8 encoded"), None);
+        check("Unexpected EOF decoding stream.", None);
+    }
+
+    /// An edge that serves one request at a time.
+    fn layer() -> EdgeLayer {
+        EdgeLayer::new(1, Arc::new(Metrics::new("test", Wall(0))))
+    }
+
+    type Answer = Result<http::Response<Body>, Infallible>;
+
+    fn request(path: &str) -> http::Request<Body> {
+        http::Request::builder().uri(path).body(Body::empty()).expect("a request")
+    }
+
+    fn status(answer: Answer) -> Status {
+        let response = answer.expect("infallible");
+        Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""))
+    }
+
+    async fn check_explained(path: &str, bare: Status, code: Code, reason: &str, field: &str) {
+        let inner = service_fn(move |_| {
+            let bare = bare.clone();
+            async move { Answer::Ok(bare.into_http()) }
+        });
+        let status = status(layer().layer(inner).oneshot(request(path)).await);
+        assert_eq!(status.code(), code, "{status:?}");
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some(reason));
+        let named = details.bad_request().map_or("", |bad| &bad.field_violations[0].field);
+        assert_eq!(named, field);
+    }
+
+    #[tokio::test]
+    async fn what_tonic_refuses_by_itself_is_explained() {
+        let acquire = "/quotagate.v1.QuotaService/Acquire";
+        let invalid = Code::InvalidArgument;
+        let large = Status::out_of_range("decoded message length too large");
+        check_explained(acquire, large, invalid, "MESSAGE_TOO_LARGE", "AcquireRequest").await;
+        let cut_off = Status::internal("Unexpected EOF decoding stream.");
+        check_explained(acquire, cut_off, invalid, "MALFORMED_MESSAGE", "AcquireRequest").await;
+        let garbled = Status::internal("failed to decode Protobuf message: AcquireRequest.org: x");
+        check_explained(acquire, garbled, invalid, "MALFORMED_MESSAGE", "org").await;
+        let unknown = Status::unimplemented("");
+        check_explained("/x/Y", unknown, Code::Unimplemented, "UNKNOWN_METHOD", "").await;
+        let health = Status::not_found("service not registered");
+        let path = "/grpc.health.v1.Health/Check";
+        check_explained(path, health, Code::NotFound, "NOT_FOUND", "").await;
+        let ours = Problem::field("INVALID_REQUEST", "org", "must not be empty").into();
+        check_explained(acquire, ours, invalid, "INVALID_REQUEST", "org").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_before_its_deadline_with_a_reason() {
+        let never = service_fn(|_| std::future::pending::<Answer>());
+        let mut request = request("/quotagate.v1.QuotaService/Acquire");
+        request.headers_mut().insert("grpc-timeout", "250m".parse().expect("a header value"));
+        let begin = Instant::now();
+        let status = status(layer().layer(never).oneshot(request).await);
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(status.get_error_details().error_info().is_some());
+        assert!(begin.elapsed() < Duration::from_millis(250));
+    }
+
+    #[tokio::test]
+    async fn beyond_the_bound_requests_are_refused_and_health_is_not() {
+        let never = service_fn(|_| std::future::pending::<Answer>());
+        let edge = layer().layer(never);
+        let acquire = "/quotagate.v1.QuotaService/Acquire";
+        let mut first = edge.clone();
+        let served = first.call(request(acquire));
+
+        let refused = status(edge.clone().oneshot(request(acquire)).await);
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let details = refused.get_error_details();
+        assert!(details.error_info().is_some() && details.retry_info().is_some());
+
+        let mut health = edge.clone();
+        let check = health.call(request("/grpc.health.v1.Health/Check"));
+        assert!(tokio::time::timeout(Duration::ZERO, check).await.is_err(), "it is served");
+
+        drop(served);
+        assert_eq!(edge.places.available_permits(), 1, "a request that goes away frees its place");
+    }
+}

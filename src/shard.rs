@@ -1,0 +1,502 @@
+//! The ledgers that are alive in this process, and what they need of the world:
+//! clocks, the store, randomness, wakers.
+//!
+//! [`table`] finds an org's ledger; [`reserver`] carries reserves to the store;
+//! [`recover`] takes shards over; [`wakes`] calls when time alone changes
+//! something.
+
+pub mod permit_id;
+mod random;
+mod recover;
+mod reserver;
+mod table;
+mod wakes;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
+
+pub use self::recover::RecoverError;
+use self::{
+    permit_id::PermitId,
+    reserver::Asked,
+    table::{Cell, Inner, Table},
+    wakes::Wakes,
+};
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    quota::{
+        Answer, Ask, AskError, Catalogue, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
+        Released, Report, Reported, Rules, Transition, WaiterId,
+    },
+    store::{Shard, SharedStore, keys::SHARDS, shard_of},
+};
+
+/// Requests that may wait in this process, over all orgs.
+const MAX_WAITING: usize = 10_000;
+
+/// Orgs that nobody declared, and that have counters.
+const MAX_UNKNOWN_ORGS: usize = 10_000;
+
+/// How often idle memory is freed and gauges are set.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Where policies come from.
+pub trait Policies: Send + Sync + fmt::Debug + 'static {
+    /// The policy of an org, declared or by the template.
+    fn policy(&self, org: &OrgId) -> Arc<OrgPolicy>;
+    /// The catalogue in force.
+    fn catalogue(&self) -> Arc<Catalogue>;
+    /// Whether somebody declared the org.
+    fn is_declared(&self, org: &OrgId) -> bool;
+}
+
+/// All shards of this process.
+#[derive(Debug)]
+pub struct Shards {
+    store: SharedStore,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    policies: Arc<dyn Policies>,
+    rules: Rules,
+    node: String,
+    incarnation: String,
+    table: Table,
+    /// By the shard's number.
+    states: Vec<ShardState>,
+    wakes: Wakes,
+    waiting: AtomicUsize,
+    draining: AtomicBool,
+    stopping: watch::Sender<bool>,
+}
+
+/// What is known of one shard.
+#[derive(Debug, Default)]
+struct ShardState {
+    /// The mod revision of its owner key, as this process wrote it; 0 while it
+    /// is not owned.
+    epoch: AtomicU64,
+    asked: Asked,
+}
+
+/// The tasks that keep the shards going.
+#[derive(Debug)]
+pub struct Running {
+    shards: Arc<Shards>,
+    tasks: JoinSet<()>,
+}
+
+/// Why an org has no ledger here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoLedger {
+    /// The shard is not owned now.
+    NotOwned,
+    /// Too many orgs that nobody declared.
+    TooManyOrgs,
+}
+
+impl Shards {
+    /// Takes all shards over, and starts the tasks that serve them.
+    ///
+    /// # Errors
+    /// What the store holds cannot be used, or it did not answer.
+    pub async fn start(
+        store: SharedStore,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        policies: Arc<dyn Policies>,
+        node: String,
+    ) -> Result<Running, RecoverError> {
+        let shards = Arc::new(Self {
+            store,
+            clock,
+            metrics,
+            policies,
+            rules: Rules::default(),
+            node,
+            incarnation: format!("{:016x}", random::next()),
+            table: Table::default(),
+            states: (0..SHARDS).map(|_| ShardState::default()).collect(),
+            wakes: Wakes::default(),
+            waiting: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            stopping: watch::channel(false).0,
+        });
+        let all: Vec<Shard> = Shard::all().collect();
+        shards.take_over(&all).await?;
+        let mut tasks = JoinSet::new();
+        for shard in all {
+            tasks.spawn(Arc::clone(&shards).reserve_for(shard));
+        }
+        tasks.spawn(Arc::clone(&shards).wake());
+        tasks.spawn(Arc::clone(&shards).sweep());
+        Ok(Running { shards, tasks })
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Decides an ask, and waits where it says so. Dropping the future takes it
+    /// out of the queue.
+    ///
+    /// # Errors
+    /// The org has no ledger here.
+    pub async fn acquire(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
+        let (class, checks) = (ask.class, ask.check_only);
+        let outcome = self.decide(org, ask).await?;
+        if !checks {
+            match &outcome {
+                Outcome::Granted(permit) => self.metrics.granted(class, permit.calls),
+                Outcome::Denied(denial) => self.metrics.denied(denial.reason, class),
+                Outcome::Failed(_) => {}
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn decide(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
+        let answer = self.with(org, |cell, inner, now| {
+            let may_park = self.waiting.load(Ordering::Relaxed) < MAX_WAITING;
+            match inner.ledger.acquire(now.mono, ask, random::next(), may_park) {
+                Answer::Done(outcome) => Ok(outcome),
+                Answer::Parked(id) => {
+                    let (tell, told) = oneshot::channel();
+                    inner.waiters.entry(id).or_default().push(tell);
+                    Err(Waiting::new(self, Arc::clone(cell), id, told))
+                }
+            }
+        })?;
+        Ok(match answer {
+            Ok(outcome) => outcome,
+            Err(waiting) => waiting.outcome().await,
+        })
+    }
+
+    /// Gives back calls of a permit.
+    pub fn release(&self, id: &PermitId, unused: Option<u32>) -> Released {
+        let released = self.with_live(&id.org, |_, inner, now| {
+            if inner.ledger.epoch() != id.epoch {
+                return None;
+            }
+            let released = inner.ledger.release(now.mono, id.key, unused);
+            self.pump(inner, now.mono);
+            Some(released)
+        });
+        let ended = Released::Returned { calls: 0, already_settled: true };
+        let released = released.flatten().unwrap_or(ended);
+        if let Released::Returned { calls, already_settled } = released {
+            self.metrics.released(if already_settled { 0 } else { calls });
+        }
+        released
+    }
+
+    /// Settles calls of a permit. A permit of a former epoch still feeds the
+    /// org's reading.
+    pub fn report(&self, id: &PermitId, report: &Report) -> Reported {
+        let reported = self.with(&id.org, |_, inner, now| {
+            let reported = if inner.ledger.epoch() == id.epoch {
+                inner.ledger.report(now, id.key, report)
+            } else {
+                take_reading(&mut inner.ledger, now, report);
+                Reported { already_settled: true, class_state: None }
+            };
+            self.pump(inner, now.mono);
+            reported
+        });
+        self.metrics.reported(report.is_answered());
+        reported.unwrap_or(Reported { already_settled: true, class_state: None })
+    }
+
+    /// Takes a reading that came without a permit.
+    ///
+    /// # Errors
+    /// The org has no ledger here.
+    pub fn reading(&self, org: &OrgId, report: &Report) -> Result<(), NoLedger> {
+        self.metrics.reported(report.is_answered());
+        self.with(org, |_, inner, now| {
+            take_reading(&mut inner.ledger, now, report);
+            self.pump(inner, now.mono);
+        })
+    }
+
+    /// One org's usage; that of an org without a ledger is its policy, unused.
+    pub fn usage(&self, org: &OrgId) -> Usage {
+        let used = self.with_live(org, |_, inner, now| Usage::of(&mut inner.ledger, now));
+        used.unwrap_or_else(|| {
+            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
+            let now = self.clock.now();
+            let mut unused = Ledger::new(now, 0, self.rules, policy, catalogue, Vec::new());
+            Usage::of(&mut unused, now)
+        })
+    }
+
+    /// Class transitions of an org after a number.
+    pub fn transitions_after(&self, org: &OrgId, number: u64) -> Vec<Transition> {
+        self.with_live(org, |_, inner, _| inner.ledger.transitions_after(number))
+            .unwrap_or_default()
+    }
+
+    /// Puts the present policies in force for the orgs that have a ledger.
+    pub fn reconfigure(&self, orgs: &[OrgId]) {
+        for org in orgs {
+            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
+            self.with_live(org, |_, inner, now| {
+                inner.ledger.configure(now.mono, policy, catalogue);
+                self.pump(inner, now.mono);
+            });
+        }
+    }
+
+    /// The orgs that have a ledger.
+    #[must_use]
+    pub fn orgs(&self) -> Vec<OrgId> {
+        self.table.orgs()
+    }
+
+    /// The lowest and the highest epoch of the shards.
+    #[must_use]
+    pub fn epochs(&self) -> (u64, u64) {
+        let epochs = self.states.iter().map(|state| state.epoch.load(Ordering::Acquire));
+        epochs.fold((u64::MAX, 0), |(low, high), epoch| (low.min(epoch), high.max(epoch)))
+    }
+
+    /// True while every shard is owned and nothing is being stopped.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.epochs().0 > 0 && !self.draining.load(Ordering::Acquire)
+    }
+
+    fn state(&self, shard: Shard) -> &ShardState {
+        &self.states[usize::from(shard.number())]
+    }
+
+    /// The cell of an org; made if there is none.
+    fn cell(&self, org: &OrgId) -> Result<Arc<Cell>, NoLedger> {
+        if let Some(cell) = self.table.get(org) {
+            return Ok(cell);
+        }
+        let epoch = self.state(shard_of(org)).epoch.load(Ordering::Acquire);
+        if epoch == 0 || self.draining.load(Ordering::Acquire) {
+            return Err(NoLedger::NotOwned);
+        }
+        if !self.policies.is_declared(org) && self.table.len() >= MAX_UNKNOWN_ORGS {
+            return Err(NoLedger::TooManyOrgs);
+        }
+        let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
+        Ok(self.table.get_or_insert(org, || {
+            Ledger::new(self.clock.now(), epoch, self.rules, policy, catalogue, Vec::new())
+        }))
+    }
+
+    /// Uses the ledger of an org; made if there is none.
+    fn with<T>(
+        &self,
+        org: &OrgId,
+        work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
+    ) -> Result<T, NoLedger> {
+        loop {
+            let cell = self.cell(org)?;
+            let mut inner = cell.lock();
+            // One that was freed meanwhile is looked up again.
+            if !inner.retired {
+                return Ok(self.work(&cell, &mut inner, work));
+            }
+        }
+    }
+
+    /// Uses the ledger of an org, if there is one.
+    fn with_live<T>(
+        &self,
+        org: &OrgId,
+        work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
+    ) -> Option<T> {
+        let cell = self.table.get(org)?;
+        let mut inner = cell.lock();
+        (!inner.retired).then(|| self.work(&cell, &mut inner, work))
+    }
+
+    /// `now` is read once, under the lock: time never runs backwards in a ledger.
+    fn work<T>(
+        &self,
+        cell: &Arc<Cell>,
+        inner: &mut Inner,
+        work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
+    ) -> T {
+        let now = self.clock.now();
+        let result = work(cell, inner, now);
+        self.after(cell, inner, now.mono);
+        result
+    }
+
+    /// Decides waiting requests again and tells their callers.
+    fn pump(&self, inner: &mut Inner, now: Mono) {
+        for (id, outcome) in inner.ledger.pump(now) {
+            for caller in inner.waiters.remove(&id).unwrap_or_default() {
+                // A caller that has gone needs no answer; its permit, if it got
+                // one, counts until it expires.
+                let _ = caller.send(outcome.clone());
+            }
+        }
+    }
+
+    /// What follows every use of a ledger: ask for a reserve, plan the next
+    /// wake, count violations.
+    fn after(&self, cell: &Arc<Cell>, inner: &mut Inner, now: Mono) {
+        for id in inner.ledger.take_violations() {
+            tracing::error!(org = %cell.org, invariant = id, "an invariant was violated");
+            self.metrics.violated(id);
+        }
+        if inner.retired {
+            return;
+        }
+        if inner.ledger.wants_reserve(now) {
+            self.state(cell.shard).asked.ask(&cell.org);
+        }
+        if let Some(at) = inner.ledger.next_wake(now)
+            && inner.wake_at.is_none_or(|planned| at < planned)
+        {
+            inner.wake_at = Some(self.wakes.plan(at, now, &cell.org));
+        }
+    }
+
+    /// Frees what is idle, and keeps the gauges.
+    async fn sweep(self: Arc<Self>) {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                _ = stopping.changed() => return,
+            }
+            let mut permits = 0_u32;
+            let mut waiting = 0;
+            for org in self.table.orgs() {
+                self.with_live(&org, |cell, inner, now| {
+                    let empty = inner.ledger.sweep(now.mono) && inner.waiters.is_empty();
+                    if empty {
+                        inner.retire();
+                        self.table.remove(cell);
+                    } else {
+                        permits = permits.saturating_add(inner.ledger.permits_out(now.mono));
+                        waiting += inner.ledger.waiting();
+                        self.pump(inner, now.mono);
+                    }
+                });
+            }
+            self.metrics.set_permits_out(permits);
+            self.metrics.set_waiting(u32::try_from(waiting).unwrap_or(u32::MAX));
+            self.metrics.set_orgs(u32::try_from(self.table.len()).unwrap_or(u32::MAX));
+        }
+    }
+}
+
+impl Running {
+    /// The shards.
+    #[must_use]
+    pub fn shards(&self) -> Arc<Shards> {
+        Arc::clone(&self.shards)
+    }
+
+    /// Ends all granting: requests that wait are answered at once. Permits that
+    /// are out can still be settled.
+    pub fn stop_granting(&self) {
+        let shards = &self.shards;
+        shards.draining.store(true, Ordering::Release);
+        for org in shards.table.orgs() {
+            shards.with_live(&org, |_, inner, now| {
+                inner.ledger.stop();
+                shards.pump(inner, now.mono);
+            });
+        }
+    }
+
+    /// Ends all granting, writes every record so that nothing is held, and ends
+    /// the tasks.
+    pub async fn hand_over(mut self) {
+        self.stop_granting();
+        self.shards.stopping.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// One org's usage, with what is needed to follow it.
+#[derive(Debug)]
+pub struct Usage {
+    /// The usage.
+    pub usage: OrgUsage,
+    /// The clocks when it was read.
+    pub now: Now,
+    /// The epoch of the ledger; 0 where there is none.
+    pub epoch: u64,
+    /// The number of the last class transition.
+    pub last_transition: u64,
+}
+
+impl Usage {
+    fn of(ledger: &mut Ledger, now: Now) -> Self {
+        let usage = ledger.usage(now.mono);
+        Self { usage, now, epoch: ledger.epoch(), last_transition: ledger.last_transition() }
+    }
+}
+
+/// A request in a ledger's queue; dropping it leaves the queue.
+struct Waiting<'s> {
+    shards: &'s Shards,
+    cell: Arc<Cell>,
+    id: WaiterId,
+    told: Option<oneshot::Receiver<Outcome>>,
+}
+
+impl<'s> Waiting<'s> {
+    fn new(
+        shards: &'s Shards,
+        cell: Arc<Cell>,
+        id: WaiterId,
+        told: oneshot::Receiver<Outcome>,
+    ) -> Self {
+        shards.waiting.fetch_add(1, Ordering::Relaxed);
+        Self { shards, cell, id, told: Some(told) }
+    }
+
+    async fn outcome(mut self) -> Outcome {
+        let told = self.told.as_mut().expect("it is taken at the drop only");
+        told.await.unwrap_or(Outcome::Failed(AskError::NotOwner))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shards.waiting.fetch_sub(1, Ordering::Relaxed);
+        drop(self.told.take());
+        let cell = Arc::clone(&self.cell);
+        let mut inner = cell.lock();
+        let Some(callers) = inner.waiters.get_mut(&self.id) else { return };
+        callers.retain(|caller| !caller.is_closed());
+        if callers.is_empty() {
+            inner.waiters.remove(&self.id);
+            inner.ledger.cancel(self.id);
+            let now = self.shards.clock.mono();
+            self.shards.pump(&mut inner, now);
+            self.shards.after(&self.cell, &mut inner, now);
+        }
+    }
+}
+
+fn take_reading(ledger: &mut Ledger, now: Now, report: &Report) {
+    if let Some(reading) = report.reading {
+        ledger.reading(now, reading, report.completed_ago);
+    }
+}

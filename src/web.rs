@@ -1,0 +1,191 @@
+//! The HTTP edge: probes, metrics, and the services as JSON.
+
+mod api;
+mod origin;
+mod status;
+
+use std::{fmt, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore, time};
+
+use crate::{
+    metrics::{self, Metrics},
+    proto::{
+        admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService,
+    },
+};
+
+/// How long a client may take to send the head of a request, and to stay idle
+/// between two.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most that the head of a request may take.
+const MAX_HEADER_BYTES: usize = 16 << 10;
+
+/// How long requests that run at the end may go on.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait after an accept that failed (too many open files, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the edge serves.
+pub struct Services<Q, A> {
+    /// The same service that gRPC serves.
+    pub quota: Q,
+    /// The same service that gRPC serves.
+    pub admin: A,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// Whether requests can be decided.
+    pub readiness: Readiness,
+}
+
+/// Asks whether the process can decide requests: `None` if it can, else a
+/// sentence that says why not.
+pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// How the edge behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names under which browsers may reach it for writing, besides loopback
+    /// and the address that it listens on. Without port.
+    pub hosts: Vec<String>,
+    /// The most connections at a time; more wait to be accepted.
+    pub max_connections: usize,
+    /// The most API requests at a time, parked ones included; more are refused
+    /// with 429. Fewer than the connections, so that probes are always answered.
+    pub max_requests: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), max_connections: 1_024, max_requests: 768 }
+    }
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+/// Serves until `stop` is ready, then lets requests that run end, for 5 s at
+/// most.
+pub async fn serve<Q: QuotaService, A: AdminService>(
+    listener: TcpListener,
+    services: Services<Q, A>,
+    options: Options,
+    stop: impl Future<Output = ()>,
+) {
+    let connections = Arc::new(Semaphore::new(options.max_connections));
+    let router = router(services, &options);
+    let graceful = GracefulShutdown::new();
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .max_header_size(MAX_HEADER_BYTES);
+    let mut stop = pin!(stop);
+    loop {
+        let accept = async {
+            let place = connections.clone().acquire_owned().await.expect("it is never closed");
+            loop {
+                match listener.accept().await {
+                    Ok((stream, remote)) => break (place, stream, remote),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept an HTTP connection");
+                        time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        let (place, stream, remote) = tokio::select! {
+            accepted = accept => accepted,
+            () = &mut stop => break,
+        };
+        // A peer that is gone already has no address any more.
+        let Ok(local) = stream.local_addr() else { continue };
+        let service =
+            TowerToHyperService::new(router.clone().layer(Extension(Ends { local, remote })));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %remote, "an HTTP connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("HTTP requests still ran after {DRAIN_TIMEOUT:?} and were cut off");
+    }
+}
+
+fn router<Q: QuotaService, A: AdminService>(services: Services<Q, A>, options: &Options) -> Router {
+    let Services { quota, admin, metrics, readiness } = services;
+    Router::new()
+        .route("/", get(landing))
+        .route("/livez", get(alive))
+        .route("/readyz", get(move || async move { ready(&readiness) }))
+        .route("/metrics", get(exposition).with_state(metrics))
+        .merge(api::router(quota, admin, options))
+        .fallback(status::not_found)
+        .method_not_allowed_fallback(status::method_not_allowed)
+        .layer(middleware::from_fn(secure))
+}
+
+async fn landing() -> Response {
+    const PAGE: &str = include_str!("web/landing.html");
+    let page = PAGE.replace("{version}", env!("CARGO_PKG_VERSION"));
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+}
+
+/// That this is answered at all shows that the loop turns.
+async fn alive() -> &'static str {
+    "alive\n"
+}
+
+fn ready(readiness: &Readiness) -> Response {
+    match readiness() {
+        None => (StatusCode::OK, "ready\n").into_response(),
+        Some(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
+        }
+    }
+}
+
+async fn exposition(State(metrics): State<Arc<Metrics>>) -> Response {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.encode()).into_response()
+}
+
+/// No answer is to be kept, guessed at, or shown in somebody else's frame.
+async fn secure(request: Request, next: Next) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 3] = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    ];
+    let mut response = next.run(request).await;
+    response.headers_mut().extend(HEADERS);
+    response
+}
+
+impl<Q, A> fmt::Debug for Services<Q, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,389 @@
+//! The services as JSON: each route reads a message, calls the service that
+//! gRPC serves, and writes its answer.
+
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use prost::Name;
+use tokio::{sync::Semaphore, time};
+use tonic::{Code, Status, metadata::MetadataMap, transport::server::TcpConnectInfo};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::{
+    Ends, Options, origin,
+    status::{self, refuse},
+};
+use crate::{
+    json,
+    proto::{
+        admin::v1::{
+            DeleteExecutionUserRequest, DeleteOrgRequest, DeleteWorkspaceRequest,
+            GetClusterRequest, GetOrgRequest, ListOrgsRequest, PutExecutionUserRequest,
+            PutOrgRequest, PutWorkspaceRequest, admin_service_server::AdminService,
+        },
+        v1::{
+            AcquireRequest, AcquireResponse, GetUsageRequest, ReleaseRequest, ReportRequest,
+            acquire_response::Outcome, quota_service_server::QuotaService,
+        },
+    },
+};
+
+/// The most that a body may take, as for gRPC.
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Api<Q, A> {
+    quota: Q,
+    admin: A,
+}
+
+type Shared<Q, A> = State<Arc<Api<Q, A>>>;
+type Answer = Result<Response, Failure>;
+
+/// A status on its way out.
+struct Failure(Status);
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self(status)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        with_owner(self.0.metadata(), status::response(&self.0))
+    }
+}
+
+/// What guards every route.
+struct Guard {
+    hosts: Vec<String>,
+    places: Semaphore,
+}
+
+/// The routes under `/api/v1`.
+pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Options) -> Router {
+    let guard =
+        Guard { hosts: options.hosts.clone(), places: Semaphore::new(options.max_requests) };
+    Router::new()
+        .route("/api/v1/orgs", get(list_orgs::<Q, A>))
+        .route(
+            // A custom method is a suffix of the last segment: `{org}:acquire`.
+            "/api/v1/orgs/{org}",
+            get(get_org::<Q, A>)
+                .put(put_org::<Q, A>)
+                .delete(delete_org::<Q, A>)
+                .post(acquire::<Q, A>),
+        )
+        .route("/api/v1/orgs/{org}/usage", get(usage::<Q, A>))
+        .route(
+            "/api/v1/orgs/{org}/workspaces/{workspace}",
+            put(put_workspace::<Q, A>).delete(delete_workspace::<Q, A>),
+        )
+        .route("/api/v1/orgs/{org}/users/{user}", put(put_user::<Q, A>).delete(delete_user::<Q, A>))
+        .route("/api/v1/permits/{permit}", post(settle::<Q, A>))
+        .route("/api/v1/cluster", get(cluster::<Q, A>))
+        .route_layer(middleware::from_fn_with_state(Arc::new(guard), admit))
+        .with_state(Arc::new(Api { quota, admin }))
+}
+
+/// Lets a request in: writes from the right place, and no more than are bounded.
+async fn admit(
+    State(guard): State<Arc<Guard>>,
+    Extension(ends): Extension<Ends>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads && let Err(why) = origin::check(request.headers(), ends.local, &guard.hosts) {
+        return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
+    }
+    let Ok(_place) = guard.places.try_acquire() else {
+        let why = "too many HTTP requests at a time";
+        return status::response(&refuse(Code::ResourceExhausted, "OVERLOADED", why));
+    };
+    next.run(request).await
+}
+
+async fn acquire<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(segment): Path<String>,
+    Call { context, body }: Call,
+) -> Answer {
+    let (org, verb) = custom_method(&segment)?;
+    if verb != "acquire" {
+        return Err(no_such_method(verb).into());
+    }
+    let mut message: AcquireRequest = read(&body)?;
+    agree("org", &mut message.org, org)?;
+    Ok(decision(api.quota.acquire(context.request(message)).await?))
+}
+
+async fn settle<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(segment): Path<String>,
+    Call { context, body }: Call,
+) -> Answer {
+    let (permit, verb) = custom_method(&segment)?;
+    match verb {
+        "release" => {
+            let mut message: ReleaseRequest = read(&body)?;
+            agree("permit_id", &mut message.permit_id, permit)?;
+            Ok(reply(api.quota.release(context.request(message)).await?))
+        }
+        "report" => {
+            let mut message: ReportRequest = read(&body)?;
+            agree("permit_id", &mut message.permit_id, permit)?;
+            Ok(reply(api.quota.report(context.request(message)).await?))
+        }
+        _ => Err(no_such_method(verb).into()),
+    }
+}
+
+async fn usage<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(org): Path<String>,
+    context: Context,
+) -> Answer {
+    Ok(reply(api.quota.get_usage(context.request(GetUsageRequest { org })).await?))
+}
+
+async fn list_orgs<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Query(mut query): Query<HashMap<String, String>>,
+    context: Context,
+) -> Answer {
+    let page_size = match query.remove("page_size") {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| bad("page_size", "is not a number of orgs"))?,
+    };
+    let page_token = query.remove("page_token").unwrap_or_default();
+    let message = ListOrgsRequest { page_size, page_token };
+    Ok(reply(api.admin.list_orgs(context.request(message)).await?))
+}
+
+async fn get_org<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(org): Path<String>,
+    context: Context,
+) -> Answer {
+    Ok(reply(api.admin.get_org(context.request(GetOrgRequest { org })).await?))
+}
+
+async fn put_org<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(org): Path<String>,
+    Call { context, body }: Call,
+) -> Answer {
+    let mut message: PutOrgRequest = read(&body)?;
+    agree("org.id", &mut message.org.get_or_insert_default().id, &org)?;
+    Ok(reply(api.admin.put_org(context.request(message)).await?))
+}
+
+async fn delete_org<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(org): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    context: Context,
+) -> Answer {
+    let (etag, validate_only) = conditions(query)?;
+    let message = DeleteOrgRequest { org, etag, validate_only };
+    Ok(reply(api.admin.delete_org(context.request(message)).await?))
+}
+
+async fn put_workspace<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path((org, workspace)): Path<(String, String)>,
+    Call { context, body }: Call,
+) -> Answer {
+    let mut message: PutWorkspaceRequest = read(&body)?;
+    agree("org", &mut message.org, &org)?;
+    agree("workspace.id", &mut message.workspace.get_or_insert_default().id, &workspace)?;
+    Ok(reply(api.admin.put_workspace(context.request(message)).await?))
+}
+
+async fn delete_workspace<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path((org, workspace)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+    context: Context,
+) -> Answer {
+    let (etag, validate_only) = conditions(query)?;
+    let message = DeleteWorkspaceRequest { org, workspace, etag, validate_only };
+    Ok(reply(api.admin.delete_workspace(context.request(message)).await?))
+}
+
+async fn put_user<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path((org, user)): Path<(String, String)>,
+    Call { context, body }: Call,
+) -> Answer {
+    let mut message: PutExecutionUserRequest = read(&body)?;
+    agree("org", &mut message.org, &org)?;
+    agree("execution_user", &mut message.execution_user, &user)?;
+    Ok(reply(api.admin.put_execution_user(context.request(message)).await?))
+}
+
+async fn delete_user<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path((org, execution_user)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+    context: Context,
+) -> Answer {
+    let (etag, validate_only) = conditions(query)?;
+    let message = DeleteExecutionUserRequest { org, execution_user, etag, validate_only };
+    Ok(reply(api.admin.delete_execution_user(context.request(message)).await?))
+}
+
+async fn cluster<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    context: Context,
+) -> Answer {
+    Ok(reply(api.admin.get_cluster(context.request(GetClusterRequest {})).await?))
+}
+
+/// Who calls, over what, with which headers.
+struct Context {
+    headers: HeaderMap,
+    ends: Option<Ends>,
+}
+
+impl Context {
+    /// The request as if it had come by gRPC: headers are its metadata.
+    fn request<M>(self, message: M) -> tonic::Request<M> {
+        let mut request = tonic::Request::new(message);
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers);
+        if let Some(Ends { local, remote }) = self.ends {
+            request
+                .extensions_mut()
+                .insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(remote) });
+        }
+        request
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Context {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self { headers: parts.headers.clone(), ends: parts.extensions.get::<Ends>().copied() })
+    }
+}
+
+/// A request with a body, read whole.
+struct Call {
+    context: Context,
+    body: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Call {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Ok(context) = Context::from_request_parts(&mut parts, state).await;
+        let body = Limited::new(body, MAX_BODY_BYTES);
+        match time::timeout(BODY_TIMEOUT, body.collect()).await {
+            Ok(Ok(body)) => Ok(Self { context, body: body.to_bytes() }),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let why = format!("the body is larger than {MAX_BODY_BYTES} bytes");
+                let status = refuse(Code::InvalidArgument, "BODY_TOO_LARGE", why);
+                Err(status::response_as(StatusCode::PAYLOAD_TOO_LARGE, &status))
+            }
+            Ok(Err(_)) => {
+                let status = refuse(Code::InvalidArgument, "BODY_CUT_OFF", "the body was cut off");
+                Err(status::response(&status))
+            }
+            Err(_) => {
+                let why = format!("the body did not arrive within {BODY_TIMEOUT:?}");
+                let status = refuse(Code::DeadlineExceeded, "BODY_TOO_SLOW", why);
+                Err(status::response_as(StatusCode::REQUEST_TIMEOUT, &status))
+            }
+        }
+    }
+}
+
+fn read<M: Name + Default>(body: &[u8]) -> Result<M, Status> {
+    json::from_slice(body)
+        .map_err(|error| refuse(Code::InvalidArgument, "BAD_JSON", format!("the body is {error}")))
+}
+
+/// Splits `{name}:{method}`. The name may contain a colon, the method does not.
+fn custom_method(segment: &str) -> Result<(&str, &str), Status> {
+    segment.rsplit_once(':').ok_or_else(|| {
+        refuse(Code::NotFound, "NO_SUCH_PATH", "POST needs a method: /{name}:{method}")
+    })
+}
+
+fn no_such_method(verb: &str) -> Status {
+    refuse(Code::NotFound, "NO_SUCH_PATH", format!("there is no method {verb:?} here"))
+}
+
+/// The path names it; the body may repeat it, but not contradict it.
+fn agree(field: &str, value: &mut String, path: &str) -> Result<(), Status> {
+    if value.is_empty() {
+        path.clone_into(value);
+    }
+    if value == path {
+        Ok(())
+    } else {
+        Err(bad(field, &format!("is {value:?} in the body and {path:?} in the path")))
+    }
+}
+
+/// What makes a deletion conditional: `etag` and `validate_only`.
+fn conditions(mut query: HashMap<String, String>) -> Result<(String, bool), Status> {
+    let validate_only = match query.get("validate_only").map(String::as_str) {
+        None | Some("false") => false,
+        Some("" | "true") => true,
+        Some(_) => return Err(bad("validate_only", "is neither true nor false")),
+    };
+    Ok((query.remove("etag").unwrap_or_default(), validate_only))
+}
+
+fn bad(field: &str, description: &str) -> Status {
+    let mut details = ErrorDetails::with_bad_request_violation(field, description);
+    details.set_error_info("BAD_FIELD", "quotagate", []);
+    Status::with_error_details(Code::InvalidArgument, format!("{field} {description}"), details)
+}
+
+/// A decision: 200 with the permit, or 429 with the denial, and `Retry-After`
+/// where it is known.
+fn decision(answer: tonic::Response<AcquireResponse>) -> Response {
+    let Some(Outcome::Denial(denial)) = &answer.get_ref().outcome else { return reply(answer) };
+    let wait = denial.retry_after.and_then(|wait| Duration::try_from(wait).ok());
+    let mut response = reply(answer);
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    if let Some(value) = wait.and_then(status::seconds_up) {
+        response.headers_mut().insert(header::RETRY_AFTER, value);
+    }
+    response
+}
+
+fn reply<M: Name>(answer: tonic::Response<M>) -> Response {
+    let (metadata, message, _) = answer.into_parts();
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    with_owner(&metadata, (kind, json::to_line(&message)).into_response())
+}
+
+/// Keeps the metadata that clients rely on: which node decided.
+fn with_owner(metadata: &MetadataMap, mut response: Response) -> Response {
+    const OWNER: HeaderName = HeaderName::from_static("quotagate-owner");
+    if let Some(owner) = metadata.get(OWNER.as_str())
+        && let Ok(value) = HeaderValue::from_bytes(owner.as_bytes())
+    {
+        response.headers_mut().insert(OWNER, value);
+    }
+    response
+}

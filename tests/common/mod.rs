@@ -1,0 +1,57 @@
+//! What the tests of the running service share.
+#![allow(dead_code, reason = "each binary of tests uses a part")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use quotagate::{
+    config::Config,
+    proto::{
+        admin::v1::admin_service_client::AdminServiceClient,
+        v1::quota_service_client::QuotaServiceClient,
+    },
+    server::{Options, Service},
+    store::StoreAddress,
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// The service on free ports of the loopback interface; it ends with the test.
+pub struct TestServer {
+    pub quota: QuotaServiceClient<Channel>,
+    pub admin: AdminServiceClient<Channel>,
+    pub channel: Channel,
+    pub grpc_addr: SocketAddr,
+    pub http_addr: SocketAddr,
+    pub service: Service,
+}
+
+impl TestServer {
+    /// Starts a server with this configuration that forgets; it serves when
+    /// this returns.
+    pub async fn start(config_yaml: &str) -> Self {
+        Self::start_on(config_yaml, StoreAddress::Memory).await
+    }
+
+    /// Starts a server on this store.
+    pub async fn start_on(config_yaml: &str, store: StoreAddress) -> Self {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let options = Options {
+            config: Config::parse(config_yaml).expect("a good configuration"),
+            grpc: free,
+            http: free,
+            store,
+            node: "test".to_owned(),
+        };
+        let service = Service::start(options).await.expect("it starts");
+        let grpc_addr = service.grpc_addr();
+        let endpoint = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("an address");
+        let channel = endpoint.connect().await.expect("it listens");
+        Self {
+            quota: QuotaServiceClient::new(channel.clone()),
+            admin: AdminServiceClient::new(channel.clone()),
+            channel,
+            grpc_addr,
+            http_addr: service.http_addr(),
+            service,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The real program as processes, with callers that call a strict stand-in for
+//! Salesforce over HTTP: what is never refused, forgotten or counted twice.
+#![cfg(all(feature = "cli", feature = "server"))]
+
+mod counts;
+mod crash;
+mod fleet;
+mod program;
+mod refusals;
+mod rounds;
+mod saturation;

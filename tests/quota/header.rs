@@ -1,0 +1,265 @@
+//! The counter that others also move: readings of Salesforce's own figures.
+
+use std::time::Duration;
+
+use quotagate::quota::{Class, DenialReason, Reading, Report, salesforce::ApiUsage};
+
+use crate::bench::*;
+
+fn with_reading(calls: u32, used: u64, limit: u64) -> Report {
+    Report { reading: Some(reading(used, limit)), ..answered(calls) }
+}
+
+#[test]
+fn what_salesforce_counts_and_we_do_not_others_use() {
+    // (own calls answered, header's use, foreign)
+    let rows = [(10, 10, 0), (10, 25, 15), (10, 5, 0), (0, 30, 30), (10, 110_018, 110_008)];
+    for (own, used, foreign) in rows {
+        let mut bench = Bench::of(org().daily(100_000));
+        if own > 0 {
+            let permit = bench.grant(ask(REST).calls(own));
+            bench.advance(secs(1));
+            bench.report(&permit, with_reading(own, used, 100_000));
+        } else {
+            bench.read(used, 100_000);
+        }
+        assert_eq!(bench.total().foreign, foreign, "{own} of {used}");
+    }
+}
+
+#[test]
+fn permits_that_are_out_released_units_and_unspent_blocks_are_not_own_use_yet() {
+    let mut bench = Bench::of(org().daily(100));
+    let released = bench.grant(ask(REST).calls(20));
+    bench.release(&released, None);
+    let done = bench.grant(ask(REST).calls(10));
+    bench.grant(ask(REST).calls(5));
+    bench.report(&done, with_reading(10, 12, 100));
+    let total = bench.total();
+    assert_eq!((total.foreign, spent(&total)), (2, 15));
+}
+
+#[test]
+fn a_lost_answer_counts_as_sent_once_it_has_travelled() {
+    let mut bench = Bench::of(org().daily(100));
+    let permit = bench.grant(ask(REST).calls(10));
+    bench.advance(permit.life_left);
+    bench.read(10, 100);
+    assert_eq!(bench.total().foreign, 10, "it may be under way");
+    bench.advance(TRAVEL);
+    bench.read(10, 100);
+    assert_eq!(bench.total().foreign, 0);
+}
+
+#[test]
+fn foreign_use_takes_room_and_a_fall_gives_it_back() {
+    let mut bench = Bench::of(org().daily(100).keeping(5));
+    bench.read(90, 100);
+    assert_eq!(bench.total().remaining, 10);
+    bench.deny(ask(REST).calls(6));
+    bench.grant(ask(REST).calls(5).class(Class::Event));
+    assert_eq!(bench.deny(ask(REST)).reason, DenialReason::OrgLimit);
+    bench.grant(ask(REST).calls(5).class(Class::Control));
+    bench.deny(ask(REST).class(Class::Control));
+    bench.advance(secs(1));
+    bench.read(30, 100);
+    bench.grant(ask(REST).calls(55));
+}
+
+#[test]
+fn readings_are_ordered_by_answer_time_and_ties_take_the_larger_use() {
+    let mut bench = Bench::of(org().daily(1_000));
+    bench.advance(HOUR);
+    let at = |bench: &Bench, ago: Duration, used| Reading {
+        usage: ApiUsage { used, limit: 1_000 },
+        // Fractions of a second are exact.
+        answer_time: Some(bench.now.wall - ago - ms(1)),
+    };
+    // (age of the answer, use, foreign afterwards)
+    let rows = [
+        (secs(30), 50, 50),
+        (secs(40), 70, 50),
+        (secs(30), 60, 60),
+        (secs(30), 40, 60),
+        (secs(20), 10, 10),
+        (secs(600), 90, 10),
+    ];
+    for (age, used, foreign) in rows {
+        let reading = at(&bench, age, used);
+        bench.ledger.reading(bench.now, reading, Duration::ZERO);
+        assert_eq!(bench.total().foreign, foreign, "{used}, {age:?} old");
+    }
+}
+
+#[test]
+fn the_limit_is_the_headers_once_there_was_one() {
+    // (declared, at most, header, in force)
+    let rows = [
+        (15_000, None, 20_000, 20_000),
+        (15_000, None, 10_000, 10_000),
+        (15_000, Some(18_000), 20_000, 18_000),
+        (15_000, Some(18_000), 17_000, 17_000),
+        (15_000, Some(12_000), 0, 12_000),
+        (15_000, None, 0, 15_000),
+        (15_000, None, 100_000_001, 15_000),
+        (15_000, None, 100_000_000, 100_000_000),
+        (15_000, None, 1, 1),
+    ];
+    for (declared, most, header, limit) in rows {
+        let mut policy = org().daily(declared);
+        policy.daily_calls_max = most;
+        let mut bench = Bench::of(policy);
+        bench.read(7, header);
+        let total = bench.total();
+        let name = format!("{declared}, at most {most:?}, header {header}");
+        assert_eq!((total.max, total.foreign), (limit, 7), "{name}");
+    }
+}
+
+#[test]
+fn an_unusable_limit_leaves_the_last_one_in_force() {
+    let mut bench = Bench::of(org().daily(100));
+    bench.read(0, 200);
+    bench.advance(secs(1));
+    bench.read(0, 0);
+    assert_eq!(bench.total().max, 200);
+    bench.restart(secs(1));
+    assert_eq!(bench.total().max, 100, "nothing was written: no grant, no record");
+}
+
+#[test]
+fn a_raised_header_limit_acts_at_once() {
+    let mut bench = Bench::of(org().daily(10));
+    let permit = bench.grant(ask(REST).calls(10));
+    bench.deny(ask(REST));
+    bench.report(&permit, with_reading(10, 10, 20));
+    bench.grant(ask(REST).calls(10));
+}
+
+/// A counter at its limit is reserved once in 86 s; a reading that showed less
+/// foreign use did not end that pause.
+#[test]
+fn a_fall_of_foreign_use_acts_at_once() {
+    let mut bench = Bench::of(org().daily(100));
+    bench.read(97, 100);
+    bench.grant(ask(REST).calls(10).at_least(1));
+    bench.deny(ask(REST));
+    bench.advance(secs(1));
+    bench.read(20, 100);
+    bench.grant(ask(REST).calls(50));
+}
+
+#[test]
+fn a_limit_that_falls_by_more_than_a_tenth_is_warned_of() {
+    for (header, warned) in [(90, false), (89, true), (120, false)] {
+        let mut bench = Bench::of(org().daily(100));
+        bench.read(0, header);
+        assert_eq!(!bench.usage().warnings.is_empty(), warned, "{header} of 100");
+    }
+}
+
+#[test]
+fn figures_are_stale_after_ten_minutes() {
+    let mut bench = Bench::of(org());
+    bench.advance(HOUR);
+    assert!(!bench.total().stale, "nothing was granted");
+    bench.grant(ask(REST));
+    bench.advance(secs(600));
+    assert!(!bench.total().stale);
+    bench.advance(ms(1));
+    assert!(bench.total().stale, "granting without a reading for ten minutes");
+    bench.read(1, 15_000);
+    assert!(!bench.total().stale);
+    bench.advance(secs(601));
+    assert!(bench.total().stale);
+}
+
+#[test]
+fn an_estimate_is_dropped_after_a_day() {
+    let mut bench = Bench::of(org().daily(100));
+    bench.read(60, 100);
+    bench.advance(DAY);
+    assert_eq!(bench.total().foreign, 60);
+    bench.advance(ms(1));
+    assert_eq!(bench.total().foreign, 0);
+}
+
+#[test]
+fn one_probe_is_let_through_where_foreign_use_alone_blocks() {
+    let mut bench = Bench::of(org().daily(100).keeping(5));
+    bench.read(400, 100);
+    bench.deny(ask(REST));
+    bench.advance(secs(300));
+    bench.deny(ask(REST));
+    bench.advance(ms(1));
+    let probe = bench.grant(ask(REST).calls(10).at_least(1));
+    assert_eq!(probe.calls, 1, "one call");
+    bench.deny(ask(REST));
+    bench.advance(secs(200));
+    bench.deny(ask(REST));
+    bench.advance(secs(101));
+    bench.grant(ask(REST));
+    // A good reading opens the org again.
+    bench.report(&probe, with_reading(1, 3, 100));
+    bench.read(3, 100);
+    bench.grant(ask(REST).calls(50));
+}
+
+/// A probe of more than one unit was set aside one unit, and waited for the
+/// rest in vain.
+#[test]
+fn a_probe_may_cost_more_than_one_unit() {
+    let mut bench = Bench::of(org().daily(100));
+    bench.read(400, 100);
+    bench.advance(secs(301));
+    assert_eq!(bench.grant(ask(REST).costing(7)).calls, 1);
+    bench.deny(ask(REST).costing(7));
+}
+
+/// Where only the reserve was left, a due probe cut CONTROL down to one call.
+#[test]
+fn a_due_probe_takes_nothing_from_control() {
+    let mut bench = Bench::of(org().daily(100).keeping(20));
+    bench.read(85, 100);
+    bench.advance(secs(301));
+    bench.grant(ask(REST).class(Class::Control).calls(15));
+}
+
+#[test]
+fn own_use_that_blocks_is_not_probed() {
+    let mut bench = Bench::of(org().daily(100));
+    let permit = bench.grant(ask(REST).calls(100));
+    bench.report(&permit, with_reading(100, 130, 100));
+    bench.advance(HOUR);
+    bench.deny(ask(REST));
+}
+
+#[test]
+fn the_estimate_and_the_limit_survive_a_restart() {
+    let mut bench = Bench::of(org().daily(100));
+    bench.grant(ask(REST));
+    bench.read(40, 200);
+    bench.advance(secs(1));
+    bench.grant(ask(REST));
+    bench.advance(secs(100));
+    bench.restart(secs(5));
+    let total = bench.total();
+    assert_eq!((total.foreign, total.max), (40, 200));
+    bench.advance(DAY);
+    assert_eq!(bench.total().foreign, 0);
+}
+
+#[test]
+fn header_lag_leaves_young_units_out_of_our_own_use() {
+    let mut policy = org().daily(100);
+    policy.header_lag = secs(30);
+    let mut bench = Bench::of(policy);
+    let permit = bench.grant(ask(REST).calls(10));
+    bench.report(&permit, answered(10));
+    bench.advance(secs(29));
+    bench.read(10, 100);
+    assert_eq!(bench.total().foreign, 10);
+    bench.advance(secs(1));
+    bench.read(10, 100);
+    assert_eq!(bench.total().foreign, 0);
+}

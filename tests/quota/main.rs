@@ -1,0 +1,16 @@
+//! The ledger through its public interface: tables of its rules, and property
+//! tests against a naive reference.
+
+mod bench;
+mod classes;
+mod decisions;
+mod header;
+mod names;
+mod pool;
+mod queue;
+mod record;
+mod reference;
+mod requests;
+mod samples;
+mod settling;
+mod time;

@@ -62,6 +62,8 @@ pub struct AttemptPart {
     pub still_open: u64,
     pub add: u64,
     pub ttl_cap: Duration,
+    /// *H* as it was at the send: the record's `open_until` has it.
+    pub horizon: Duration,
     pub granted_at_snapshot: u64,
 }
 

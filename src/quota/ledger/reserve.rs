@@ -274,6 +274,7 @@ impl Ledger {
                 still_open,
                 add,
                 ttl_cap: counter.ttl_cap,
+                horizon: counter.horizon(&rules),
                 granted_at_snapshot: counter.block.granted,
             });
             let open_until = now.wall + counter.horizon(&rules);
@@ -354,13 +355,12 @@ fn commit(
     answered: Option<Mono>,
 ) {
     for (counter, part) in group.counters.iter_mut().zip(&attempt.parts) {
-        let horizon = counter.horizon(rules);
         let from = match answered {
             Some(now) if rules.has(Fault::DeadlineFromAnswer) => now,
             _ => attempt.sent,
         };
         counter.block.open += part.add;
-        counter.block.deadline = from + horizon;
+        counter.block.deadline = from + part.horizon;
         counter.block.ttl_cap = part.ttl_cap;
         counter.block.committed = part.still_open + part.add;
         counter.block.granted_at_snapshot = part.granted_at_snapshot;

@@ -261,6 +261,7 @@ impl World {
         request: usize,
         nonce: u64,
         permit: &Permit,
+        at: u64,
     ) -> (usize, bool) {
         if let Some(known) = self.by_nonce.get(&nonce) {
             self.coverage.hit("repeat answered with the same permit");
@@ -287,7 +288,7 @@ impl World {
             self.fail("I8", format!("charged {named:?}, not {due:?}"));
         }
         for charge in &charges {
-            self.note_spent(node, permit, charge);
+            self.note_spent(node, permit, charge, at);
         }
         self.check_gate(&ask, permit);
         let reads = charges.iter().any(|charge| is_total(&charge.key));
@@ -342,20 +343,21 @@ impl World {
     }
 
     /// I2, from outside: what an epoch has granted since its last record was
-    /// sent is at most what that record set aside.
-    fn note_spent(&mut self, node: usize, permit: &Permit, charge: &Charged) {
+    /// sent is at most what that record set aside, and granted before the end of
+    /// the block. `at`: the time at which the clocks were read.
+    fn note_spent(&mut self, node: usize, permit: &Permit, charge: &Charged, at: u64) {
         let epoch = self.nodes[node].epoch;
         if permit.epoch != epoch {
             self.fail("I3", format!("epoch {} granted in epoch {epoch}", permit.epoch));
         }
-        let (open, sent) = self.store.block(epoch, &charge.key);
+        let block = self.store.block(epoch, &charge.key);
         let units = u64::from(permit.calls) * charge.units_per_call;
         let spent = self.spent.entry((epoch, charge.key.clone())).or_default();
-        spent.retain(|(order, _)| *order > sent);
+        spent.retain(|(order, _)| *order > block.order);
         spent.push((self.order, units));
         let units: u64 = spent.iter().map(|(_, units)| units).sum();
-        if units > open {
-            let text = format!("{:?}: {units} granted from a block of {open}", charge.key);
+        if units > block.open || at >= block.until {
+            let text = format!("{:?}: {units} granted at {at} from {block:?}", charge.key);
             self.fail("I2", text);
         }
     }
@@ -710,7 +712,7 @@ impl World {
     fn unspend(&mut self, grant: usize, calls: u32, of: impl Fn(&Charged) -> bool) {
         let Grant { epoch, order, .. } = self.grants[grant];
         for charge in self.grants[grant].charges.clone().into_iter().filter(of) {
-            let (_, sent) = self.store.block(epoch, &charge.key);
+            let sent = self.store.block(epoch, &charge.key).order;
             if let Some(spent) = self.spent.get_mut(&(epoch, charge.key)) {
                 let units = charge.units_per_call * u64::from(calls);
                 let of_it = |(of, _): &&mut (u64, u64)| *of == order && order > sent;

@@ -92,9 +92,11 @@ const HOUR: u64 = 3_600 * SECOND;
 impl Scenario {
     /// The scenario of a seed.
     pub fn draw(rng: &mut Rng, plant: Option<Plant>) -> Self {
+        // What is planted is found sooner by the sharp.
+        let [sharp_below, general_below] = if plant.is_some() { [80, 90] } else { [50, 80] };
         let style = match rng.u32(0..100) {
-            0..50 => Style::Sharp,
-            50..80 => Style::General,
+            ticket if ticket < sharp_below => Style::Sharp,
+            ticket if ticket < general_below => Style::General,
             _ => Style::Day,
         };
         let mut scenario = match style {

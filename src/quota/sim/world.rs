@@ -56,6 +56,8 @@ pub enum Event {
     Trouble,
     /// A process ends just after a grant.
     Crash { node: usize, life: u64 },
+    /// The other node takes the org from one whose block is fresh.
+    TakeOver { from: usize, life: u64 },
     /// The settings change.
     Change,
     /// A message reaches a node; its clocks were read at `stamped`, if that was
@@ -296,6 +298,12 @@ impl World {
                     self.crash(node);
                 }
             }
+            Event::TakeOver { from, life } => {
+                if self.nodes[from].life == life {
+                    self.coverage.hit("takeover from a fresh block");
+                    self.take_over(1 - from);
+                }
+            }
             Event::Change => self.change(),
             Event::Deliver { node, message, came, stamped } => {
                 self.deliver(node, message, came, stamped);
@@ -358,7 +366,8 @@ impl World {
                     self.coverage.hit("clocks read before a pause");
                 }
                 let came = self.nodes[node].now(came.min(stamped.unwrap_or(self.at))).mono;
-                self.acquire(node, &mut ledger, request, then, came);
+                let stamped = stamped.unwrap_or(self.at);
+                self.acquire(node, &mut ledger, request, then, came, stamped);
             }
             Message::Cancel(request) => {
                 let waiting = &mut self.nodes[node].waiting;
@@ -379,7 +388,15 @@ impl World {
         self.poll(node);
     }
 
-    fn acquire(&mut self, node: usize, ledger: &mut Ledger, request: usize, now: Now, came: Mono) {
+    fn acquire(
+        &mut self,
+        node: usize,
+        ledger: &mut Ledger,
+        request: usize,
+        now: Now,
+        came: Mono,
+        stamped: u64,
+    ) {
         let ask = self.requests[request].ask.clone();
         self.nonce += 1;
         let before = self.sampled_totals(ledger, now.mono);
@@ -391,7 +408,7 @@ impl World {
                 self.nodes[node].waiting.entry(id).or_default().push((request, came));
             }
             Answer::Done(outcome) => {
-                charged = self.reply(node, request, came, &outcome, now.mono);
+                charged = self.reply(node, request, came, &outcome, now.mono, stamped);
             }
         }
         if let Some(before) = before {
@@ -408,7 +425,7 @@ impl World {
         let mut charged = Vec::new();
         for (id, outcome) in ledger.pump(now.mono) {
             for (request, came) in self.nodes[node].waiting.remove(&id).unwrap_or_default() {
-                charged.extend(self.reply(node, request, came, &outcome, now.mono));
+                charged.extend(self.reply(node, request, came, &outcome, now.mono, self.at));
             }
         }
         if let Some(before) = before {
@@ -467,7 +484,8 @@ impl World {
         let allowed = self.allowed(node, ledger, &writes);
         let Node { epoch, life, .. } = self.nodes[node];
         self.say(|| format!("node {node} sends {}", describe(&writes)));
-        let txn = Txn { epoch, writes: writes.clone(), order: self.order, allowed };
+        let txn =
+            Txn { epoch, writes: writes.clone(), order: self.order, sent: self.at, allowed };
         self.nodes[node].in_flight = true;
         let travel = self.rng.u64(0..=self.scenario.store_latency);
         let back = self.rng.u64(0..=self.scenario.store_latency);
@@ -526,6 +544,7 @@ impl World {
                 if answer_after.is_none() {
                     self.coverage.hit("transaction applied after its caller gave up");
                 }
+                self.take_over_soon(node, life);
                 (ReserveOutcome::Committed { revision }, false)
             }
             Ok(Applied::Conflict(current)) => {
@@ -665,7 +684,7 @@ impl World {
     /// Where a client's message goes: mostly to the owner.
     pub(super) fn route(&mut self) -> usize {
         let owner = self.owner();
-        if self.nodes[1 - owner].ledger.is_some() && self.rng.u32(0..3) == 0 {
+        if self.nodes[1 - owner].ledger.is_some() && self.rng.bool() {
             self.coverage.hit("message to a stale owner");
             1 - owner
         } else {
@@ -744,6 +763,14 @@ impl World {
             let life = self.nodes[node].life;
             let delay = self.rng.u64(0..=self.scenario.store_latency);
             self.after(delay, Event::Crash { node, life });
+        }
+    }
+
+    /// The worst moment for a takeover is while a block is fresh.
+    fn take_over_soon(&mut self, node: usize, life: u64) {
+        if self.scenario.trouble > 0 && self.is_rough() && self.percent(2) {
+            let delay = self.rng.u64(0..=self.scenario.store_latency * 2);
+            self.after(delay, Event::TakeOver { from: node, life });
         }
     }
 
@@ -931,7 +958,7 @@ impl World {
         else {
             return 0.0;
         };
-        let Max::Fixed(max) = charge.max else { return 0.0 };
+        let max = self.limit_of(&charge, 0);
         let rules = &self.scenario.rules;
         let settled = charge.window + charge.ttl_cap() + rules.travel + rules.clock_error * 2;
         let from = 4 * self.longest_window + micros(settled);
@@ -1013,6 +1040,7 @@ impl World {
         came: Mono,
         outcome: &Outcome,
         now: Mono,
+        at: u64,
     ) -> Option<usize> {
         let waited = micros(now.since(came));
         let mut new = None;
@@ -1028,7 +1056,7 @@ impl World {
                         Reply::Nothing
                     }
                     Some(key) => {
-                        let (grant, is_new) = self.note_grant(node, request, key.0, permit);
+                        let (grant, is_new) = self.note_grant(node, request, key.0, permit, at);
                         new = is_new.then_some(grant);
                         Reply::Granted { grant, ttl }
                     }

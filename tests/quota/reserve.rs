@@ -1,0 +1,41 @@
+//! What the store answers late, or not at all, and settings that change in
+//! between.
+
+use quotagate::quota::{Answer, GroupWrite, Outcome, ReserveOutcome, Standing};
+
+use crate::bench::*;
+
+/// The reserve that the ledger wants now, as it is sent.
+fn sent(bench: &mut Bench) -> Vec<GroupWrite> {
+    assert!(bench.ledger.wants_reserve(bench.now.mono));
+    bench.ledger.begin_reserve(bench.now, 126)
+}
+
+fn hears(bench: &mut Bench, writes: &[GroupWrite], outcome: &ReserveOutcome) {
+    let standing = bench.ledger.finish_reserve(bench.now.mono, writes, outcome);
+    assert_eq!(standing, Standing::Owner);
+}
+
+#[test]
+fn a_block_ends_when_its_record_says_whatever_the_settings_say_by_then() {
+    // A window of an hour or more has a horizon of 10 s, a shorter one of 3 s:
+    // a block that was recorded for 3 s was granted from for 10.
+    let reads = |window| catalogue(vec![(READ, vec![per_user("entries", 90, window)])]);
+    let mut bench = Bench::with(org(), reads(MINUTE), Default::default());
+    bench.withholds = true;
+    let Answer::Parked(_) = bench.begin(ask(READ)) else { panic!("the store must be asked") };
+    let writes = sent(&mut bench);
+    bench.catalogue = reads(HOUR * 2);
+    bench.configure();
+    hears(&mut bench, &writes, &ReserveOutcome::Committed { revision: 7 });
+    bench.ledger.pump(bench.now.mono);
+    let granted = |bench: &mut Bench| {
+        let answer = bench.ledger.clone().acquire(bench.now.mono, ask(READ), 99, true);
+        matches!(answer, Answer::Done(Outcome::Granted(_)))
+    };
+    bench.ledger.release(bench.now.mono, quotagate::quota::PermitKey(1), None);
+    bench.now.mono = bench.now.mono + secs(3) - ms(1);
+    assert!(granted(&mut bench), "within the block");
+    bench.now.mono = bench.now.mono + ms(1);
+    assert!(!granted(&mut bench), "after its end");
+}

@@ -102,6 +102,9 @@ pub struct Service {
 /// How long requests that run at the end may go on.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long records may be written at the end: what is not counts as spent.
+const HAND_OVER: Duration = Duration::from_secs(10);
+
 /// Reloads that wait to be put in force.
 const RELOADS: usize = 1;
 
@@ -201,7 +204,11 @@ impl Service {
         if timeout(DRAIN, &mut self.http).await.is_err() {
             self.http.abort();
         }
-        self.shards.hand_over().await;
+        if timeout(HAND_OVER, self.shards.hand_over()).await.is_err() {
+            tracing::error!(
+                "not every record was written within {HAND_OVER:?}: open blocks stay counted as held"
+            );
+        }
     }
 }
 

@@ -215,11 +215,15 @@ impl Shards {
                     break;
                 }
                 let part = Part { cell: Arc::clone(&cell), writes };
-                if let Err(error) = self.commit(shard, now, &[part]).await {
-                    tracing::warn!(%org, %error, "cannot write a record at the end");
-                    failures += 1;
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
+                let failure = match self.commit(shard, now, &[part]).await {
+                    Ok(Standing::Owner) => continue,
+                    // Whoever has taken the shard has sealed what stood there.
+                    Ok(Standing::Overtaken) => break,
+                    Err(error) => error,
+                };
+                tracing::warn!(%org, error = %failure, "cannot write a record at the end");
+                failures += 1;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }

@@ -183,6 +183,16 @@ impl Groups {
         &mut self.get_mut(at.group).counters[usize::from(at.counter)]
     }
 
+    /// The longest permit life that may be granted on a counter now: by the
+    /// settings, by the record that is known to stand in the store, and by those
+    /// that may stand there.
+    pub fn ttl_allowed(&self, at: CounterRef) -> Duration {
+        let attempts = &self.get(at.group).record.attempts;
+        let parts = attempts.iter().filter_map(|a| a.parts.get(usize::from(at.counter)));
+        let allowed = self.counter(at).ttl_allowed();
+        parts.map(|part| part.ttl_cap).fold(allowed, Duration::min)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {
         (0..).zip(&self.slots).filter_map(|(slot, state)| Some((slot, state.as_ref()?)))
     }

@@ -124,7 +124,18 @@ impl Ledger {
     }
 
     pub(super) fn expire_foreign(&mut self, now: Mono) {
-        if self.foreign.is_some_and(|foreign| now.since(foreign.as_of) > ESTIMATE_LIFE) {
+        let Some(foreign) = self.foreign else { return };
+        if now.since(foreign.as_of) <= ESTIMATE_LIFE {
+            return;
+        }
+        if self.total_counter().is_some_and(|counter| counter.used() > 0) {
+            // The limit was read and holds; the estimate says nothing any more.
+            if foreign.estimate > 0 {
+                self.foreign = Some(Foreign { estimate: 0, ..foreign });
+                self.others_use_less();
+            }
+        } else {
+            // An org at rest is forgotten wholly.
             self.foreign = None;
             self.others_use_less();
             self.configure_counters();
@@ -147,11 +158,13 @@ impl Ledger {
             && self.last_probe.is_none_or(quiet)
     }
 
-    /// Foreign use, and nothing else, leaves no room in the org's total.
-    pub(super) fn total_is_blocked(&self, now: Mono) -> bool {
-        let limit = self.daily_limit().saturating_sub(self.reserve());
-        let used = self.total_counter().map_or(0, super::Counter::used);
-        used < limit && used + self.foreign_units(now) >= limit
+    /// Foreign use, and nothing else, leaves no room for so many units in the
+    /// org's total.
+    pub(super) fn total_is_blocked(&self, now: Mono, units: u64) -> bool {
+        let Some(counter) = self.total_counter() else { return false };
+        let limit = counter.bound.saturating_sub(self.reserve());
+        let used = counter.used() + units;
+        used <= limit && used + self.foreign_units(now) > limit
     }
 
     /// Our units in the 24 hours up to a moment that Salesforce must have

@@ -484,8 +484,7 @@ impl World {
         let allowed = self.allowed(node, ledger, &writes);
         let Node { epoch, life, .. } = self.nodes[node];
         self.say(|| format!("node {node} sends {}", describe(&writes)));
-        let txn =
-            Txn { epoch, writes: writes.clone(), order: self.order, sent: self.at, allowed };
+        let txn = Txn { epoch, writes: writes.clone(), order: self.order, sent: self.at, allowed };
         self.nodes[node].in_flight = true;
         let travel = self.rng.u64(0..=self.scenario.store_latency);
         let back = self.rng.u64(0..=self.scenario.store_latency);

@@ -41,6 +41,9 @@ pub struct RecordState {
     pub committed_sends: u64,
     /// Something besides the counters differs from what was last written.
     pub dirty: bool,
+    /// A creation whose answer is unknown may be applied whenever there is no
+    /// record: so there is one until then.
+    pub may_appear_until: Mono,
 }
 
 /// One reserve as it was sent.

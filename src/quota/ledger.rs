@@ -311,8 +311,8 @@ impl Ledger {
     fn grant(&mut self, now: Mono, ask: &Ask, plan: &Plan, calls: u32, nonce: u64) -> Permit {
         let rules = self.rules;
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
-        let counters = plan.needs.iter().map(|need| self.groups.counter(need.at));
-        let allowed = counters.map(Counter::ttl_allowed).min().unwrap_or(wanted);
+        let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
+        let allowed = allowed.unwrap_or(wanted);
         let life = wanted.min(allowed);
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);

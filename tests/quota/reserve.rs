@@ -81,3 +81,27 @@ fn a_record_whose_creation_may_still_come_is_not_deleted() {
     let deletion = sent(&mut bench);
     assert!(deletion[0].record.is_none(), "nothing is as late as that");
 }
+
+#[test]
+fn a_permit_lives_no_longer_than_any_record_says_that_may_stand_by_then() {
+    // The window shrinks and grows again while a reserve is in flight that has
+    // recorded the short one: a takeover would seal the block by that.
+    let reads = |window| catalogue(vec![(READ, vec![per_user("entries", 900, window)])]);
+    let mut bench = Bench::with(org(), reads(secs(100)), Default::default());
+    for _ in 0..40 {
+        bench.grant(ask(READ));
+    }
+    bench.withholds = true;
+    let asked = || ask(READ).lasting(MINUTE * 2);
+    assert_eq!(bench.grant(asked()).life_left, secs(50));
+    bench.catalogue = reads(secs(4));
+    bench.configure();
+    assert_eq!(bench.grant(asked()).life_left, secs(2));
+    bench.advance(ms(1_500));
+    let writes = sent(&mut bench);
+    bench.catalogue = reads(secs(100));
+    bench.configure();
+    assert_eq!(bench.grant(asked()).life_left, secs(2), "it may be applied");
+    hears(&mut bench, &writes, &ReserveOutcome::NotExecuted);
+    assert_eq!(bench.grant(asked()).life_left, secs(50), "it never will be");
+}

@@ -186,6 +186,17 @@ impl Groups {
         &mut self.get_mut(at.group).counters[usize::from(at.counter)]
     }
 
+    /// The longest permit life that may be granted now: what the committed record
+    /// has and every record that may replace it, and not more than the settings
+    /// allow.
+    pub fn ttl_allowed(&self, at: CounterRef) -> Duration {
+        let counter = self.counter(at);
+        let attempts = &self.get(at.group).record.attempts;
+        let parts = attempts.iter().filter_map(|attempt| attempt.parts.get(usize::from(at.counter)));
+        let recorded = parts.map(|part| part.ttl_cap).chain([counter.block.ttl_cap]);
+        recorded.fold(counter.ttl_cap, Duration::min)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {
         (0..).zip(&self.slots).filter_map(|(slot, state)| Some((slot, state.as_ref()?)))
     }

@@ -41,6 +41,9 @@ pub struct RecordState {
     pub committed_sends: u64,
     /// Something besides the counters differs from what was last written.
     pub dirty: bool,
+    /// A creation whose answer is unknown may be applied whenever there is no
+    /// record: so there is one until then.
+    pub may_appear_until: Mono,
 }
 
 /// One reserve as it was sent.
@@ -183,14 +186,16 @@ impl Groups {
         &mut self.get_mut(at.group).counters[usize::from(at.counter)]
     }
 
-    /// The longest permit life that may be granted on a counter now: by the
-    /// settings, by the record that is known to stand in the store, and by those
-    /// that may stand there.
+    /// The longest permit life that may be granted now: what the committed record
+    /// has and every record that may replace it, and not more than the settings
+    /// allow.
     pub fn ttl_allowed(&self, at: CounterRef) -> Duration {
+        let counter = self.counter(at);
         let attempts = &self.get(at.group).record.attempts;
-        let parts = attempts.iter().filter_map(|a| a.parts.get(usize::from(at.counter)));
-        let allowed = self.counter(at).ttl_allowed();
-        parts.map(|part| part.ttl_cap).fold(allowed, Duration::min)
+        let parts =
+            attempts.iter().filter_map(|attempt| attempt.parts.get(usize::from(at.counter)));
+        let recorded = parts.map(|part| part.ttl_cap).chain([counter.block.ttl_cap]);
+        recorded.fold(counter.ttl_cap, Duration::min)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {

@@ -1,6 +1,8 @@
 //! Reserve ahead, then grant: how blocks are asked for, committed, and resolved
 //! when the store's answer is late or lost. See `protocol.md` §4.
 
+use std::time::Duration;
+
 use super::{
     Ledger,
     counter::Counter,
@@ -11,6 +13,10 @@ use crate::quota::{
     catalogue::Scope,
     rules::{Fault, Rules},
 };
+
+/// A transaction whose answer is unknown is hardly applied later than this. If
+/// one is, it leaves a record of nothing, until the next takeover.
+const LATEST: Duration = Duration::from_secs(600);
 
 /// One record that a reserve writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,11 +139,14 @@ impl Ledger {
                     let revision = group.record.revision;
                     commit_last(group, revision, false, &rules, now);
                 }
-                // Whatever stands there now is resolved by the next attempt.
                 ReserveOutcome::Unknown => {
+                    // Whatever stands there now is resolved by the next attempt.
                     group.record.dirty = true;
                     for counter in &mut group.counters {
                         counter.block.limited = false;
+                    }
+                    if write.expected_revision == 0 {
+                        group.record.may_appear_until = now + LATEST;
                     }
                 }
                 ReserveOutcome::Conflict(_) if rules.has(Fault::FencedIsSuccess) => {
@@ -173,7 +182,7 @@ impl Ledger {
         let idle = group.counters.iter().all(|counter| counter.quiet_at(&self.rules) <= now);
         idle && (group.is_dirty()
             || group.counters.iter().any(|counter| counter.block.open > 0)
-            || self.is_deletable(group))
+            || self.is_deletable(group, now))
     }
 
     /// When time alone makes a reserve of this group due: half-way through a
@@ -197,8 +206,9 @@ impl Ledger {
     }
 
     /// A record stands in the store that says nothing any more.
-    fn is_deletable(&self, group: &GroupState) -> bool {
+    fn is_deletable(&self, group: &GroupState, now: Mono) -> bool {
         group.record.revision != 0
+            && now >= group.record.may_appear_until
             && group.counters.iter().all(Counter::is_empty)
             && group.classes.paused().next().is_none()
             && (group.key != Group::Org || self.foreign.is_none())
@@ -297,13 +307,10 @@ impl Ledger {
             paused: group.classes.paused().collect::<Vec<Class>>(),
             written: now.wall,
         };
-        // A record that does not exist cannot be deleted so that a creation that
-        // may still be applied fails: it must be written, if only to say nothing.
-        let may_appear = group.record.revision == 0 && !group.record.attempts.is_empty();
         let is_empty = record.counters.is_empty()
             && record.foreign.is_none()
             && record.paused.is_empty()
-            && !may_appear;
+            && now.mono >= group.record.may_appear_until;
         group.record.attempts.push(Attempt {
             seq: record.seq,
             sent: now.mono,

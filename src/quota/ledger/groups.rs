@@ -192,7 +192,8 @@ impl Groups {
     pub fn ttl_allowed(&self, at: CounterRef) -> Duration {
         let counter = self.counter(at);
         let attempts = &self.get(at.group).record.attempts;
-        let parts = attempts.iter().filter_map(|attempt| attempt.parts.get(usize::from(at.counter)));
+        let parts =
+            attempts.iter().filter_map(|attempt| attempt.parts.get(usize::from(at.counter)));
         let recorded = parts.map(|part| part.ttl_cap).chain([counter.block.ttl_cap]);
         recorded.fold(counter.ttl_cap, Duration::min)
     }

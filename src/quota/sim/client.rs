@@ -10,13 +10,12 @@ use super::{
     observer::Arrival,
     scenario::{Plant, Style},
     store::CounterKey,
-    world::{Event, World, takes_slots},
+    world::{Event, World},
 };
 use crate::quota::{
     Ask, Charge, Class, Group, Kind, Ledger, LimitUsage, Mono, Now, Permit, PermitKey, Reading,
     Released, Report, RequestId, RequestKey, Scope, UserId, Wall, WorkspaceId,
     catalogue::{Cost, DAY, Max},
-    class::Thresholds,
     ranges::RangeSet,
     salesforce::ApiUsage,
     time::micros,
@@ -334,7 +333,7 @@ impl World {
                 (Scope::Workspace, Max::OrgDaily) => u64::MAX,
                 _ => self.limit_of(&charge, shown.map_or(0, |limit| limit.max)),
             };
-            let (window, slots) = (micros(charge.window), takes_slots(&charge));
+            let (window, slots) = (micros(charge.window), charge.kind == Kind::Concurrency);
             self.observer.window(&key, self.order, window, slots);
             let units_per_call = units_per_call(&charge, ask);
             charged.push(Charged { key, units_per_call, limit, slots, window });
@@ -366,11 +365,8 @@ impl World {
     fn check_gate(&mut self, ask: &Ask, permit: &Permit) {
         let Some(workspace) = &ask.workspace else { return };
         let Some(policy) = self.policy.workspaces.get(workspace) else { return };
-        let (Some(cap), Some(thresholds)) = (policy.daily_calls, policy.classes.of(ask.class))
-        else {
-            return;
-        };
-        let thresholds: Thresholds = thresholds;
+        let Some(cap) = policy.daily_calls else { return };
+        let Some(thresholds) = policy.classes.of(ask.class) else { return };
         let point = thresholds.pause_point(cap);
         let group = Group::Workspace(workspace.clone());
         let key = CounterKey { group, limit: Charge::workspace_cap().limit };
@@ -744,7 +740,6 @@ fn key_of(limit: &LimitUsage) -> CounterKey {
         Scope::ExecutionUser => Group::User(UserId::parse(name).expect("it was one")),
         Scope::Workspace => Group::Workspace(WorkspaceId::parse(name).expect("it was one")),
     };
-    debug_assert!(matches!(limit.kind, Kind::Window | Kind::Concurrency));
     CounterKey { group, limit: limit.name.clone() }
 }
 

@@ -21,8 +21,8 @@ use super::{
     store::{Allowed, Applied, Careless, CounterKey, Store, Txn},
 };
 use crate::quota::{
-    Answer, Catalogue, Charge, Class, Group, GroupWrite, Kind, Ledger, Mono, Now, OrgPolicy,
-    Outcome, ReserveOutcome, Scope, Standing, Stored,
+    Answer, Catalogue, Charge, Group, GroupWrite, Ledger, Mono, Now, OrgPolicy, Outcome,
+    ReserveOutcome, Scope, Standing, Stored,
     catalogue::{DAY, Max},
     rules::Fault,
     time::micros,
@@ -67,6 +67,8 @@ pub enum Event {
     Reply { request: usize, reply: Reply },
     /// A client's call is over.
     Over { call: Use },
+    /// These settings hold.
+    Configure { policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue> },
     /// A transaction reaches the store; its answer takes so long, if it comes.
     Apply { node: usize, life: u64, txn: Txn, answer_after: Option<u64> },
     /// The store's answer, or the end of the wait for it.
@@ -185,7 +187,7 @@ impl World {
     }
 
     /// Runs to the end.
-    pub fn run(mut self) -> Result<(Self, Coverage), (Violation, Coverage)> {
+    pub fn run(mut self) -> Result<(Self, Coverage), Violation> {
         self.begin();
         let mut steps = 0;
         while let Some(Scheduled { at, event, .. }) = self.events.pop() {
@@ -196,7 +198,7 @@ impl World {
             }
             self.step(event);
             if let Some(violation) = self.violation.take() {
-                return Err((violation, self.coverage));
+                return Err(violation);
             }
         }
         self.coverage.add("event", steps);
@@ -206,7 +208,7 @@ impl World {
         self.check_gates();
         self.check_rest();
         match self.violation.take() {
-            Some(violation) => Err((violation, self.coverage)),
+            Some(violation) => Err(violation),
             None => {
                 let coverage = self.coverage.clone();
                 Ok((self, coverage))
@@ -305,6 +307,7 @@ impl World {
                 }
             }
             Event::Change => self.change(),
+            Event::Configure { policy, catalogue } => self.configure(policy, catalogue),
             Event::Deliver { node, message, came, stamped } => {
                 self.deliver(node, message, came, stamped);
             }
@@ -328,7 +331,9 @@ impl World {
             Event::Loaded { node, life, records } => self.loaded(node, life, records),
             Event::Tame { node } => {
                 self.nodes[node].wild = 0;
-                self.poll(node);
+                if self.nodes[node].frozen_until <= self.at {
+                    self.poll(node);
+                }
             }
             Event::Tick => self.tick(),
         }
@@ -440,13 +445,13 @@ impl World {
                 return;
             }
             self.coverage.hit("hand-over transaction");
-            self.send(node, &ledger, writes);
+            self.send(node, writes);
         } else if writable && ledger.wants_reserve(now.mono) {
             let writes = ledger.begin_reserve(self.written_now(node), self.scenario.most_records);
             if writes.is_empty() {
                 self.fail("I6", "a reserve was wanted and has no writes".into());
             } else {
-                self.send(node, &ledger, writes);
+                self.send(node, writes);
             }
         }
         for id in ledger.take_violations() {
@@ -475,13 +480,13 @@ impl World {
         now
     }
 
-    fn send(&mut self, node: usize, ledger: &Ledger, writes: Vec<GroupWrite>) {
+    fn send(&mut self, node: usize, writes: Vec<GroupWrite>) {
         self.order += 1;
         self.coverage.hit("reserve");
         if writes.len() > 1 {
             self.coverage.hit("reserve of several records");
         }
-        let allowed = self.allowed(node, ledger, &writes);
+        let allowed = self.allowed(node, &writes);
         let Node { epoch, life, .. } = self.nodes[node];
         self.say(|| format!("node {node} sends {}", describe(&writes)));
         let txn = Txn { epoch, writes: writes.clone(), order: self.order, sent: self.at, allowed };
@@ -734,6 +739,7 @@ impl World {
                 let node = &mut self.nodes[owner];
                 if let Some(ledger) = &mut node.ledger
                     && !node.leaving
+                    && node.frozen_until <= self.at
                 {
                     ledger.stop();
                     node.leaving = true;
@@ -816,16 +822,32 @@ impl World {
         }
         let next = self.around(self.scenario.changes);
         self.after(next, Event::Change);
+        let (mut policy, mut catalogue) = (self.policy.clone(), self.catalogue.clone());
+        if self.percent(30) {
+            // The operator thinks better of it at once.
+            let soon = self.rng.u64(0..=micros(self.scenario.rules.horizon_short));
+            let (policy, catalogue) = (policy.clone(), catalogue.clone());
+            self.after(soon, Event::Configure { policy, catalogue });
+        }
+        scenario::change(&mut self.rng, &mut policy, &mut catalogue);
+        self.configure(policy, catalogue);
+    }
+
+    /// Every process has the settings at once.
+    fn configure(&mut self, policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue>) {
         self.coverage.hit("change of the settings");
         self.order += 1;
-        scenario::change(&mut self.rng, &mut self.policy, &mut self.catalogue);
+        self.policy = policy;
+        self.catalogue = catalogue;
         self.note_windows();
         for node in 0..self.nodes.len() {
             let now = self.nodes[node].now(self.at);
             let (policy, catalogue) = (self.policy.clone(), self.catalogue.clone());
             if let Some(ledger) = &mut self.nodes[node].ledger {
                 ledger.configure(now.mono, policy, catalogue);
-                self.poll(node);
+                if self.nodes[node].frozen_until <= self.at {
+                    self.poll(node);
+                }
             }
         }
     }
@@ -905,12 +927,7 @@ impl World {
     }
 
     /// What the records of a reserve may say.
-    fn allowed(
-        &self,
-        node: usize,
-        ledger: &Ledger,
-        writes: &[GroupWrite],
-    ) -> HashMap<CounterKey, Allowed> {
+    fn allowed(&self, node: usize, writes: &[GroupWrite]) -> HashMap<CounterKey, Allowed> {
         let mut daily = self.daily(None);
         let mut allowed = HashMap::new();
         for write in writes {
@@ -920,7 +937,6 @@ impl World {
                 daily = self.daily(record.foreign.and_then(|foreign| foreign.limit));
             }
         }
-        let _ = ledger;
         let waiting = self.nodes[node].waiting.values().flatten();
         let waiting: Vec<_> = waiting.map(|(request, _)| &self.requests[*request].ask).collect();
         for write in writes {
@@ -1167,11 +1183,3 @@ fn describe(writes: &[GroupWrite]) -> String {
     };
     writes.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
-
-/// The kind decides what the observer counts.
-pub fn takes_slots(charge: &Charge) -> bool {
-    charge.kind == Kind::Concurrency
-}
-
-/// The classes that clients have.
-pub const CLASSES: [Class; 4] = Class::ALL;

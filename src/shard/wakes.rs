@@ -112,7 +112,7 @@ mod tests {
         let planned = || shards.wakes.planned.lock().expect("no panic").len();
         for name in ["acme", "globex", "initech"] {
             let past = shards.now().mono - SHORTEST * 2;
-            shards.wakes.plan(past, past, &OrgId::parse(name).expect("an org"));
+            shards.wakes.plan(past, None, past, &OrgId::parse(name).expect("an org"));
         }
         let mut wake = pin!(Arc::clone(&shards).wake());
         let mut context = Context::from_waker(Waker::noop());

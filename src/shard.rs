@@ -1,8 +1,8 @@
 //! The ledgers that are alive in this process, and what they need of the world:
 //! clocks, the store, randomness, wakers.
 //!
-//! [`table`] finds an org's ledger; [`reserver`] carries reserves to the store;
-//! [`recover`] takes shards over; [`wakes`] calls when time alone changes
+//! `table` finds an org's ledger; `reserver` carries reserves to the store;
+//! `recover` takes shards over; `wakes` calls when time alone changes
 //! something.
 
 pub mod permit_id;
@@ -94,6 +94,8 @@ struct ShardState {
     /// The mod revision of its owner key, as this process wrote it; 0 while it
     /// is not owned.
     epoch: AtomicU64,
+    /// One of its ledgers panicked; it is to be read again.
+    broken: AtomicBool,
     asked: Asked,
 }
 
@@ -349,14 +351,21 @@ impl Shards {
     fn with<T>(
         &self,
         org: &OrgId,
-        work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
+        mut work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
     ) -> Result<T, NoLedger> {
         loop {
             let cell = self.cell(org)?;
-            let mut inner = cell.lock();
-            // One that was freed meanwhile is looked up again.
-            if !inner.retired {
-                return Ok(self.work(&cell, &mut inner, work));
+            let used = cell.with(|inner| {
+                if inner.retired { Err(work) } else { Ok(self.work(&cell, inner, work)) }
+            });
+            match used {
+                Some(Ok(result)) => return Ok(result),
+                // It was freed meanwhile, and is looked up again.
+                Some(Err(unused)) => work = unused,
+                None => {
+                    self.read_again(cell.shard);
+                    return Err(NoLedger::NotOwned);
+                }
             }
         }
     }
@@ -368,8 +377,11 @@ impl Shards {
         work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
     ) -> Option<T> {
         let cell = self.table.get(org)?;
-        let mut inner = cell.lock();
-        (!inner.retired).then(|| self.work(&cell, &mut inner, work))
+        let used = cell.with(|inner| (!inner.retired).then(|| self.work(&cell, inner, work)));
+        if used.is_none() {
+            self.read_again(cell.shard);
+        }
+        used.flatten()
     }
 
     /// `now` is read once, under the lock: time never runs backwards in a ledger.
@@ -538,16 +550,19 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shards.waiting.fetch_sub(1, Ordering::Relaxed);
         drop(self.told.take());
-        let cell = Arc::clone(&self.cell);
-        let mut inner = cell.lock();
-        let Some(callers) = inner.waiters.get_mut(&self.id) else { return };
-        callers.retain(|caller| !caller.is_closed());
-        if callers.is_empty() {
-            inner.waiters.remove(&self.id);
-            inner.ledger.cancel(self.id);
-            let now = self.shards.clock.mono();
-            self.shards.pump(&mut inner, now);
-            self.shards.after(&self.cell, &mut inner, now);
+        let left = self.cell.with(|inner| {
+            let Some(callers) = inner.waiters.get_mut(&self.id) else { return };
+            callers.retain(|caller| !caller.is_closed());
+            if callers.is_empty() {
+                inner.waiters.remove(&self.id);
+                inner.ledger.cancel(self.id);
+                let now = self.shards.clock.mono();
+                self.shards.pump(inner, now);
+                self.shards.after(&self.cell, inner, now);
+            }
+        });
+        if left.is_none() {
+            self.shards.read_again(self.cell.shard);
         }
     }
 }
@@ -555,5 +570,72 @@ impl Drop for Waiting<'_> {
 fn take_reading(ledger: &mut Ledger, now: Now, report: &Report) {
     if let Some(reading) = report.reading {
         ledger.reading(now, reading, report.completed_ago);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        node::Settings,
+        quota::{Class, OperationId, Wall},
+        store::MemoryStore,
+    };
+
+    async fn start() -> Running {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let settings = Settings::read(Config::built_in(), &*store).await.expect("it is empty");
+        let metrics = Arc::new(Metrics::new("test", Wall(0)));
+        let (clock, settings) = (Clock::default(), Arc::new(settings));
+        Shards::start(store, clock, metrics, settings, "test".to_owned()).await.expect("it starts")
+    }
+
+    fn ask(operation: &str, max_wait: Duration) -> Ask {
+        Ask {
+            workspace: None,
+            operation: OperationId::parse(operation).expect("an operation"),
+            user: None,
+            class: Class::Event,
+            calls: 1,
+            min_calls: 1,
+            cost: 1,
+            ttl: None,
+            request: None,
+            max_wait,
+            check_only: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_panics_is_read_again_and_whoever_waits_is_sent_on() {
+        let running = start().await;
+        let shards = running.shards();
+        let org = OrgId::parse("acme").expect("an org");
+        for _ in 0..5 {
+            let slot = shards.acquire(&org, ask("rest.long", Duration::ZERO)).await;
+            assert!(matches!(slot, Ok(Outcome::Granted(_))), "{slot:?}");
+        }
+        let (waits, of) = (Arc::clone(&shards), org.clone());
+        let long = Duration::from_secs(600);
+        let waiter = tokio::spawn(async move { waits.acquire(&of, ask("rest.long", long)).await });
+        while shards.usage(&org).usage.waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        let cell = shards.table.get(&org).expect("it is there");
+        assert!(cell.with(|_| panic!("planted")).is_none());
+        let granted = loop {
+            match shards.acquire(&org, ask("rest", Duration::ZERO)).await {
+                Err(NoLedger::NotOwned) => tokio::task::yield_now().await,
+                outcome => break outcome,
+            }
+        };
+        assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+        let sent_on = waiter.await.expect("no panic");
+        assert_eq!(sent_on, Ok(Outcome::Failed(AskError::NotOwner)));
+        let total = &shards.usage(&org).usage.limits[0];
+        assert!(total.used_by_caller + total.held >= 6, "nothing is forgotten: {total:?}");
+        running.hand_over().await;
     }
 }

@@ -85,9 +85,13 @@ impl Shards {
             let now = self.clock.now();
             let ledger = Ledger::new(now, epoch, self.rules, policy, catalogue, stored);
             if let Some(former) = self.table.replace(&org, ledger) {
-                let mut inner = former.lock();
-                inner.retire();
-                self.pump(&mut inner, now.mono);
+                let retired = former.with(|inner| {
+                    inner.retire();
+                    self.pump(inner, now.mono);
+                });
+                if retired.is_none() {
+                    former.abandon();
+                }
             }
             // What was changed meanwhile takes effect, a record that is empty by
             // now is deleted, an open block written off.

@@ -72,6 +72,9 @@ impl Shards {
         while !*stopping.borrow_and_update() {
             tokio::select! {
                 () = self.state(shard).asked.some.notified() => {
+                    if self.state(shard).broken.load(Ordering::Acquire) {
+                        self.take_back(shard).await;
+                    }
                     self.reserve_what_is_asked(shard).await;
                 }
                 _ = stopping.changed() => {}
@@ -96,7 +99,8 @@ impl Shards {
                     continue;
                 }
                 let Some(cell) = self.table.get(&org) else { continue };
-                let writes = cell.lock().ledger.begin_reserve(now, left);
+                let begun = cell.with(|inner| inner.ledger.begin_reserve(now, left));
+                let Some(writes) = begun else { continue };
                 left -= writes.len();
                 if !writes.is_empty() {
                     parts.push(Part { cell, writes });
@@ -168,14 +172,17 @@ impl Shards {
                     }
                 },
             };
-            let mut inner = part.cell.lock();
-            let now = self.clock.mono();
-            let ledger = &mut inner.ledger;
-            if ledger.finish_reserve(now, &part.writes, &outcome) == Standing::Overtaken {
+            let finished = part.cell.with(|inner| {
+                let now = self.clock.mono();
+                let standing = inner.ledger.finish_reserve(now, &part.writes, &outcome);
+                self.pump(inner, now);
+                self.after(&part.cell, inner, now);
+                standing
+            });
+            // What a panic has left half done is read again, too.
+            if finished != Some(Standing::Owner) {
                 standing = Standing::Overtaken;
             }
-            self.pump(&mut inner, now);
-            self.after(&part.cell, &mut inner, now);
         }
         if matches!(outcome, Outcome::Fenced) {
             standing = Standing::Overtaken;
@@ -183,10 +190,20 @@ impl Shards {
         result.map(|_| standing)
     }
 
-    /// Somebody else has written here: every ledger of the shard ends, and the
-    /// shard is taken anew with what the store holds.
+    /// A ledger of the shard panicked: the shard is to be read again.
+    pub(super) fn read_again(&self, shard: Shard) {
+        let state = self.state(shard);
+        if !state.broken.swap(true, Ordering::AcqRel) {
+            tracing::error!(%shard, "a ledger panicked: this is a bug");
+            state.asked.some.notify_one();
+        }
+    }
+
+    /// Somebody else has written here, or a ledger panicked: every ledger of the
+    /// shard ends, and the shard is taken anew with what the store holds.
     async fn take_back(&self, shard: Shard) {
-        tracing::warn!(%shard, "another owner has written; the shard is read again");
+        tracing::warn!(%shard, "the shard is read again");
+        self.state(shard).broken.store(false, Ordering::Release);
         self.state(shard).epoch.store(0, Ordering::Release);
         while let Err(error) = self.take_over(&[shard]).await {
             tracing::error!(%shard, %error, "cannot take the shard");
@@ -205,12 +222,12 @@ impl Shards {
             let mut failures = 0;
             while failures < HAND_OVER_TRIES {
                 let now = self.clock.now();
-                let writes = {
-                    let mut inner = cell.lock();
+                let begun = cell.with(|inner| {
                     let writes = inner.ledger.begin_hand_over(now, MAX_RECORDS);
-                    self.pump(&mut inner, now.mono);
+                    self.pump(inner, now.mono);
                     writes
-                };
+                });
+                let writes = begun.unwrap_or_default();
                 if writes.is_empty() {
                     break;
                 }

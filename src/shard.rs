@@ -1,8 +1,8 @@
 //! The ledgers that are alive in this process, and what they need of the world:
 //! clocks, the store, randomness, wakers.
 //!
-//! [`table`] finds an org's ledger; [`reserver`] carries reserves to the store;
-//! [`recover`] takes shards over; [`wakes`] calls when time alone changes
+//! `table` finds an org's ledger; `reserver` carries reserves to the store;
+//! `recover` takes shards over; `wakes` calls when time alone changes
 //! something.
 
 pub mod permit_id;

@@ -24,6 +24,7 @@ use std::{
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
+    time::timeout,
 };
 
 pub use self::recover::RecoverError;
@@ -40,7 +41,7 @@ use crate::{
         Answer, Ask, AskError, Catalogue, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
         Released, Report, Reported, Rules, Transition, WaiterId,
     },
-    store::{Shard, SharedStore, keys::SHARDS, shard_of},
+    store::{Shard, SharedStore, StoreError, keys::SHARDS, shard_of},
 };
 
 /// Requests that may wait in this process, over all orgs.
@@ -48,6 +49,9 @@ const MAX_WAITING: usize = 10_000;
 
 /// Orgs that nobody declared, and that have counters.
 const MAX_UNKNOWN_ORGS: usize = 10_000;
+
+/// How long the writes of the end may take.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// How often idle memory is freed and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -77,6 +81,9 @@ pub struct Shards {
     states: Vec<ShardState>,
     wakes: Wakes,
     waiting: AtomicUsize,
+    /// False from a write that the store did not carry out to the next that it
+    /// did.
+    store_works: watch::Sender<bool>,
     draining: AtomicBool,
     stopping: watch::Sender<bool>,
 }
@@ -130,6 +137,7 @@ impl Shards {
             states: (0..SHARDS).map(|_| ShardState::default()).collect(),
             wakes: Wakes::default(),
             waiting: AtomicUsize::new(0),
+            store_works: watch::channel(true).0,
             draining: AtomicBool::new(false),
             stopping: watch::channel(false).0,
         });
@@ -253,8 +261,10 @@ impl Shards {
     /// Puts the present policies in force for the orgs that have a ledger.
     pub fn reconfigure(&self, orgs: &[OrgId]) {
         for org in orgs {
-            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
             self.with_live(org, |_, inner, now| {
+                // Read under the lock: of two changes at a time the later one
+                // stays in force.
+                let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
                 inner.ledger.configure(now.mono, policy, catalogue);
                 self.pump(inner, now.mono);
             });
@@ -274,10 +284,41 @@ impl Shards {
         epochs.fold((u64::MAX, 0), |(low, high), epoch| (low.min(epoch), high.max(epoch)))
     }
 
-    /// True while every shard is owned and nothing is being stopped.
+    /// True while every shard is owned, the store works, and nothing is being
+    /// stopped.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.epochs().0 > 0 && !self.draining.load(Ordering::Acquire)
+        self.epochs().0 > 0 && *self.store_works.borrow() && !self.is_stopping()
+    }
+
+    /// True from the moment on at which no more is granted, for good.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Follows whether the store works.
+    #[must_use]
+    pub fn store_works(&self) -> watch::Receiver<bool> {
+        self.store_works.subscribe()
+    }
+
+    /// Notes whether the store has carried out what it was asked to write.
+    pub fn note_store<T>(&self, answer: &Result<T, StoreError>) {
+        let works = answer.is_ok();
+        let changed = self.store_works.send_if_modified(|known| {
+            let changed = *known != works;
+            *known = works;
+            changed
+        });
+        match answer {
+            Ok(_) if changed => tracing::info!("the store works again"),
+            Err(error) if changed => {
+                tracing::error!(%error, "the store does not work: not ready until it does");
+            }
+            Err(error) => tracing::debug!(%error, "the store does not work"),
+            Ok(_) => {}
+        }
     }
 
     fn state(&self, shard: Shard) -> &ShardState {
@@ -290,14 +331,16 @@ impl Shards {
             return Ok(cell);
         }
         let epoch = self.state(shard_of(org)).epoch.load(Ordering::Acquire);
-        if epoch == 0 || self.draining.load(Ordering::Acquire) {
+        if epoch == 0 || self.is_stopping() {
             return Err(NoLedger::NotOwned);
         }
         if !self.policies.is_declared(org) && self.table.len() >= MAX_UNKNOWN_ORGS {
             return Err(NoLedger::TooManyOrgs);
         }
-        let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
         Ok(self.table.get_or_insert(org, || {
+            // Read while the place is held: a change either comes before, or
+            // finds the ledger.
+            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
             Ledger::new(self.clock.now(), epoch, self.rules, policy, catalogue, Vec::new())
         }))
     }
@@ -369,7 +412,7 @@ impl Shards {
         if let Some(at) = inner.ledger.next_wake(now)
             && inner.wake_at.is_none_or(|planned| at < planned)
         {
-            inner.wake_at = Some(self.wakes.plan(at, now, &cell.org));
+            inner.wake_at = Some(self.wakes.plan(at, inner.wake_at, now, &cell.org));
         }
     }
 
@@ -395,6 +438,10 @@ impl Shards {
                         self.pump(inner, now.mono);
                     }
                 });
+            }
+            if !*self.store_works.borrow() {
+                // Nobody may ask any more while this is not ready.
+                self.try_store().await;
             }
             self.metrics.set_permits_out(permits);
             self.metrics.set_waiting(u32::try_from(waiting).unwrap_or(u32::MAX));
@@ -425,10 +472,20 @@ impl Running {
 
     /// Ends all granting, writes every record so that nothing is held, and ends
     /// the tasks.
+    ///
+    /// A store that does not answer is not waited for: what is open then stays
+    /// counted, as after a crash.
     pub async fn hand_over(mut self) {
         self.stop_granting();
         self.shards.stopping.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(HAND_OVER, ended).await.is_err() {
+            tracing::warn!(
+                "the store did not take every record within {HAND_OVER:?}: what is set aside \
+                 stays counted until its window has passed"
+            );
+            self.tasks.abort_all();
+        }
     }
 }
 

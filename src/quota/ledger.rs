@@ -283,11 +283,15 @@ impl Ledger {
     fn repeat(&mut self, now: Mono, key: PermitKey) -> Option<Permit> {
         let refs = self.touch_permit(now, key);
         let permit = self.permits.get(key).filter(|permit| now < permit.expires)?;
+        if permit.usable_calls() == 0 {
+            // All of it was given back, and may have been granted again.
+            return None;
+        }
         let full = self.rules.has(Fault::RepeatWithFullTtl);
         Some(Permit {
             key: Some(key),
             epoch: self.epoch,
-            calls: permit.calls,
+            calls: permit.usable_calls(),
             user: permit.user.clone(),
             decided: now,
             life_left: permit.expires.since(if full { permit.granted } else { now }),
@@ -311,8 +315,8 @@ impl Ledger {
     fn grant(&mut self, now: Mono, ask: &Ask, plan: &Plan, calls: u32, nonce: u64) -> Permit {
         let rules = self.rules;
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
-        let counters = plan.needs.iter().map(|need| self.groups.counter(need.at));
-        let allowed = counters.map(Counter::ttl_allowed).min().unwrap_or(wanted);
+        let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
+        let allowed = allowed.unwrap_or(wanted);
         let life = wanted.min(allowed);
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);
@@ -344,7 +348,7 @@ impl Ledger {
         }
         if plan.needs.iter().any(|need| self.groups.counter(need.at).is_org_total()) {
             self.unread_since.get_or_insert(now);
-            if self.probe_is_due(now) && self.total_is_blocked(now) {
+            if self.probe_is_due(now) && self.total_is_blocked(now, 0) {
                 self.last_probe = Some(now);
             }
         }

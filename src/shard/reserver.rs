@@ -25,9 +25,10 @@ const MAX_RECORDS: usize = 126;
 const MAX_BYTES: usize = 1 << 20;
 
 /// An answer that takes longer is taken for unknown.
-const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// After a transaction that failed the next one waits this long.
+/// After a transaction that failed the next one waits this long, after several
+/// in a row up to five times as long.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a hand-over tries to write what the store does not take.
@@ -80,6 +81,7 @@ impl Shards {
     }
 
     async fn reserve_what_is_asked(&self, shard: Shard) {
+        let mut failures = 0;
         loop {
             let asking = self.state(shard).asked.take();
             if asking.is_empty() {
@@ -105,11 +107,11 @@ impl Shards {
             }
             let standing = self.commit(shard, now, &parts).await;
             match standing {
-                Ok(Standing::Owner) => {}
+                Ok(Standing::Owner) => failures = 0,
                 Ok(Standing::Overtaken) => self.take_back(shard).await,
-                Err(error) => {
-                    tracing::warn!(%shard, %error, "the store did not commit a reserve");
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                Err(_) => {
+                    failures += 1;
+                    tokio::time::sleep(RETRY_PAUSE * failures.min(5)).await;
                 }
             }
             // What the transaction left open asks again by itself.
@@ -148,6 +150,7 @@ impl Shards {
             }
         };
         self.metrics.reserved(counted, self.clock.mono().since(sent));
+        self.note_store(&result);
         let mut standing = Standing::Owner;
         let mut first = 0;
         for part in parts {
@@ -199,7 +202,8 @@ impl Shards {
         let orgs = self.table.orgs().into_iter().filter(|org| shard_of(org) == shard);
         for org in orgs {
             let Some(cell) = self.table.get(&org) else { continue };
-            for _ in 0..HAND_OVER_TRIES {
+            let mut failures = 0;
+            while failures < HAND_OVER_TRIES {
                 let now = self.clock.now();
                 let writes = {
                     let mut inner = cell.lock();
@@ -211,10 +215,15 @@ impl Shards {
                     break;
                 }
                 let part = Part { cell: Arc::clone(&cell), writes };
-                if let Err(error) = self.commit(shard, now, &[part]).await {
-                    tracing::warn!(%org, %error, "cannot write a record at the end");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
+                let failure = match self.commit(shard, now, &[part]).await {
+                    Ok(Standing::Owner) => continue,
+                    // Whoever has taken the shard has sealed what stood there.
+                    Ok(Standing::Overtaken) => break,
+                    Err(error) => error,
+                };
+                tracing::warn!(%org, error = %failure, "cannot write a record at the end");
+                failures += 1;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }

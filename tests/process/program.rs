@@ -6,6 +6,9 @@ use std::{
     process::{Output, Stdio},
 };
 
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use quotagate::proto::{
     admin::v1::admin_service_client::AdminServiceClient,
     v1::{
@@ -30,7 +33,7 @@ pub struct Home {
 pub struct Program {
     child: Child,
     pub grpc_addr: SocketAddr,
-    pub channel: Channel,
+    http_addr: SocketAddr,
     pub quota: QuotaServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
 }
@@ -91,12 +94,14 @@ impl Program {
     pub async fn serving(mut child: Child) -> Self {
         let stdout = child.stdout.take().expect("it is piped");
         let mut lines = BufReader::new(stdout).lines();
-        let grpc_addr = loop {
+        let mut told = async |name: &str| loop {
             let line = lines.next_line().await.expect("it is text").expect("it starts");
-            if let Some(addr) = line.strip_prefix("gRPC ") {
-                break addr.trim().parse().expect("an address");
+            if let Some(addr) = line.strip_prefix(name) {
+                let addr = addr.trim().trim_start_matches("http://").trim_end_matches('/');
+                break addr.parse::<SocketAddr>().expect("an address");
             }
         };
+        let (grpc_addr, http_addr) = (told("gRPC ").await, told("HTTP ").await);
         // What is printed later has somewhere to go.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let endpoint = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("an address");
@@ -104,9 +109,9 @@ impl Program {
         Self {
             child,
             grpc_addr,
+            http_addr,
             quota: QuotaServiceClient::new(channel.clone()),
-            admin: AdminServiceClient::new(channel.clone()),
-            channel,
+            admin: AdminServiceClient::new(channel),
         }
     }
 
@@ -141,6 +146,19 @@ impl Program {
             Outcome::Permit(permit) => permit,
             Outcome::Denial(denial) => panic!("{denial:?}"),
         }
+    }
+
+    /// Every invariant that is watched has held since the start.
+    pub async fn keeps_its_invariants(&self) {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let url = format!("http://{}/metrics", self.http_addr).parse().expect("a good address");
+        let answer = client.get(url).await.expect("it answers");
+        let body = answer.into_body().collect().await.expect("all of it").to_bytes();
+        let metrics = String::from_utf8_lossy(&body);
+        let mut violations =
+            metrics.lines().filter(|line| line.starts_with("quotagate_invariant_violations_total"));
+        assert!(violations.clone().count() > 0, "they are counted: {metrics}");
+        assert!(violations.all(|line| line.ends_with(" 0")), "{metrics}");
     }
 
     /// What is counted for an org.

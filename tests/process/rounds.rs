@@ -39,6 +39,7 @@ async fn sixteen_callers_get_exactly_what_a_small_limit_has() {
     ] {
         check(&server, &callers, &round).await;
     }
+    server.keeps_its_invariants().await;
     server.stop().await;
 }
 

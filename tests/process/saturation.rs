@@ -90,6 +90,7 @@ async fn callers_that_saturate_a_limit_are_never_refused() {
     done.await.expect("calls go on");
     assert_eq!(salesforce.handle.counts().refused(), 0);
     assert_eq!(salesforce.handle.overruns(), []);
+    server.keeps_its_invariants().await;
     server.stop().await;
 }
 

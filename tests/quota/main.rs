@@ -11,6 +11,7 @@ mod queue;
 mod record;
 mod reference;
 mod requests;
+mod reserve;
 mod samples;
 mod settling;
 mod time;

@@ -192,12 +192,6 @@ impl Counter {
         }
     }
 
-    /// The longest permit life that may be granted now: what a committed record
-    /// has, and not more than the settings allow.
-    pub fn ttl_allowed(&self) -> Duration {
-        self.ttl_cap.min(self.block.ttl_cap)
-    }
-
     /// Grants units of the block with this stamp.
     pub fn grant(&mut self, now: Mono, stamp: Mono, tag: Tag, units: u64, rules: &Rules) {
         self.block.open = self.block.open.saturating_sub(units);

@@ -41,6 +41,9 @@ pub struct RecordState {
     pub committed_sends: u64,
     /// Something besides the counters differs from what was last written.
     pub dirty: bool,
+    /// A creation whose answer is unknown may be applied whenever there is no
+    /// record: so there is one until then.
+    pub may_appear_until: Mono,
 }
 
 /// One reserve as it was sent.
@@ -62,6 +65,8 @@ pub struct AttemptPart {
     pub still_open: u64,
     pub add: u64,
     pub ttl_cap: Duration,
+    /// *H* as it was at the send: the record's `open_until` has it.
+    pub horizon: Duration,
     pub granted_at_snapshot: u64,
 }
 
@@ -179,6 +184,18 @@ impl Groups {
 
     pub fn counter_mut(&mut self, at: CounterRef) -> &mut Counter {
         &mut self.get_mut(at.group).counters[usize::from(at.counter)]
+    }
+
+    /// The longest permit life that may be granted now: what the committed record
+    /// has and every record that may replace it, and not more than the settings
+    /// allow.
+    pub fn ttl_allowed(&self, at: CounterRef) -> Duration {
+        let counter = self.counter(at);
+        let attempts = &self.get(at.group).record.attempts;
+        let parts =
+            attempts.iter().filter_map(|attempt| attempt.parts.get(usize::from(at.counter)));
+        let recorded = parts.map(|part| part.ttl_cap).chain([counter.block.ttl_cap]);
+        recorded.fold(counter.ttl_cap, Duration::min)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, &GroupState)> {

@@ -1,6 +1,8 @@
 //! Reserve ahead, then grant: how blocks are asked for, committed, and resolved
 //! when the store's answer is late or lost.
 
+use std::time::Duration;
+
 use super::{
     Ledger,
     counter::Counter,
@@ -11,6 +13,10 @@ use crate::quota::{
     catalogue::Scope,
     rules::{Fault, Rules},
 };
+
+/// A transaction whose answer is unknown is hardly applied later than this. If
+/// one is, it leaves a record of nothing, until the next takeover.
+const LATEST: Duration = Duration::from_secs(600);
 
 /// One record that a reserve writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,8 +139,16 @@ impl Ledger {
                     let revision = group.record.revision;
                     commit_last(group, revision, false, &rules, now);
                 }
-                // Whatever stands there now is resolved by the next attempt.
-                ReserveOutcome::Unknown => group.record.dirty = true,
+                ReserveOutcome::Unknown => {
+                    // Whatever stands there now is resolved by the next attempt.
+                    group.record.dirty = true;
+                    for counter in &mut group.counters {
+                        counter.block.limited = false;
+                    }
+                    if write.expected_revision == 0 {
+                        group.record.may_appear_until = now + LATEST;
+                    }
+                }
                 ReserveOutcome::Conflict(_) if rules.has(Fault::FencedIsSuccess) => {
                     let revision = group.record.revision;
                     commit_last(group, revision, false, &rules, now);
@@ -168,7 +182,7 @@ impl Ledger {
         let idle = group.counters.iter().all(|counter| counter.quiet_at(&self.rules) <= now);
         idle && (group.is_dirty()
             || group.counters.iter().any(|counter| counter.block.open > 0)
-            || self.is_deletable(group))
+            || self.is_deletable(group, now))
     }
 
     /// When time alone makes a reserve of this group due: half-way through a
@@ -176,7 +190,7 @@ impl Ledger {
     /// written once more. `None` if nothing is open and all is written.
     pub(super) fn block_wake(&self, group: &GroupState, now: Mono) -> Option<Mono> {
         let is_open = group.is_dirty() || group.counters.iter().any(|c| c.block.open > 0);
-        if !is_open {
+        if !is_open || self.stopped {
             return None;
         }
         let idle_at = group.counters.iter().map(|counter| counter.quiet_at(&self.rules)).max()?;
@@ -192,8 +206,9 @@ impl Ledger {
     }
 
     /// A record stands in the store that says nothing any more.
-    fn is_deletable(&self, group: &GroupState) -> bool {
+    fn is_deletable(&self, group: &GroupState, now: Mono) -> bool {
         group.record.revision != 0
+            && now >= group.record.may_appear_until
             && group.counters.iter().all(Counter::is_empty)
             && group.classes.paused().next().is_none()
             && (group.key != Group::Org || self.foreign.is_none())
@@ -228,7 +243,9 @@ impl Ledger {
         let mut violated = false;
         let group = self.groups.get_mut(slot);
         let is_org = group.key == Group::Org;
-        group.record.seq += 1;
+        // Unique in an epoch, also for a group that was forgotten and made anew:
+        // an attempt must never be taken for another.
+        group.record.seq = (group.record.seq + 1).max(now.mono.0);
         group.record.sends += 1;
         let mut parts = Vec::with_capacity(group.counters.len());
         let mut counters = Vec::with_capacity(group.counters.len());
@@ -274,6 +291,7 @@ impl Ledger {
                 still_open,
                 add,
                 ttl_cap: counter.ttl_cap,
+                horizon: counter.horizon(&rules),
                 granted_at_snapshot: counter.block.granted,
             });
             let open_until = now.wall + counter.horizon(&rules);
@@ -289,13 +307,10 @@ impl Ledger {
             paused: group.classes.paused().collect::<Vec<Class>>(),
             written: now.wall,
         };
-        // A record that does not exist cannot be deleted so that a creation that
-        // may still be applied fails: it must be written, if only to say nothing.
-        let may_appear = group.record.revision == 0 && !group.record.attempts.is_empty();
         let is_empty = record.counters.is_empty()
             && record.foreign.is_none()
             && record.paused.is_empty()
-            && !may_appear;
+            && now.mono >= group.record.may_appear_until;
         group.record.attempts.push(Attempt {
             seq: record.seq,
             sent: now.mono,
@@ -341,8 +356,10 @@ fn drop_last(group: &mut GroupState) {
     group.record.attempts.pop();
     group.record.dirty = true;
     for counter in &mut group.counters {
-        // Ask again at once when there is demand.
+        // Ask again at once when there is demand: what was not carried out says
+        // nothing about how full the counter is.
         counter.block.granted_at_send = counter.block.granted_at_snapshot;
+        counter.block.limited = false;
     }
 }
 
@@ -354,13 +371,12 @@ fn commit(
     answered: Option<Mono>,
 ) {
     for (counter, part) in group.counters.iter_mut().zip(&attempt.parts) {
-        let horizon = counter.horizon(rules);
         let from = match answered {
             Some(now) if rules.has(Fault::DeadlineFromAnswer) => now,
             _ => attempt.sent,
         };
         counter.block.open += part.add;
-        counter.block.deadline = from + horizon;
+        counter.block.deadline = from + part.horizon;
         counter.block.ttl_cap = part.ttl_cap;
         counter.block.committed = part.still_open + part.add;
         counter.block.granted_at_snapshot = part.granted_at_snapshot;

@@ -10,13 +10,12 @@ use super::{
     observer::Arrival,
     scenario::{Plant, Style},
     store::CounterKey,
-    world::{Event, World, takes_slots},
+    world::{Event, World},
 };
 use crate::quota::{
     Ask, Charge, Class, Group, Kind, Ledger, LimitUsage, Mono, Now, Permit, PermitKey, Reading,
     Released, Report, RequestId, RequestKey, Scope, UserId, Wall, WorkspaceId,
     catalogue::{Cost, DAY, Max},
-    class::Thresholds,
     ranges::RangeSet,
     salesforce::ApiUsage,
     time::micros,
@@ -261,6 +260,7 @@ impl World {
         request: usize,
         nonce: u64,
         permit: &Permit,
+        at: u64,
     ) -> (usize, bool) {
         if let Some(known) = self.by_nonce.get(&nonce) {
             self.coverage.hit("repeat answered with the same permit");
@@ -287,7 +287,7 @@ impl World {
             self.fail("I8", format!("charged {named:?}, not {due:?}"));
         }
         for charge in &charges {
-            self.note_spent(node, permit, charge);
+            self.note_spent(node, permit, charge, at);
         }
         self.check_gate(&ask, permit);
         let reads = charges.iter().any(|charge| is_total(&charge.key));
@@ -333,7 +333,7 @@ impl World {
                 (Scope::Workspace, Max::OrgDaily) => u64::MAX,
                 _ => self.limit_of(&charge, shown.map_or(0, |limit| limit.max)),
             };
-            let (window, slots) = (micros(charge.window), takes_slots(&charge));
+            let (window, slots) = (micros(charge.window), charge.kind == Kind::Concurrency);
             self.observer.window(&key, self.order, window, slots);
             let units_per_call = units_per_call(&charge, ask);
             charged.push(Charged { key, units_per_call, limit, slots, window });
@@ -342,20 +342,21 @@ impl World {
     }
 
     /// I2, from outside: what an epoch has granted since its last record was
-    /// sent is at most what that record set aside.
-    fn note_spent(&mut self, node: usize, permit: &Permit, charge: &Charged) {
+    /// sent is at most what that record set aside, and granted before the end of
+    /// the block. `at`: the time at which the clocks were read.
+    fn note_spent(&mut self, node: usize, permit: &Permit, charge: &Charged, at: u64) {
         let epoch = self.nodes[node].epoch;
         if permit.epoch != epoch {
             self.fail("I3", format!("epoch {} granted in epoch {epoch}", permit.epoch));
         }
-        let (open, sent) = self.store.block(epoch, &charge.key);
+        let block = self.store.block(epoch, &charge.key);
         let units = u64::from(permit.calls) * charge.units_per_call;
         let spent = self.spent.entry((epoch, charge.key.clone())).or_default();
-        spent.retain(|(order, _)| *order > sent);
+        spent.retain(|(order, _)| *order > block.order);
         spent.push((self.order, units));
         let units: u64 = spent.iter().map(|(_, units)| units).sum();
-        if units > open {
-            let text = format!("{:?}: {units} granted from a block of {open}", charge.key);
+        if units > block.open || at >= block.until {
+            let text = format!("{:?}: {units} granted at {at} from {block:?}", charge.key);
             self.fail("I2", text);
         }
     }
@@ -364,11 +365,8 @@ impl World {
     fn check_gate(&mut self, ask: &Ask, permit: &Permit) {
         let Some(workspace) = &ask.workspace else { return };
         let Some(policy) = self.policy.workspaces.get(workspace) else { return };
-        let (Some(cap), Some(thresholds)) = (policy.daily_calls, policy.classes.of(ask.class))
-        else {
-            return;
-        };
-        let thresholds: Thresholds = thresholds;
+        let Some(cap) = policy.daily_calls else { return };
+        let Some(thresholds) = policy.classes.of(ask.class) else { return };
         let point = thresholds.pause_point(cap);
         let group = Group::Workspace(workspace.clone());
         let key = CounterKey { group, limit: Charge::workspace_cap().limit };
@@ -710,7 +708,7 @@ impl World {
     fn unspend(&mut self, grant: usize, calls: u32, of: impl Fn(&Charged) -> bool) {
         let Grant { epoch, order, .. } = self.grants[grant];
         for charge in self.grants[grant].charges.clone().into_iter().filter(of) {
-            let (_, sent) = self.store.block(epoch, &charge.key);
+            let sent = self.store.block(epoch, &charge.key).order;
             if let Some(spent) = self.spent.get_mut(&(epoch, charge.key)) {
                 let units = charge.units_per_call * u64::from(calls);
                 let of_it = |(of, _): &&mut (u64, u64)| *of == order && order > sent;
@@ -742,7 +740,6 @@ fn key_of(limit: &LimitUsage) -> CounterKey {
         Scope::ExecutionUser => Group::User(UserId::parse(name).expect("it was one")),
         Scope::Workspace => Group::Workspace(WorkspaceId::parse(name).expect("it was one")),
     };
-    debug_assert!(matches!(limit.kind, Kind::Window | Kind::Concurrency));
     CounterKey { group, limit: limit.name.clone() }
 }
 

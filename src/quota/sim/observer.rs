@@ -189,7 +189,9 @@ mod tests {
     #[test]
     fn the_observer_sees_what_is_too_much_and_nothing_else() {
         let at = |at, order, limit| Arrival { at, until: at + 5, units: 1, order, limit };
-        let rows: [(&str, Vec<(u64, u64)>, bool, Vec<Arrival>, bool); 7] = [
+        // (name, periods, slots, arrivals, good)
+        type Row = (&'static str, Vec<(u64, u64)>, bool, Vec<Arrival>, bool);
+        let rows: [Row; 7] = [
             ("the limit", vec![(0, 10)], false, vec![at(0, 1, 2), at(9, 2, 2)], true),
             ("one more", vec![(0, 10)], false, vec![at(0, 1, 1), at(9, 2, 1)], false),
             ("half open", vec![(0, 10)], false, vec![at(0, 1, 1), at(10, 2, 1)], true),

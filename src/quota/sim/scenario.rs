@@ -92,9 +92,11 @@ const HOUR: u64 = 3_600 * SECOND;
 impl Scenario {
     /// The scenario of a seed.
     pub fn draw(rng: &mut Rng, plant: Option<Plant>) -> Self {
+        // What is planted is found sooner by the sharp.
+        let [sharp_below, general_below] = if plant.is_some() { [80, 90] } else { [50, 80] };
         let style = match rng.u32(0..100) {
-            0..50 => Style::Sharp,
-            50..80 => Style::General,
+            ticket if ticket < sharp_below => Style::Sharp,
+            ticket if ticket < general_below => Style::General,
             _ => Style::Day,
         };
         let mut scenario = match style {
@@ -279,17 +281,19 @@ fn day(rng: &mut Rng) -> Scenario {
 
 /// Constants of all proportions: what one of them hides another shows.
 fn small_rules(rng: &mut Rng) -> Rules {
-    let mut of = |ranges: [std::ops::Range<u64>; 3]| {
-        let range = ranges[rng.usize(0..3)].clone();
+    // A third has calls that travel far, and next to nothing that hides them.
+    let is_bare = rng.u32(0..3) == 0;
+    let mut of = |ranges: [std::ops::Range<u64>; 3], bare: usize| {
+        let range = ranges[if is_bare { bare } else { rng.usize(0..3) }].clone();
         Duration::from_micros(rng.u64(range))
     };
     Rules {
-        travel: of([5_000..20_000, 50_000..150_000, 200_000..500_000]),
-        clock_error: of([100..3_000, 20_000..60_000, 60_000..200_000]),
-        horizon_short: of([20_000..60_000, 100_000..300_000, 500_000..1_500_000]),
-        horizon_long: of([100_000..500_000, 1_500_000..3_000_000, 3_000_000..6_000_000]),
-        store_wait: of([20_000..60_000, 100_000..400_000, 500_000..1_500_000]),
-        slot_pause: of([1_000..2_000, 5_000..20_000, 20_000..60_000]),
+        travel: of([5_000..20_000, 50_000..150_000, 200_000..500_000], 2),
+        clock_error: of([100..3_000, 20_000..60_000, 60_000..200_000], 0),
+        horizon_short: of([20_000..60_000, 100_000..300_000, 500_000..1_500_000], 0),
+        horizon_long: of([100_000..500_000, 1_500_000..3_000_000, 3_000_000..6_000_000], 0),
+        store_wait: of([20_000..60_000, 100_000..400_000, 500_000..1_500_000], 2),
+        slot_pause: of([1_000..2_000, 5_000..20_000, 20_000..60_000], 1),
         max_waiting: rng.usize(4..40),
         ..Rules::default()
     }

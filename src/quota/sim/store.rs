@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::quota::{Group, GroupRecord, GroupWrite, Kind, LimitName, Stored};
+use crate::quota::{
+    CounterRecord, Group, GroupRecord, GroupWrite, LimitName, Stored, Wall, time::micros,
+};
 
 /// One counter, as the outside world knows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +25,8 @@ pub struct Txn {
     pub writes: Vec<GroupWrite>,
     /// Counts everything that happens: grants up to this one are in the records.
     pub order: u64,
+    /// The true time of the sending.
+    pub sent: u64,
     /// For each counter of the writes: what the settings then allowed.
     pub allowed: HashMap<CounterKey, Allowed>,
 }
@@ -63,9 +67,19 @@ pub struct Store {
     pub owner: u64,
     revision: u64,
     records: BTreeMap<Group, Stored>,
-    /// For each epoch and counter: what its last record set aside, and the order
-    /// of its sending.
-    blocks: HashMap<(u64, CounterKey), (u64, u64)>,
+    /// For each epoch and counter: what its last record set aside.
+    blocks: HashMap<(u64, CounterKey), Block>,
+}
+
+/// What an epoch's last record set aside for a counter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Block {
+    /// Units.
+    pub open: u64,
+    /// The place of its sending in the order of things.
+    pub order: u64,
+    /// The true time at which it is over.
+    pub until: u64,
 }
 
 impl Store {
@@ -81,10 +95,9 @@ impl Store {
         self.records.iter().map(|(group, stored)| (group.clone(), stored.clone())).collect()
     }
 
-    /// What the last record of an epoch set aside for a counter, and when in the
-    /// order of things it was sent.
-    pub fn block(&self, epoch: u64, key: &CounterKey) -> (u64, u64) {
-        self.blocks.get(&(epoch, key.clone())).copied().unwrap_or((0, 0))
+    /// What the last record of an epoch set aside for a counter.
+    pub fn block(&self, epoch: u64, key: &CounterKey) -> Block {
+        self.blocks.get(&(epoch, key.clone())).copied().unwrap_or_default()
     }
 
     /// Carries out a transaction; an invariant that the records alone show to be
@@ -128,9 +141,15 @@ impl Store {
         }
         for key in txn.allowed.keys() {
             let write = txn.writes.iter().find(|write| write.group == key.group);
-            let open = write.and_then(|write| counter(write.record.as_ref(), &key.limit));
-            let open = open.map_or(0, |counter| counter.open);
-            self.blocks.insert((txn.epoch, key.clone()), (open, txn.order));
+            let record = write.and_then(|write| write.record.as_ref());
+            let mut block = Block { open: 0, order: txn.order, until: txn.sent };
+            if let Some(record) = record
+                && let Some(counter) = counter(record, &key.limit)
+            {
+                block.open = counter.open;
+                block.until += micros(counter.open_until.since(record.written));
+            }
+            self.blocks.insert((txn.epoch, key.clone()), block);
         }
         Ok(Applied::Done(self.revision))
     }
@@ -148,7 +167,7 @@ impl Store {
         for after in &record.counters {
             let key = CounterKey { group: write.group.clone(), limit: after.limit.clone() };
             let Some(allowed) = txn.allowed.get(&key) else { continue };
-            let stood = counter(before, &after.limit);
+            let stood = before.and_then(|before| counter(before, &after.limit));
             let total = total(after);
             if let Some(limit) = allowed.limit
                 && total > limit.max(stood.map_or(0, self::total))
@@ -170,16 +189,12 @@ impl Store {
     }
 }
 
-fn counter<'a>(
-    record: Option<&'a GroupRecord>,
-    limit: &LimitName,
-) -> Option<&'a crate::quota::CounterRecord> {
-    record?.counters.iter().find(|counter| &counter.limit == limit)
+fn counter<'a>(record: &'a GroupRecord, limit: &LimitName) -> Option<&'a CounterRecord> {
+    record.counters.iter().find(|counter| &counter.limit == limit)
 }
 
 /// Everything that a record counts as spent.
-pub fn total(counter: &crate::quota::CounterRecord) -> u64 {
-    debug_assert!(matches!(counter.kind, Kind::Window | Kind::Concurrency));
-    let units = |entries: &[(crate::quota::Wall, u64)]| entries.iter().map(|(_, n)| n).sum::<u64>();
+fn total(counter: &CounterRecord) -> u64 {
+    let units = |entries: &[(Wall, u64)]| entries.iter().map(|(_, units)| units).sum::<u64>();
     units(&counter.sealed) + units(&counter.lost) + counter.open
 }

@@ -21,8 +21,8 @@ use super::{
     store::{Allowed, Applied, Careless, CounterKey, Store, Txn},
 };
 use crate::quota::{
-    Answer, Catalogue, Charge, Class, Group, GroupWrite, Kind, Ledger, Mono, Now, OrgPolicy,
-    Outcome, ReserveOutcome, Scope, Standing, Stored,
+    Answer, Catalogue, Charge, Group, GroupWrite, Ledger, Mono, Now, OrgPolicy, Outcome,
+    ReserveOutcome, Scope, Standing, Stored,
     catalogue::{DAY, Max},
     rules::Fault,
     time::micros,
@@ -56,6 +56,8 @@ pub enum Event {
     Trouble,
     /// A process ends just after a grant.
     Crash { node: usize, life: u64 },
+    /// The other node takes the org from one whose block is fresh.
+    TakeOver { from: usize, life: u64 },
     /// The settings change.
     Change,
     /// A message reaches a node; its clocks were read at `stamped`, if that was
@@ -65,6 +67,8 @@ pub enum Event {
     Reply { request: usize, reply: Reply },
     /// A client's call is over.
     Over { call: Use },
+    /// These settings hold.
+    Configure { policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue> },
     /// A transaction reaches the store; its answer takes so long, if it comes.
     Apply { node: usize, life: u64, txn: Txn, answer_after: Option<u64> },
     /// The store's answer, or the end of the wait for it.
@@ -183,7 +187,7 @@ impl World {
     }
 
     /// Runs to the end.
-    pub fn run(mut self) -> Result<(Self, Coverage), (Violation, Coverage)> {
+    pub fn run(mut self) -> Result<(Self, Coverage), Violation> {
         self.begin();
         let mut steps = 0;
         while let Some(Scheduled { at, event, .. }) = self.events.pop() {
@@ -194,7 +198,7 @@ impl World {
             }
             self.step(event);
             if let Some(violation) = self.violation.take() {
-                return Err((violation, self.coverage));
+                return Err(violation);
             }
         }
         self.coverage.add("event", steps);
@@ -204,7 +208,7 @@ impl World {
         self.check_gates();
         self.check_rest();
         match self.violation.take() {
-            Some(violation) => Err((violation, self.coverage)),
+            Some(violation) => Err(violation),
             None => {
                 let coverage = self.coverage.clone();
                 Ok((self, coverage))
@@ -296,7 +300,14 @@ impl World {
                     self.crash(node);
                 }
             }
+            Event::TakeOver { from, life } => {
+                if self.nodes[from].life == life {
+                    self.coverage.hit("takeover from a fresh block");
+                    self.take_over(1 - from);
+                }
+            }
             Event::Change => self.change(),
+            Event::Configure { policy, catalogue } => self.configure(policy, catalogue),
             Event::Deliver { node, message, came, stamped } => {
                 self.deliver(node, message, came, stamped);
             }
@@ -320,7 +331,9 @@ impl World {
             Event::Loaded { node, life, records } => self.loaded(node, life, records),
             Event::Tame { node } => {
                 self.nodes[node].wild = 0;
-                self.poll(node);
+                if self.nodes[node].frozen_until <= self.at {
+                    self.poll(node);
+                }
             }
             Event::Tick => self.tick(),
         }
@@ -358,7 +371,8 @@ impl World {
                     self.coverage.hit("clocks read before a pause");
                 }
                 let came = self.nodes[node].now(came.min(stamped.unwrap_or(self.at))).mono;
-                self.acquire(node, &mut ledger, request, then, came);
+                let stamped = stamped.unwrap_or(self.at);
+                self.acquire(node, &mut ledger, request, then, came, stamped);
             }
             Message::Cancel(request) => {
                 let waiting = &mut self.nodes[node].waiting;
@@ -379,7 +393,15 @@ impl World {
         self.poll(node);
     }
 
-    fn acquire(&mut self, node: usize, ledger: &mut Ledger, request: usize, now: Now, came: Mono) {
+    fn acquire(
+        &mut self,
+        node: usize,
+        ledger: &mut Ledger,
+        request: usize,
+        now: Now,
+        came: Mono,
+        stamped: u64,
+    ) {
         let ask = self.requests[request].ask.clone();
         self.nonce += 1;
         let before = self.sampled_totals(ledger, now.mono);
@@ -391,7 +413,7 @@ impl World {
                 self.nodes[node].waiting.entry(id).or_default().push((request, came));
             }
             Answer::Done(outcome) => {
-                charged = self.reply(node, request, came, &outcome, now.mono);
+                charged = self.reply(node, request, came, &outcome, now.mono, stamped);
             }
         }
         if let Some(before) = before {
@@ -408,7 +430,7 @@ impl World {
         let mut charged = Vec::new();
         for (id, outcome) in ledger.pump(now.mono) {
             for (request, came) in self.nodes[node].waiting.remove(&id).unwrap_or_default() {
-                charged.extend(self.reply(node, request, came, &outcome, now.mono));
+                charged.extend(self.reply(node, request, came, &outcome, now.mono, self.at));
             }
         }
         if let Some(before) = before {
@@ -423,13 +445,13 @@ impl World {
                 return;
             }
             self.coverage.hit("hand-over transaction");
-            self.send(node, &ledger, writes);
+            self.send(node, writes);
         } else if writable && ledger.wants_reserve(now.mono) {
             let writes = ledger.begin_reserve(self.written_now(node), self.scenario.most_records);
             if writes.is_empty() {
                 self.fail("I6", "a reserve was wanted and has no writes".into());
             } else {
-                self.send(node, &ledger, writes);
+                self.send(node, writes);
             }
         }
         for id in ledger.take_violations() {
@@ -458,16 +480,16 @@ impl World {
         now
     }
 
-    fn send(&mut self, node: usize, ledger: &Ledger, writes: Vec<GroupWrite>) {
+    fn send(&mut self, node: usize, writes: Vec<GroupWrite>) {
         self.order += 1;
         self.coverage.hit("reserve");
         if writes.len() > 1 {
             self.coverage.hit("reserve of several records");
         }
-        let allowed = self.allowed(node, ledger, &writes);
+        let allowed = self.allowed(node, &writes);
         let Node { epoch, life, .. } = self.nodes[node];
         self.say(|| format!("node {node} sends {}", describe(&writes)));
-        let txn = Txn { epoch, writes: writes.clone(), order: self.order, allowed };
+        let txn = Txn { epoch, writes: writes.clone(), order: self.order, sent: self.at, allowed };
         self.nodes[node].in_flight = true;
         let travel = self.rng.u64(0..=self.scenario.store_latency);
         let back = self.rng.u64(0..=self.scenario.store_latency);
@@ -526,6 +548,7 @@ impl World {
                 if answer_after.is_none() {
                     self.coverage.hit("transaction applied after its caller gave up");
                 }
+                self.take_over_soon(node, life);
                 (ReserveOutcome::Committed { revision }, false)
             }
             Ok(Applied::Conflict(current)) => {
@@ -665,7 +688,7 @@ impl World {
     /// Where a client's message goes: mostly to the owner.
     pub(super) fn route(&mut self) -> usize {
         let owner = self.owner();
-        if self.nodes[1 - owner].ledger.is_some() && self.rng.u32(0..3) == 0 {
+        if self.nodes[1 - owner].ledger.is_some() && self.rng.bool() {
             self.coverage.hit("message to a stale owner");
             1 - owner
         } else {
@@ -716,6 +739,7 @@ impl World {
                 let node = &mut self.nodes[owner];
                 if let Some(ledger) = &mut node.ledger
                     && !node.leaving
+                    && node.frozen_until <= self.at
                 {
                     ledger.stop();
                     node.leaving = true;
@@ -744,6 +768,14 @@ impl World {
             let life = self.nodes[node].life;
             let delay = self.rng.u64(0..=self.scenario.store_latency);
             self.after(delay, Event::Crash { node, life });
+        }
+    }
+
+    /// The worst moment for a takeover is while a block is fresh.
+    fn take_over_soon(&mut self, node: usize, life: u64) {
+        if self.scenario.trouble > 0 && self.is_rough() && self.percent(2) {
+            let delay = self.rng.u64(0..=self.scenario.store_latency * 2);
+            self.after(delay, Event::TakeOver { from: node, life });
         }
     }
 
@@ -790,16 +822,32 @@ impl World {
         }
         let next = self.around(self.scenario.changes);
         self.after(next, Event::Change);
+        let (mut policy, mut catalogue) = (self.policy.clone(), self.catalogue.clone());
+        if self.percent(30) {
+            // The operator thinks better of it at once.
+            let soon = self.rng.u64(0..=micros(self.scenario.rules.horizon_short));
+            let (policy, catalogue) = (policy.clone(), catalogue.clone());
+            self.after(soon, Event::Configure { policy, catalogue });
+        }
+        scenario::change(&mut self.rng, &mut policy, &mut catalogue);
+        self.configure(policy, catalogue);
+    }
+
+    /// Every process has the settings at once.
+    fn configure(&mut self, policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue>) {
         self.coverage.hit("change of the settings");
         self.order += 1;
-        scenario::change(&mut self.rng, &mut self.policy, &mut self.catalogue);
+        self.policy = policy;
+        self.catalogue = catalogue;
         self.note_windows();
         for node in 0..self.nodes.len() {
             let now = self.nodes[node].now(self.at);
             let (policy, catalogue) = (self.policy.clone(), self.catalogue.clone());
             if let Some(ledger) = &mut self.nodes[node].ledger {
                 ledger.configure(now.mono, policy, catalogue);
-                self.poll(node);
+                if self.nodes[node].frozen_until <= self.at {
+                    self.poll(node);
+                }
             }
         }
     }
@@ -879,12 +927,7 @@ impl World {
     }
 
     /// What the records of a reserve may say.
-    fn allowed(
-        &self,
-        node: usize,
-        ledger: &Ledger,
-        writes: &[GroupWrite],
-    ) -> HashMap<CounterKey, Allowed> {
+    fn allowed(&self, node: usize, writes: &[GroupWrite]) -> HashMap<CounterKey, Allowed> {
         let mut daily = self.daily(None);
         let mut allowed = HashMap::new();
         for write in writes {
@@ -894,7 +937,6 @@ impl World {
                 daily = self.daily(record.foreign.and_then(|foreign| foreign.limit));
             }
         }
-        let _ = ledger;
         let waiting = self.nodes[node].waiting.values().flatten();
         let waiting: Vec<_> = waiting.map(|(request, _)| &self.requests[*request].ask).collect();
         for write in writes {
@@ -931,7 +973,7 @@ impl World {
         else {
             return 0.0;
         };
-        let Max::Fixed(max) = charge.max else { return 0.0 };
+        let max = self.limit_of(&charge, 0);
         let rules = &self.scenario.rules;
         let settled = charge.window + charge.ttl_cap() + rules.travel + rules.clock_error * 2;
         let from = 4 * self.longest_window + micros(settled);
@@ -1013,6 +1055,7 @@ impl World {
         came: Mono,
         outcome: &Outcome,
         now: Mono,
+        at: u64,
     ) -> Option<usize> {
         let waited = micros(now.since(came));
         let mut new = None;
@@ -1028,7 +1071,7 @@ impl World {
                         Reply::Nothing
                     }
                     Some(key) => {
-                        let (grant, is_new) = self.note_grant(node, request, key.0, permit);
+                        let (grant, is_new) = self.note_grant(node, request, key.0, permit, at);
                         new = is_new.then_some(grant);
                         Reply::Granted { grant, ttl }
                     }
@@ -1140,11 +1183,3 @@ fn describe(writes: &[GroupWrite]) -> String {
     };
     writes.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
-
-/// The kind decides what the observer counts.
-pub fn takes_slots(charge: &Charge) -> bool {
-    charge.kind == Kind::Concurrency
-}
-
-/// The classes that clients have.
-pub const CLASSES: [Class; 4] = Class::ALL;

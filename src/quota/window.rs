@@ -3,7 +3,7 @@
 //!
 //! A unit leaves at `stamp + window + Δ`; Δ is already in the stamp for calls
 //! that nobody answered for, and is added here for what another epoch left
-//! behind. See `protocol.md` §5, the one definition.
+//! behind. This is the one definition.
 
 use std::{collections::BTreeMap, time::Duration};
 

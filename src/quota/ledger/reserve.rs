@@ -1,5 +1,5 @@
 //! Reserve ahead, then grant: how blocks are asked for, committed, and resolved
-//! when the store's answer is late or lost. See `protocol.md` §4.
+//! when the store's answer is late or lost.
 
 use std::time::Duration;
 

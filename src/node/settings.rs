@@ -168,7 +168,7 @@ impl Settings {
         let action = change.action();
         let (before, present) = {
             let state = self.state();
-            (state.entry(org), state.stored.get(org).cloned().unwrap_or_default())
+            (state.declared_entry(org), state.stored.get(org).cloned().unwrap_or_default())
         };
         if let Some(etag) = etag
             && etag != before.etag
@@ -282,7 +282,20 @@ impl State {
         }
     }
 
+    /// An org with everything that is in force, also what the template gives.
     fn entry(&self, org: &OrgId) -> OrgEntry {
+        let mut entry = self.declared_entry(org);
+        let (declaration, template) = (&mut entry.declaration, &self.config.template);
+        let most = declaration.daily_calls_max.unwrap_or(u64::MAX);
+        declaration.daily_calls.get_or_insert(template.daily_calls.min(most));
+        declaration.concurrent_calls.get_or_insert(template.concurrent_calls);
+        declaration.reserve_percent.get_or_insert(template.reserve_percent);
+        entry
+    }
+
+    /// An org with what was declared and no more: what a change starts from, so
+    /// that the template goes on to hold for the rest.
+    fn declared_entry(&self, org: &OrgId) -> OrgEntry {
         let (declaration, source) = self.declaration(org);
         let warnings = declaration.warnings(&self.config.template);
         OrgEntry { etag: self.etag(org, &declaration), declaration, source, warnings }

@@ -21,7 +21,14 @@ orgs:
 
 fn org(daily_calls: u64) -> admin::Org {
     let reserve_percent = Some(0);
-    admin::Org { id: "acme".into(), daily_calls, reserve_percent, ..Default::default() }
+    let concurrent_calls = 5;
+    admin::Org {
+        id: "acme".into(),
+        daily_calls,
+        concurrent_calls,
+        reserve_percent,
+        ..Default::default()
+    }
 }
 
 fn calls(calls: u32) -> v1::AcquireRequest {
@@ -261,4 +268,20 @@ async fn counts_declarations_and_changes_survive_a_restart() {
     server.permit(calls(2)).await;
     assert_eq!(server.denial(calls(1)).await.reason(), DenialReason::OrgLimit);
     server.service.stop().await;
+}
+
+/// An org that left something to the template was shown with zeros, though the
+/// template's figures were in force.
+#[tokio::test]
+async fn what_the_template_gives_is_shown_but_not_declared_by_a_change() {
+    let server =
+        TestServer::start("template: {daily_calls: 70, concurrent_calls: 3, reserve_percent: 9}")
+            .await;
+    let entry = change(&server, "PutWorkspace").await.unwrap().unwrap();
+    let shown = entry.org.unwrap();
+    assert_eq!((shown.daily_calls, shown.concurrent_calls), (70, 3));
+    assert_eq!(shown.reserve_percent, Some(9));
+    let request = admin::GetOrgRequest { org: "acme".into() };
+    let got = server.admin.clone().get_org(request).await.unwrap().into_inner();
+    assert!(!got.changes[0].after.contains("daily_calls: 70"), "{}", got.changes[0].after);
 }

@@ -21,7 +21,7 @@ use super::{
     store::{Allowed, Applied, Careless, CounterKey, Store, Txn},
 };
 use crate::quota::{
-    Answer, Catalogue, Charge, Group, GroupWrite, Ledger, Mono, Now, OrgPolicy, Outcome,
+    Answer, Catalogue, Charge, Group, GroupWrite, Kind, Ledger, Mono, Now, OrgPolicy, Outcome,
     ReserveOutcome, Scope, Standing, Stored,
     catalogue::{DAY, Max},
     rules::Fault,
@@ -922,6 +922,12 @@ impl World {
             let used = self.scenario.style == Style::Day || charge.window < DAY;
             if used {
                 self.longest_window = self.longest_window.max(micros(charge.window));
+            }
+            let mut keys = self.observer.keys();
+            keys.retain(|key| key.limit == charge.limit && scope_of(&key.group) == charge.scope);
+            for key in keys {
+                let slots = charge.kind == Kind::Concurrency;
+                self.observer.window(&key, self.order, micros(charge.window), slots);
             }
         }
     }

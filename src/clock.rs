@@ -18,6 +18,9 @@ pub struct Clock {
 /// of a store may be older than that. So it is moved up by this: 35 years.
 const EPOCH_US: u64 = 1 << 50;
 
+/// Two readings within this are one.
+const TOGETHER: Duration = Duration::from_millis(1);
+
 /// Runs through suspend; other systems' monotonic clocks are the best they have.
 #[cfg(target_os = "linux")]
 const MONOTONIC: ClockId = ClockId::Boottime;
@@ -42,7 +45,15 @@ impl Clock {
     /// Both clocks, now.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { mono: self.mono(), wall: read_wall() + self.behind }
+        loop {
+            let mono = self.mono();
+            let wall = read_wall() + self.behind;
+            // A process that is stopped between the two would take everything it
+            // inherits for older than it is.
+            if self.mono().since(mono) < TOGETHER {
+                return Now { mono, wall };
+            }
+        }
     }
 
     /// The monotonic clock alone.

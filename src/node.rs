@@ -5,6 +5,8 @@ mod settings;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 pub use self::settings::Settings;
 use crate::{
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
@@ -221,6 +223,12 @@ impl Node {
         &self.address
     }
 
+    /// Follows whether the store works.
+    #[must_use]
+    pub fn store_works(&self) -> watch::Receiver<bool> {
+        self.shards.store_works()
+    }
+
     /// True while requests can be decided (for readiness).
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -361,12 +369,27 @@ impl Node {
         who: &str,
     ) -> Result<OrgEntry, AdminError> {
         let now = self.now().wall;
-        let entry =
-            self.settings.change(&*self.store, now, org, change, etag, validate_only, who).await?;
-        if !validate_only {
-            self.shards.reconfigure(std::slice::from_ref(org));
-        }
-        Ok(entry)
+        let (settings, store) = (Arc::clone(&self.settings), Arc::clone(&self.store));
+        let shards = Arc::clone(&self.shards);
+        let (org, who) = (org.clone(), who.to_owned());
+        let etag = etag.map(ToOwned::to_owned);
+        // In a task of its own: a caller that goes away does not leave a change
+        // in the store that is not in force.
+        let carried_out = tokio::spawn(async move {
+            let etag = etag.as_deref();
+            let changed =
+                settings.change(&*store, now, &org, change, etag, validate_only, &who).await;
+            match &changed {
+                Ok(_) if !validate_only => shards.reconfigure(&[org]),
+                Err(AdminError::Store(_)) => {
+                    tokio::spawn(async move { shards.try_store().await });
+                }
+                Ok(_) | Err(_) => {}
+            }
+            changed
+        });
+        let cut_off = |_| Err(AdminError::Store("the change was cut off".to_owned()));
+        carried_out.await.unwrap_or_else(cut_off)
     }
 
     /// The cluster, as far as there is one.
@@ -444,7 +467,7 @@ impl UsageWatch {
             if self.told.is_some() {
                 tokio::time::sleep(WATCH_EVERY).await;
             }
-            if !self.shards.is_serving() {
+            if self.shards.is_stopping() {
                 return None;
             }
             let usage = self.shards.usage(&self.org);

@@ -1,6 +1,7 @@
 //! The service as a process: configuration, store, node, edges, and their end.
 
 use std::{
+    io::{self, Write as _},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -90,6 +91,8 @@ pub struct Service {
     node: Arc<Node>,
     metrics: Arc<Metrics>,
     health: Health,
+    /// Tells health checks of the store.
+    told: JoinHandle<()>,
     shards: Running,
     stop: watch::Sender<bool>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -98,6 +101,9 @@ pub struct Service {
 
 /// How long requests that run at the end may go on.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long records may be written at the end: what is not counts as spent.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Reloads that wait to be put in force.
 const RELOADS: usize = 1;
@@ -109,8 +115,17 @@ impl Service {
     /// # Errors
     /// What kept it from starting.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let Opened { store, last_wall } = store::open(&options.store)
+        let opened = store::open(&options.store)
             .with_context(|| format!("cannot open the store {}", options.store))?;
+        Self::start_on(opened, options).await
+    }
+
+    /// The same on a store that is open already; `options.store` only names it.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    pub async fn start_on(opened: Opened, options: Options) -> anyhow::Result<Self> {
+        let Opened { store, last_wall } = opened;
         let clock = Clock::not_before(last_wall);
         if !clock.behind().is_zero() {
             tracing::warn!(
@@ -154,7 +169,8 @@ impl Service {
         let http =
             tokio::spawn(web::serve(http, services, web::Options::default(), stopped(&stop)));
         health.set_serving(true).await;
-        Ok(Self { grpc_addr, http_addr, node, metrics, health, shards, stop, grpc, http })
+        let told = tokio::spawn(tell_health(health.clone(), node.store_works()));
+        Ok(Self { grpc_addr, http_addr, node, metrics, health, told, shards, stop, grpc, http })
     }
 
     /// Where it takes gRPC.
@@ -177,6 +193,7 @@ impl Service {
 
     /// Not ready, no more grants, requests end, records are written.
     pub async fn stop(mut self) {
+        self.told.abort();
         self.health.set_serving(false).await;
         self.shards.stop_granting();
         self.stop.send_replace(true);
@@ -187,7 +204,11 @@ impl Service {
         if timeout(DRAIN, &mut self.http).await.is_err() {
             self.http.abort();
         }
-        self.shards.hand_over().await;
+        if timeout(HAND_OVER, self.shards.hand_over()).await.is_err() {
+            tracing::error!(
+                "not every record was written within {HAND_OVER:?}: open blocks stay counted as held"
+            );
+        }
     }
 }
 
@@ -243,13 +264,18 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 /// Says where it listens, and what to try first.
 fn announce(service: &Service, store: &StoreAddress) {
     let (grpc, http) = (service.grpc_addr, service.http_addr);
-    println!("gRPC   {grpc}");
-    println!("HTTP   http://{http}/");
-    match store {
-        StoreAddress::Memory => println!("store  memory: (everything is forgotten at the end)"),
-        StoreAddress::File(_) => println!("store  {store}"),
-    }
-    println!("try    grpcurl -plaintext -d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire");
+    let note = match store {
+        StoreAddress::Memory => " (everything is forgotten at the end)",
+        StoreAddress::File(_) => "",
+    };
+    // Whoever has read what it wanted may close the pipe: that ends no service.
+    let _ = writeln!(
+        io::stdout(),
+        "gRPC   {grpc}\n\
+         HTTP   http://{http}/\n\
+         store  {store}{note}\n\
+         try    grpcurl -plaintext -d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire"
+    );
     tracing::info!(%grpc, %http, %store, version = env!("CARGO_PKG_VERSION"), "serving");
 }
 
@@ -289,6 +315,14 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
             tracing::error!(%error, "the configuration file is not watched any more");
         }
     })
+}
+
+/// A service whose store does not work can decide nothing for long.
+async fn tell_health(health: Health, mut store_works: watch::Receiver<bool>) {
+    while store_works.changed().await.is_ok() {
+        let works = *store_works.borrow_and_update();
+        health.set_serving(works).await;
+    }
 }
 
 async fn bind(address: SocketAddr, name: &str) -> anyhow::Result<TcpListener> {

@@ -1,8 +1,8 @@
 //! The ledgers that are alive in this process, and what they need of the world:
 //! clocks, the store, randomness, wakers.
 //!
-//! [`table`] finds an org's ledger; [`reserver`] carries reserves to the store;
-//! [`recover`] takes shards over; [`wakes`] calls when time alone changes
+//! `table` finds an org's ledger; `reserver` carries reserves to the store;
+//! `recover` takes shards over; `wakes` calls when time alone changes
 //! something.
 
 pub mod permit_id;
@@ -24,6 +24,7 @@ use std::{
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
+    time::timeout,
 };
 
 pub use self::recover::RecoverError;
@@ -40,7 +41,7 @@ use crate::{
         Answer, Ask, AskError, Catalogue, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
         Released, Report, Reported, Rules, Transition, WaiterId,
     },
-    store::{Shard, SharedStore, keys::SHARDS, shard_of},
+    store::{Shard, SharedStore, StoreError, keys::SHARDS, shard_of},
 };
 
 /// Requests that may wait in this process, over all orgs.
@@ -48,6 +49,9 @@ const MAX_WAITING: usize = 10_000;
 
 /// Orgs that nobody declared, and that have counters.
 const MAX_UNKNOWN_ORGS: usize = 10_000;
+
+/// How long the writes of the end may take.
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// How often idle memory is freed and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -77,6 +81,9 @@ pub struct Shards {
     states: Vec<ShardState>,
     wakes: Wakes,
     waiting: AtomicUsize,
+    /// False from a write that the store did not carry out to the next that it
+    /// did.
+    store_works: watch::Sender<bool>,
     draining: AtomicBool,
     stopping: watch::Sender<bool>,
 }
@@ -87,6 +94,8 @@ struct ShardState {
     /// The mod revision of its owner key, as this process wrote it; 0 while it
     /// is not owned.
     epoch: AtomicU64,
+    /// One of its ledgers panicked; it is to be read again.
+    broken: AtomicBool,
     asked: Asked,
 }
 
@@ -130,6 +139,7 @@ impl Shards {
             states: (0..SHARDS).map(|_| ShardState::default()).collect(),
             wakes: Wakes::default(),
             waiting: AtomicUsize::new(0),
+            store_works: watch::channel(true).0,
             draining: AtomicBool::new(false),
             stopping: watch::channel(false).0,
         });
@@ -253,8 +263,10 @@ impl Shards {
     /// Puts the present policies in force for the orgs that have a ledger.
     pub fn reconfigure(&self, orgs: &[OrgId]) {
         for org in orgs {
-            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
             self.with_live(org, |_, inner, now| {
+                // Read under the lock: of two changes at a time the later one
+                // stays in force.
+                let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
                 inner.ledger.configure(now.mono, policy, catalogue);
                 self.pump(inner, now.mono);
             });
@@ -274,10 +286,41 @@ impl Shards {
         epochs.fold((u64::MAX, 0), |(low, high), epoch| (low.min(epoch), high.max(epoch)))
     }
 
-    /// True while every shard is owned and nothing is being stopped.
+    /// True while every shard is owned, the store works, and nothing is being
+    /// stopped.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.epochs().0 > 0 && !self.draining.load(Ordering::Acquire)
+        self.epochs().0 > 0 && *self.store_works.borrow() && !self.is_stopping()
+    }
+
+    /// True from the moment on at which no more is granted, for good.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Follows whether the store works.
+    #[must_use]
+    pub fn store_works(&self) -> watch::Receiver<bool> {
+        self.store_works.subscribe()
+    }
+
+    /// Notes whether the store has carried out what it was asked to write.
+    pub fn note_store<T>(&self, answer: &Result<T, StoreError>) {
+        let works = answer.is_ok();
+        let changed = self.store_works.send_if_modified(|known| {
+            let changed = *known != works;
+            *known = works;
+            changed
+        });
+        match answer {
+            Ok(_) if changed => tracing::info!("the store works again"),
+            Err(error) if changed => {
+                tracing::error!(%error, "the store does not work: not ready until it does");
+            }
+            Err(error) => tracing::debug!(%error, "the store does not work"),
+            Ok(_) => {}
+        }
     }
 
     fn state(&self, shard: Shard) -> &ShardState {
@@ -290,14 +333,16 @@ impl Shards {
             return Ok(cell);
         }
         let epoch = self.state(shard_of(org)).epoch.load(Ordering::Acquire);
-        if epoch == 0 || self.draining.load(Ordering::Acquire) {
+        if epoch == 0 || self.is_stopping() {
             return Err(NoLedger::NotOwned);
         }
         if !self.policies.is_declared(org) && self.table.len() >= MAX_UNKNOWN_ORGS {
             return Err(NoLedger::TooManyOrgs);
         }
-        let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
         Ok(self.table.get_or_insert(org, || {
+            // Read while the place is held: a change either comes before, or
+            // finds the ledger.
+            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
             Ledger::new(self.clock.now(), epoch, self.rules, policy, catalogue, Vec::new())
         }))
     }
@@ -306,14 +351,21 @@ impl Shards {
     fn with<T>(
         &self,
         org: &OrgId,
-        work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
+        mut work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
     ) -> Result<T, NoLedger> {
         loop {
             let cell = self.cell(org)?;
-            let mut inner = cell.lock();
-            // One that was freed meanwhile is looked up again.
-            if !inner.retired {
-                return Ok(self.work(&cell, &mut inner, work));
+            let used = cell.with(|inner| {
+                if inner.retired { Err(work) } else { Ok(self.work(&cell, inner, work)) }
+            });
+            match used {
+                Some(Ok(result)) => return Ok(result),
+                // It was freed meanwhile, and is looked up again.
+                Some(Err(unused)) => work = unused,
+                None => {
+                    self.read_again(cell.shard);
+                    return Err(NoLedger::NotOwned);
+                }
             }
         }
     }
@@ -325,8 +377,11 @@ impl Shards {
         work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
     ) -> Option<T> {
         let cell = self.table.get(org)?;
-        let mut inner = cell.lock();
-        (!inner.retired).then(|| self.work(&cell, &mut inner, work))
+        let used = cell.with(|inner| (!inner.retired).then(|| self.work(&cell, inner, work)));
+        if used.is_none() {
+            self.read_again(cell.shard);
+        }
+        used.flatten()
     }
 
     /// `now` is read once, under the lock: time never runs backwards in a ledger.
@@ -369,7 +424,7 @@ impl Shards {
         if let Some(at) = inner.ledger.next_wake(now)
             && inner.wake_at.is_none_or(|planned| at < planned)
         {
-            inner.wake_at = Some(self.wakes.plan(at, now, &cell.org));
+            inner.wake_at = Some(self.wakes.plan(at, inner.wake_at, now, &cell.org));
         }
     }
 
@@ -395,6 +450,10 @@ impl Shards {
                         self.pump(inner, now.mono);
                     }
                 });
+            }
+            if !*self.store_works.borrow() {
+                // Nobody may ask any more while this is not ready.
+                self.try_store().await;
             }
             self.metrics.set_permits_out(permits);
             self.metrics.set_waiting(u32::try_from(waiting).unwrap_or(u32::MAX));
@@ -425,10 +484,20 @@ impl Running {
 
     /// Ends all granting, writes every record so that nothing is held, and ends
     /// the tasks.
+    ///
+    /// A store that does not answer is not waited for: what is open then stays
+    /// counted, as after a crash.
     pub async fn hand_over(mut self) {
         self.stop_granting();
         self.shards.stopping.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(HAND_OVER, ended).await.is_err() {
+            tracing::warn!(
+                "the store did not take every record within {HAND_OVER:?}: what is set aside \
+                 stays counted until its window has passed"
+            );
+            self.tasks.abort_all();
+        }
     }
 }
 
@@ -481,16 +550,19 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shards.waiting.fetch_sub(1, Ordering::Relaxed);
         drop(self.told.take());
-        let cell = Arc::clone(&self.cell);
-        let mut inner = cell.lock();
-        let Some(callers) = inner.waiters.get_mut(&self.id) else { return };
-        callers.retain(|caller| !caller.is_closed());
-        if callers.is_empty() {
-            inner.waiters.remove(&self.id);
-            inner.ledger.cancel(self.id);
-            let now = self.shards.clock.mono();
-            self.shards.pump(&mut inner, now);
-            self.shards.after(&self.cell, &mut inner, now);
+        let left = self.cell.with(|inner| {
+            let Some(callers) = inner.waiters.get_mut(&self.id) else { return };
+            callers.retain(|caller| !caller.is_closed());
+            if callers.is_empty() {
+                inner.waiters.remove(&self.id);
+                inner.ledger.cancel(self.id);
+                let now = self.shards.clock.mono();
+                self.shards.pump(inner, now);
+                self.shards.after(&self.cell, inner, now);
+            }
+        });
+        if left.is_none() {
+            self.shards.read_again(self.cell.shard);
         }
     }
 }
@@ -498,5 +570,72 @@ impl Drop for Waiting<'_> {
 fn take_reading(ledger: &mut Ledger, now: Now, report: &Report) {
     if let Some(reading) = report.reading {
         ledger.reading(now, reading, report.completed_ago);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        node::Settings,
+        quota::{Class, OperationId, Wall},
+        store::MemoryStore,
+    };
+
+    async fn start() -> Running {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let settings = Settings::read(Config::built_in(), &*store).await.expect("it is empty");
+        let metrics = Arc::new(Metrics::new("test", Wall(0)));
+        let (clock, settings) = (Clock::default(), Arc::new(settings));
+        Shards::start(store, clock, metrics, settings, "test".to_owned()).await.expect("it starts")
+    }
+
+    fn ask(operation: &str, max_wait: Duration) -> Ask {
+        Ask {
+            workspace: None,
+            operation: OperationId::parse(operation).expect("an operation"),
+            user: None,
+            class: Class::Event,
+            calls: 1,
+            min_calls: 1,
+            cost: 1,
+            ttl: None,
+            request: None,
+            max_wait,
+            check_only: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_panics_is_read_again_and_whoever_waits_is_sent_on() {
+        let running = start().await;
+        let shards = running.shards();
+        let org = OrgId::parse("acme").expect("an org");
+        for _ in 0..5 {
+            let slot = shards.acquire(&org, ask("rest.long", Duration::ZERO)).await;
+            assert!(matches!(slot, Ok(Outcome::Granted(_))), "{slot:?}");
+        }
+        let (waits, of) = (Arc::clone(&shards), org.clone());
+        let long = Duration::from_secs(600);
+        let waiter = tokio::spawn(async move { waits.acquire(&of, ask("rest.long", long)).await });
+        while shards.usage(&org).usage.waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        let cell = shards.table.get(&org).expect("it is there");
+        assert!(cell.with(|_| panic!("planted")).is_none());
+        let granted = loop {
+            match shards.acquire(&org, ask("rest", Duration::ZERO)).await {
+                Err(NoLedger::NotOwned) => tokio::task::yield_now().await,
+                outcome => break outcome,
+            }
+        };
+        assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+        let sent_on = waiter.await.expect("no panic");
+        assert_eq!(sent_on, Ok(Outcome::Failed(AskError::NotOwner)));
+        let total = &shards.usage(&org).usage.limits[0];
+        assert!(total.used_by_caller + total.held >= 6, "nothing is forgotten: {total:?}");
+        running.hand_over().await;
     }
 }

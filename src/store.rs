@@ -67,7 +67,7 @@ pub struct Txn {
     /// The writes.
     pub then: Vec<Write>,
     /// The writer's wall clock. A store that outlives the process keeps the
-    /// greatest one that came with a transaction that wrote, so that time can
+    /// one that came with the last transaction that wrote, so that time can
     /// go on from there where the clock was set back meanwhile.
     pub wall: Option<Wall>,
 }

@@ -176,7 +176,8 @@ fn event_lines(message: &WatchUsageResponse) -> String {
             .chain(users)
             .map(|limit| {
                 let used = limit.used_by_caller.saturating_add(limit.used_by_others);
-                format!("{} {}/{}", limit_name(limit), thousands(used), thousands(limit.max))
+                let max = unless_uncapped(limit, thousands(limit.max));
+                format!("{} {}/{max}", limit_name(limit), thousands(used))
             })
             .collect();
         if !figures.is_empty() || message.snapshot {
@@ -289,9 +290,9 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
             per,
             bar.render(BAR_WIDTH),
             thousands(used),
-            thousands(limit.max),
-            percent(used, limit.max),
-            thousands(limit.remaining),
+            unless_uncapped(limit, thousands(limit.max)),
+            unless_uncapped(limit, percent(used, limit.max)),
+            unless_uncapped(limit, thousands(limit.remaining)),
             unless_zero(limit.used_by_others),
             unless_zero(limit.held),
             unless_zero(limit.reserved),
@@ -299,6 +300,11 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
         ]);
     }
     if table.is_empty() { String::new() } else { table.render() }
+}
+
+/// A workspace without a cap has no max, and nothing that is left of it.
+fn unless_uncapped(limit: &LimitUsage, figure: String) -> String {
+    if limit.max == 0 && limit.scope() == LimitScope::Workspace { "–".to_owned() } else { figure }
 }
 
 /// The classes of a workspace on one line, then its warnings; nothing where

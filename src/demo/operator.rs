@@ -100,7 +100,6 @@ impl Operator {
         if self.has_raised || since.elapsed() < self.hesitation {
             return Ok(());
         }
-        self.has_raised = true;
         let raised = cap * RAISE;
         let request = PutWorkspaceRequest {
             org: world.org.to_string(),
@@ -111,8 +110,13 @@ impl Operator {
             }),
             ..PutWorkspaceRequest::default()
         };
-        let answer = timeout(PATIENCE, self.admin.put_workspace(request)).await;
-        answer.context("raising a cap")?.context("raising a cap")?;
+        // Declaring again what stands already changes nothing: who gets no
+        // answer in time tries again.
+        let Ok(answer) = timeout(PATIENCE, self.admin.put_workspace(request)).await else {
+            return Ok(());
+        };
+        answer.context("raising a cap")?;
+        self.has_raised = true;
         // Each pod is told as well.
         workspace.set_cap(raised);
         Ok(())

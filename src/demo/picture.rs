@@ -255,8 +255,8 @@ pub fn summary(snapshot: &Snapshot) -> String {
     let minutes = snapshot.elapsed.as_secs_f64() * snapshot.speed / 60.0;
     let (together, alone) = (&snapshot.together, &snapshot.alone);
     let mut text = format!(
-        "{} pods wanted twice what {} Salesforce users may do, for {minutes:.1} minutes of \
-         Salesforce's time.\n\n{:34}{:>15}{:>17}\n",
+        "{} pods wanted twice what {} users may do, for {minutes:.1} of Salesforce's \
+         minutes.\n\n{:34}{:>15}{:>17}\n",
         snapshot.pods,
         together.users.len(),
         "",

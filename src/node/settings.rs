@@ -5,7 +5,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
+
+use tokio::time::timeout;
 
 use super::{AdminChange, AdminError, Change, OrgEntry, OrgSource};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     quota::{Catalogue, OrgId, OrgPolicy, Wall},
     shard::Policies,
     store::{
-        Compare, Key, Record as _, Store, StoreError, Txn, TxnOutcome, Write,
+        Compare, Key, KeyValue, Record as _, Store, StoreError, Txn, TxnOutcome, Write,
         keys::ORG_CONFIGS,
         records::{ChangeRecord, OrgConfigRecord, RecordError},
     },
@@ -46,6 +49,12 @@ struct StoredOrg {
     declaration: Option<OrgDeclaration>,
 }
 
+/// A store that takes longer has not said what became of a change.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A change that finds another value in the store is tried again upon that.
+const TRIES: usize = 3;
+
 /// Why the stored settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -72,14 +81,7 @@ impl Settings {
         for present in store.range(ORG_CONFIGS).await? {
             let Ok(Key::OrgConfig(org)) = present.key.parse() else { continue };
             let unusable = |cause| SettingsError::Value { key: present.key.clone(), cause };
-            let record = OrgConfigRecord::decode(&present.value).map_err(unusable)?;
-            let read = record.org_yaml.as_deref().map(OrgDeclaration::from_yaml).transpose();
-            let declaration = read.map_err(|faults| {
-                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                unusable(RecordError::Damaged(faults.join("; ")))
-            })?;
-            let revision = present.mod_revision;
-            stored.insert(org, StoredOrg { revision, record, declaration });
+            stored.insert(org, StoredOrg::read(&present).map_err(unusable)?);
         }
         let catalogue = Arc::new(config.catalogue.clone());
         let state = State { config: Arc::new(config), catalogue, generation: 1, stored };
@@ -126,7 +128,8 @@ impl Settings {
     }
 
     /// Carries out a change: checks it, stores it, puts it in force, and writes
-    /// the audit event.
+    /// the audit event. Not to be dropped half-way: what is stored would not be
+    /// in force.
     #[expect(clippy::too_many_arguments, reason = "the facts of a change, named at the one call")]
     pub async fn change(
         &self,
@@ -139,10 +142,33 @@ impl Settings {
         who: &str,
     ) -> Result<OrgEntry, AdminError> {
         let _one_at_a_time = self.changing.lock().await;
+        for _ in 0..TRIES {
+            let change = change.clone();
+            if let Some(entry) =
+                self.try_change(store, now, org, change, etag, validate_only, who).await?
+            {
+                return Ok(entry);
+            }
+        }
+        Err(AdminError::Store("the org was changed at the same time".to_owned()))
+    }
+
+    /// `None` if another value stood in the store: it is in force now.
+    #[expect(clippy::too_many_arguments, reason = "the same")]
+    async fn try_change(
+        &self,
+        store: &dyn Store,
+        now: Wall,
+        org: &OrgId,
+        change: AdminChange,
+        etag: Option<&str>,
+        validate_only: bool,
+        who: &str,
+    ) -> Result<Option<OrgEntry>, AdminError> {
         let action = change.action();
         let (before, present) = {
             let state = self.state();
-            (state.entry(org), state.stored.get(org).cloned().unwrap_or_default())
+            (state.declared_entry(org), state.stored.get(org).cloned().unwrap_or_default())
         };
         if let Some(etag) = etag
             && etag != before.etag
@@ -163,7 +189,8 @@ impl Settings {
             OrgSource::File | OrgSource::Api => before.declaration.to_yaml(),
         };
         stored.record.change(ChangeRecord {
-            time: now,
+            // The store keeps milliseconds.
+            time: Wall(now.0 / 1_000 * 1_000),
             who: who.to_owned(),
             action: action.to_owned(),
             before: yaml_before,
@@ -173,7 +200,7 @@ impl Settings {
         if validate_only {
             let mut state = self.state().preview();
             state.stored.insert(org.clone(), stored);
-            return Ok(state.entry(org));
+            return Ok(Some(state.entry(org)));
         }
         let key: String = Key::OrgConfig(org.clone()).into();
         let txn = Txn {
@@ -181,10 +208,19 @@ impl Settings {
             then: vec![Write::Put(key, stored.record.encode())],
             wall: Some(now),
         };
-        match store.txn(txn).await.map_err(|error| AdminError::Store(error.to_string()))? {
+        let answer = timeout(STORE_TIMEOUT, store.txn(txn)).await;
+        let answer =
+            answer.map_err(|_| AdminError::Store("it did not answer in time".to_owned()))?;
+        match answer.map_err(|error| AdminError::Store(error.to_string()))? {
             TxnOutcome::Done { revision } => stored.revision = revision,
-            TxnOutcome::Conflict { .. } => {
-                return Err(AdminError::Store("the org was changed at the same time".to_owned()));
+            TxnOutcome::Conflict { current } => {
+                // For one, an earlier change that the store did not acknowledge.
+                let present = current.into_iter().flatten().next();
+                let present = present.as_ref().map(StoredOrg::read).transpose();
+                let present = present.map_err(|cause| AdminError::Store(cause.to_string()))?;
+                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+                state.stored.insert(org.clone(), present.unwrap_or_default());
+                return Ok(None);
             }
         }
         if let Some(change) = stored.record.changes.first() {
@@ -200,7 +236,7 @@ impl Settings {
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.stored.insert(org.clone(), stored);
-        Ok(state.entry(org))
+        Ok(Some(state.entry(org)))
     }
 
     fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -224,6 +260,18 @@ impl Policies for Settings {
     }
 }
 
+impl StoredOrg {
+    fn read(present: &KeyValue) -> Result<Self, RecordError> {
+        let record = OrgConfigRecord::decode(&present.value)?;
+        let read = record.org_yaml.as_deref().map(OrgDeclaration::from_yaml).transpose();
+        let declaration = read.map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            RecordError::Damaged(faults.join("; "))
+        })?;
+        Ok(Self { revision: present.mod_revision, record, declaration })
+    }
+}
+
 impl State {
     fn declaration(&self, org: &OrgId) -> (OrgDeclaration, OrgSource) {
         let stored = self.stored.get(org).and_then(|stored| stored.declaration.as_ref());
@@ -234,7 +282,20 @@ impl State {
         }
     }
 
+    /// An org with everything that is in force, also what the template gives.
     fn entry(&self, org: &OrgId) -> OrgEntry {
+        let mut entry = self.declared_entry(org);
+        let (declaration, template) = (&mut entry.declaration, &self.config.template);
+        let most = declaration.daily_calls_max.unwrap_or(u64::MAX);
+        declaration.daily_calls.get_or_insert(template.daily_calls.min(most));
+        declaration.concurrent_calls.get_or_insert(template.concurrent_calls);
+        declaration.reserve_percent.get_or_insert(template.reserve_percent);
+        entry
+    }
+
+    /// An org with what was declared and no more: what a change starts from, so
+    /// that the template goes on to hold for the rest.
+    fn declared_entry(&self, org: &OrgId) -> OrgEntry {
         let (declaration, source) = self.declaration(org);
         let warnings = declaration.warnings(&self.config.template);
         OrgEntry { etag: self.etag(org, &declaration), declaration, source, warnings }

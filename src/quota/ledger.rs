@@ -285,11 +285,15 @@ impl Ledger {
     fn repeat(&mut self, now: Mono, key: PermitKey) -> Option<Permit> {
         let refs = self.touch_permit(now, key);
         let permit = self.permits.get(key).filter(|permit| now < permit.expires)?;
+        if permit.usable_calls() == 0 {
+            // All of it was given back, and may have been granted again.
+            return None;
+        }
         let full = self.rules.has(Fault::RepeatWithFullTtl);
         Some(Permit {
             key: Some(key),
             epoch: self.epoch,
-            calls: permit.calls,
+            calls: permit.usable_calls(),
             user: permit.user.clone(),
             decided: now,
             life_left: permit.expires.since(if full { permit.granted } else { now }),
@@ -346,7 +350,7 @@ impl Ledger {
         }
         if plan.needs.iter().any(|need| self.groups.counter(need.at).is_org_total()) {
             self.unread_since.get_or_insert(now);
-            if self.probe_is_due(now) && self.total_is_blocked(now) {
+            if self.probe_is_due(now) && self.total_is_blocked(now, 0) {
                 self.last_probe = Some(now);
             }
         }

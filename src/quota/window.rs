@@ -3,7 +3,7 @@
 //!
 //! A unit leaves at `stamp + window + Δ`; Δ is already in the stamp for calls
 //! that nobody answered for, and is added here for what another epoch left
-//! behind. See `protocol.md` §5, the one definition.
+//! behind. This is the one definition.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -268,7 +268,8 @@ fn merge(entries: impl Iterator<Item = (Wall, u64)>, width_us: u64) -> Vec<(Wall
 }
 
 fn coarse_width_us(window: Duration) -> u64 {
-    (micros(window) / 256).clamp(1, 60_000_000)
+    // Of a window longer than a day 1,440 buckets are kept, as of a day.
+    (micros(window) / 256).clamp(1, 60_000_000).max(micros(window) / 1_440)
 }
 
 fn round_up(value: u64, width: u64) -> u64 {

@@ -6,7 +6,9 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use super::Shards;
+use tokio::time::timeout;
+
+use super::{Shards, reserver::STORE_TIMEOUT};
 use crate::{
     quota::{Group, GroupRecord, Ledger, OrgId, Stored},
     store::{
@@ -83,16 +85,32 @@ impl Shards {
             let now = self.clock.now();
             let ledger = Ledger::new(now, epoch, self.rules, policy, catalogue, stored);
             if let Some(former) = self.table.replace(&org, ledger) {
-                let mut inner = former.lock();
-                inner.retire();
-                self.pump(&mut inner, now.mono);
+                let retired = former.with(|inner| {
+                    inner.retire();
+                    self.pump(inner, now.mono);
+                });
+                if retired.is_none() {
+                    former.abandon();
+                }
             }
-            // A record that is empty by now is deleted, an open block written off.
-            self.with_live(&org, |_, _, _| ());
+            // What was changed meanwhile takes effect, a record that is empty by
+            // now is deleted, an open block written off.
+            self.reconfigure(std::slice::from_ref(&org));
         }
         let owned = self.states.iter().filter(|state| state.epoch.load(Ordering::Acquire) > 0);
         self.metrics.set_owned_shards(u32::try_from(owned.count()).unwrap_or(u32::MAX));
         Ok(())
+    }
+
+    /// Finds out whether the store carries out a write, by one that changes
+    /// nothing.
+    pub async fn try_store(&self) {
+        let key: String = Key::MetaStore.into();
+        let wall = Some(self.clock.now().wall);
+        let then = vec![Write::Put(key, meta().encode())];
+        let answer = timeout(STORE_TIMEOUT, self.store.txn(Txn { when: Vec::new(), then, wall }));
+        let unknown = |_| Err(StoreError::Unknown(format!("no answer within {STORE_TIMEOUT:?}")));
+        self.note_store(&answer.await.unwrap_or_else(unknown));
     }
 
     async fn take_owner_keys(&self, shards: &[Shard]) -> Result<(), RecoverError> {
@@ -128,11 +146,9 @@ impl Shards {
     /// Says what the store is, or checks that it is what this version knows.
     async fn check_meta(&self) -> Result<(), RecoverError> {
         let key: String = Key::MetaStore.into();
-        let meta =
-            MetaRecord { shards: SHARDS.into(), created_by: env!("CARGO_PKG_VERSION").to_owned() };
         let txn = Txn {
             when: vec![Compare::CreateRevision(key.clone(), 0)],
-            then: vec![Write::Put(key.clone(), meta.encode())],
+            then: vec![Write::Put(key.clone(), meta().encode())],
             wall: None,
         };
         let TxnOutcome::Conflict { current } = self.store.txn(txn).await? else { return Ok(()) };
@@ -142,6 +158,11 @@ impl Shards {
             .shards;
         if found == u32::from(SHARDS) { Ok(()) } else { Err(RecoverError::Shards { found }) }
     }
+}
+
+/// What this version says about a store.
+fn meta() -> MetaRecord {
+    MetaRecord { shards: SHARDS.into(), created_by: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 /// Begins the keys of every shard.

@@ -25,9 +25,10 @@ const MAX_RECORDS: usize = 126;
 const MAX_BYTES: usize = 1 << 20;
 
 /// An answer that takes longer is taken for unknown.
-const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// After a transaction that failed the next one waits this long.
+/// After a transaction that failed the next one waits this long, after several
+/// in a row up to five times as long.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a hand-over tries to write what the store does not take.
@@ -71,6 +72,9 @@ impl Shards {
         while !*stopping.borrow_and_update() {
             tokio::select! {
                 () = self.state(shard).asked.some.notified() => {
+                    if self.state(shard).broken.load(Ordering::Acquire) {
+                        self.take_back(shard).await;
+                    }
                     self.reserve_what_is_asked(shard).await;
                 }
                 _ = stopping.changed() => {}
@@ -80,6 +84,7 @@ impl Shards {
     }
 
     async fn reserve_what_is_asked(&self, shard: Shard) {
+        let mut failures = 0;
         loop {
             let asking = self.state(shard).asked.take();
             if asking.is_empty() {
@@ -94,7 +99,8 @@ impl Shards {
                     continue;
                 }
                 let Some(cell) = self.table.get(&org) else { continue };
-                let writes = cell.lock().ledger.begin_reserve(now, left);
+                let begun = cell.with(|inner| inner.ledger.begin_reserve(now, left));
+                let Some(writes) = begun else { continue };
                 left -= writes.len();
                 if !writes.is_empty() {
                     parts.push(Part { cell, writes });
@@ -105,11 +111,11 @@ impl Shards {
             }
             let standing = self.commit(shard, now, &parts).await;
             match standing {
-                Ok(Standing::Owner) => {}
+                Ok(Standing::Owner) => failures = 0,
                 Ok(Standing::Overtaken) => self.take_back(shard).await,
-                Err(error) => {
-                    tracing::warn!(%shard, %error, "the store did not commit a reserve");
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                Err(_) => {
+                    failures += 1;
+                    tokio::time::sleep(RETRY_PAUSE * failures.min(5)).await;
                 }
             }
             // What the transaction left open asks again by itself.
@@ -148,6 +154,7 @@ impl Shards {
             }
         };
         self.metrics.reserved(counted, self.clock.mono().since(sent));
+        self.note_store(&result);
         let mut standing = Standing::Owner;
         let mut first = 0;
         for part in parts {
@@ -165,14 +172,17 @@ impl Shards {
                     }
                 },
             };
-            let mut inner = part.cell.lock();
-            let now = self.clock.mono();
-            let ledger = &mut inner.ledger;
-            if ledger.finish_reserve(now, &part.writes, &outcome) == Standing::Overtaken {
+            let finished = part.cell.with(|inner| {
+                let now = self.clock.mono();
+                let standing = inner.ledger.finish_reserve(now, &part.writes, &outcome);
+                self.pump(inner, now);
+                self.after(&part.cell, inner, now);
+                standing
+            });
+            // What a panic has left half done is read again, too.
+            if finished != Some(Standing::Owner) {
                 standing = Standing::Overtaken;
             }
-            self.pump(&mut inner, now);
-            self.after(&part.cell, &mut inner, now);
         }
         if matches!(outcome, Outcome::Fenced) {
             standing = Standing::Overtaken;
@@ -180,10 +190,20 @@ impl Shards {
         result.map(|_| standing)
     }
 
-    /// Somebody else has written here: every ledger of the shard ends, and the
-    /// shard is taken anew with what the store holds.
+    /// A ledger of the shard panicked: the shard is to be read again.
+    pub(super) fn read_again(&self, shard: Shard) {
+        let state = self.state(shard);
+        if !state.broken.swap(true, Ordering::AcqRel) {
+            tracing::error!(%shard, "a ledger panicked: this is a bug");
+            state.asked.some.notify_one();
+        }
+    }
+
+    /// Somebody else has written here, or a ledger panicked: every ledger of the
+    /// shard ends, and the shard is taken anew with what the store holds.
     async fn take_back(&self, shard: Shard) {
-        tracing::warn!(%shard, "another owner has written; the shard is read again");
+        tracing::warn!(%shard, "the shard is read again");
+        self.state(shard).broken.store(false, Ordering::Release);
         self.state(shard).epoch.store(0, Ordering::Release);
         while let Err(error) = self.take_over(&[shard]).await {
             tracing::error!(%shard, %error, "cannot take the shard");
@@ -199,22 +219,28 @@ impl Shards {
         let orgs = self.table.orgs().into_iter().filter(|org| shard_of(org) == shard);
         for org in orgs {
             let Some(cell) = self.table.get(&org) else { continue };
-            for _ in 0..HAND_OVER_TRIES {
+            let mut failures = 0;
+            while failures < HAND_OVER_TRIES {
                 let now = self.clock.now();
-                let writes = {
-                    let mut inner = cell.lock();
+                let begun = cell.with(|inner| {
                     let writes = inner.ledger.begin_hand_over(now, MAX_RECORDS);
-                    self.pump(&mut inner, now.mono);
+                    self.pump(inner, now.mono);
                     writes
-                };
+                });
+                let writes = begun.unwrap_or_default();
                 if writes.is_empty() {
                     break;
                 }
                 let part = Part { cell: Arc::clone(&cell), writes };
-                if let Err(error) = self.commit(shard, now, &[part]).await {
-                    tracing::warn!(%org, %error, "cannot write a record at the end");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
+                let failure = match self.commit(shard, now, &[part]).await {
+                    Ok(Standing::Owner) => continue,
+                    // Whoever has taken the shard has sealed what stood there.
+                    Ok(Standing::Overtaken) => break,
+                    Err(error) => error,
+                };
+                tracing::warn!(%org, error = %failure, "cannot write a record at the end");
+                failures += 1;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }

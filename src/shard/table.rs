@@ -3,7 +3,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    panic::{self, AssertUnwindSafe},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use dashmap::DashMap;
@@ -46,12 +47,20 @@ impl Cell {
         Self { org: org.clone(), shard: shard_of(org), inner: Mutex::new(inner) }
     }
 
-    /// Locks the ledger. Never across an await.
-    ///
-    /// # Panics
-    /// If a holder of the lock panicked: what it left half done is not used.
-    pub fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of a ledger's lock has panicked")
+    /// Uses the ledger under its lock. `None` if the work panics, or has before:
+    /// what it left half done is not used any more, and the panic ends neither
+    /// the connection nor the task that it happened in.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> Option<T> {
+        let work = AssertUnwindSafe(|| Some(work(&mut *self.inner.lock().ok()?)));
+        panic::catch_unwind(work).ok().flatten()
+    }
+
+    /// Ends the use of a ledger that a panic has left half done. Whoever waits
+    /// is sent on.
+    pub fn abandon(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.retired = true;
+        inner.waiters.clear();
     }
 }
 

@@ -69,7 +69,7 @@ impl FileStore {
         Ok(Self { dir: dir.into(), last_wall, requests: Some(requests), thread: Some(thread) })
     }
 
-    /// The greatest [`Txn::wall`] that was stored before this opening: time must
+    /// The last [`Txn::wall`] that was stored before this opening: time must
     /// not be taken to be earlier. `None` if there was none.
     #[must_use]
     pub fn last_wall(&self) -> Option<Wall> {
@@ -282,7 +282,9 @@ fn apply_all(
         let (wall, revision) = (txn.wall, meta.revision);
         outcomes.push(apply::apply(&mut data, &mut meta.revision, txn)?);
         if meta.revision > revision {
-            meta.last_wall = meta.last_wall.max(wall);
+            // The last one, not the greatest: after the clock was set back, what is
+            // written counts by the clock as it is now.
+            meta.last_wall = wall.or(meta.last_wall);
         }
     }
     if meta.revision > revision_before {

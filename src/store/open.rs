@@ -36,7 +36,7 @@ pub enum BadAddress {
 pub struct Opened {
     /// The store.
     pub store: SharedStore,
-    /// The greatest [`Txn::wall`](super::Txn::wall) it has kept from former
+    /// The last [`Txn::wall`](super::Txn::wall) it has kept from former
     /// lives: time must not be taken to be earlier.
     pub last_wall: Option<Wall>,
 }

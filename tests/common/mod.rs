@@ -10,7 +10,7 @@ use quotagate::{
         v1::quota_service_client::QuotaServiceClient,
     },
     server::{Options, Service},
-    store::StoreAddress,
+    store::{self, Opened, StoreAddress},
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -33,15 +33,21 @@ impl TestServer {
 
     /// Starts a server on this store.
     pub async fn start_on(config_yaml: &str, store: StoreAddress) -> Self {
+        let opened = store::open(&store).expect("it opens");
+        Self::start_opened(config_yaml, opened).await
+    }
+
+    /// Starts a server on a store of the test's own.
+    pub async fn start_opened(config_yaml: &str, opened: Opened) -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let options = Options {
             config: Config::parse(config_yaml).expect("a good configuration"),
             grpc: free,
             http: free,
-            store,
+            store: StoreAddress::Memory,
             node: "test".to_owned(),
         };
-        let service = Service::start(options).await.expect("it starts");
+        let service = Service::start_on(opened, options).await.expect("it starts");
         let grpc_addr = service.grpc_addr();
         let endpoint = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("an address");
         let channel = endpoint.connect().await.expect("it listens");

@@ -342,3 +342,19 @@ fn transitions_are_numbered_and_told_once_each() {
     assert!(!told[0].status.paused);
     assert!(bench.ledger.transitions_after(2).is_empty());
 }
+
+/// A change of one workspace let the paused classes of all others run again.
+#[test]
+fn a_change_of_one_workspace_leaves_the_classes_of_the_others_alone() {
+    let mut bench = Bench::of(org().daily(100_000).capped("w", 100).capped("other", 50));
+    let first = bench.grant(calls(Class::Interactive, 20));
+    bench.report(&first, answered(20));
+    bench.advance(HOUR);
+    bench.grant(calls(Class::Interactive, 60));
+    bench.advance(DAY - HOUR + MINUTE);
+    bench.change(|policy| {
+        let other = policy.workspaces.get_mut(&workspace("other"));
+        other.expect("it is declared").daily_calls = Some(60);
+    });
+    assert_eq!(paused(&mut bench), [Class::Event, Class::Bulk]);
+}

@@ -263,3 +263,29 @@ fn header_lag_leaves_young_units_out_of_our_own_use() {
     bench.read(10, 100);
     assert_eq!(bench.total().foreign, 0);
 }
+
+/// With the estimate the limit was forgotten, too: an org whose limit had fallen
+/// was served by its higher declared one.
+#[test]
+fn an_estimate_that_is_dropped_leaves_the_limit_that_was_read() {
+    let mut bench = Bench::of(org().daily(100_000));
+    bench.read(400, 15_000);
+    bench.advance(DAY - HOUR);
+    bench.grant(ask(REST));
+    bench.advance(HOUR + secs(1));
+    let total = bench.total();
+    assert_eq!((total.foreign, total.max), (0, 15_000));
+}
+
+/// With a part of the limit kept for clients, foreign use that blocked was not
+/// seen to block, and no probe ever looked again.
+#[test]
+fn a_probe_is_let_through_where_a_part_of_the_limit_is_never_granted() {
+    let mut policy = org().daily(100).keeping(5);
+    policy.outage_share = 10;
+    let mut bench = Bench::of(policy);
+    bench.read(88, 100);
+    bench.deny(ask(REST));
+    bench.advance(secs(301));
+    assert_eq!(bench.grant(ask(REST)).calls, 1);
+}

@@ -111,3 +111,19 @@ fn a_check_ignores_the_name() {
     assert!(permit.key.is_some());
     assert_eq!(bench.grant(ask(READ).named_by("me", "r", 3).check_only()).key, None);
 }
+
+/// Calls that had been given back, and granted again to somebody else, were
+/// handed out a second time to whoever repeated the first request.
+#[test]
+fn a_repeat_does_not_hand_out_what_was_given_back() {
+    let mut bench = Bench::of(org());
+    let first = bench.grant(ask(READ).calls(90).named("r"));
+    bench.release(&first, Some(60));
+    assert_eq!(bench.grant(ask(READ).calls(90).named("r")).calls, 30);
+
+    let mut bench = Bench::of(org());
+    let first = bench.grant(ask(READ).calls(90).named("r"));
+    bench.release(&first, None);
+    bench.grant(ask(READ).calls(90));
+    bench.deny(ask(READ).calls(90).named("r"));
+}

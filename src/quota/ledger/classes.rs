@@ -43,16 +43,17 @@ impl Ledger {
         }
     }
 
-    /// After a change of caps or thresholds: paused only at or above the pause
-    /// point.
+    /// After a change of a workspace's cap or thresholds: paused only at or above
+    /// the pause point. The others stay as they were.
     pub(super) fn reset_classes(&mut self, now: Mono, before: &OrgPolicy) {
-        let unchanged =
-            before.workspaces == self.policy.workspaces && before.classes == self.policy.classes;
-        if unchanged {
-            self.update_classes(now);
-        } else {
-            let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
-            for slot in slots {
+        let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Group::Workspace(workspace) = &self.groups.get(slot).key else { continue };
+            let unchanged =
+                before.workspaces.get(workspace) == self.policy.workspaces.get(workspace);
+            if unchanged {
+                self.pause_or_resume(now, slot, by_use);
+            } else {
                 self.pause_or_resume(now, slot, |_, used, pause, _| used >= pause);
             }
         }

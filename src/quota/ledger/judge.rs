@@ -279,11 +279,35 @@ impl Ledger {
             if let Some(at) = refused {
                 let reason = self.reason(*at, ask.class);
                 let refusal = Refusal { at: *at, reason, frees_at: Some(retry_at), never: false };
+                let pausing =
+                    |at: &CounterRef| self.groups.counter(*at).paused_until(&self.rules) > now;
+                let lacking = lacking.iter().copied().filter(pausing).collect();
                 return Verdict::Refuse { refusal, lacking };
             }
         }
         let calls = u32::try_from(calls).unwrap_or(u32::MAX);
         Verdict::AwaitBlock { calls, lacking, retry_at }
+    }
+
+    /// The counters that an ask lacks while others wait for them before it:
+    /// nothing changes for it before it has changed for them. Empty if it must
+    /// be judged.
+    pub(super) fn behind(
+        &self,
+        now: Mono,
+        ask: &Ask,
+        plan: &Plan,
+        ahead: &Ahead,
+    ) -> Vec<CounterRef> {
+        if !plan.pool.is_empty() {
+            return Vec::new();
+        }
+        let waits = |need: &&Need| {
+            ahead.contains_key(&need.at)
+                && self.room(now, need, ask.class, ahead).units
+                    < need.units_per_call * u64::from(ask.min_calls)
+        };
+        plan.needs.iter().filter(waits).map(|need| need.at).collect()
     }
 
     /// The answer to a check: as if every block could be fetched.
@@ -390,6 +414,8 @@ impl Ledger {
         match (counter.kind, counter.scope) {
             (Kind::Concurrency, _) => DenialReason::ConcurrencyLimit,
             (Kind::Window, Scope::Org) => DenialReason::OrgLimit,
+            // CONTROL is never told of the workspace.
+            (Kind::Window, Scope::Workspace) if class == Class::Control => DenialReason::OrgLimit,
             (Kind::Window, Scope::ExecutionUser) => DenialReason::ExecutionUserLimit,
             (Kind::Window, Scope::Workspace) => {
                 let cap = counter.max;
@@ -421,7 +447,7 @@ impl Ledger {
         if counter.is_org_total() {
             let reserve = if class == Class::Control { 0 } else { self.reserve() };
             let ceiling = counter.bound.saturating_sub(reserve);
-            if self.probe_is_due(now) && self.total_is_blocked(now) {
+            if self.probe_is_due(now) && self.total_is_blocked(now, need.units_per_call) {
                 // Foreign use alone blocks, and nobody has looked for a while.
                 let counted = counter.used() + self.others(now, need.at);
                 return (ceiling.max(counted + need.units_per_call), ceiling);

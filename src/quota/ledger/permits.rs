@@ -66,6 +66,12 @@ impl PermitState {
         }
     }
 
+    /// Calls that were not given back: the lowest ordinals that no report had
+    /// settled, and those that one had.
+    pub fn usable_calls(&self) -> u32 {
+        self.calls - self.returned.len()
+    }
+
     /// Calls that were reported, with or without an answer.
     fn reported(&self) -> u32 {
         let mut all = self.answered.clone();

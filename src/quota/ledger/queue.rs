@@ -79,6 +79,14 @@ impl Waiter {
         self.lacking = self.needs.iter().filter(|(at, _)| lacking.contains(at)).copied().collect();
     }
 
+    /// Notes that it waits for others that lack the same counters.
+    fn wait_behind(&mut self, lacking: &[CounterRef]) {
+        let plan = self.plan.clone();
+        self.lack(&plan, lacking, self.ask.min_calls);
+        self.store_deadline = None;
+        self.retry_at = None;
+    }
+
     fn refs(&self) -> BTreeSet<u32> {
         let pool = self.plan.pool.iter().flat_map(|plan| &plan.needs);
         self.plan.needs.iter().chain(pool).map(|need| need.at.group).collect()
@@ -111,6 +119,17 @@ impl Ledger {
         for key in keys {
             let Some(waiter) = self.queue.waiters.get(&key) else { continue };
             let failed = if self.stopped { Some(AskError::NotOwner) } else { waiter.failed };
+            if failed.is_none() && now < waiter.deadline {
+                // Most of a long queue: no estimate is needed before its end.
+                let lacking = self.behind(now, &waiter.ask, &waiter.plan, &ahead);
+                if !lacking.is_empty() {
+                    place += 1;
+                    let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
+                    waiter.wait_behind(&lacking);
+                    waiter.add_to(&mut ahead);
+                    continue;
+                }
+            }
             let chosen = self.chosen(now, &waiter.ask, &waiter.plan, &ahead).clone();
             let ask = waiter.ask.clone();
             let verdict = failed.map_or_else(|| Ok(self.judge(now, &ask, &chosen, &ahead)), Err);
@@ -269,11 +288,17 @@ impl Ledger {
     /// What the next reserve must set aside for those who wait for a block only.
     fn recount_demand(&mut self) {
         self.demand.clear();
+        let mut refused_ahead = Ahead::new();
         for waiter in self.queue.waiters.values() {
-            if waiter.store_deadline.is_some() {
-                for (at, units) in &waiter.needs {
-                    *self.demand.entry(*at).or_default() += units;
-                }
+            if waiter.store_deadline.is_none() {
+                waiter.add_to(&mut refused_ahead);
+                continue;
+            }
+            for (at, units) in &waiter.needs {
+                // The units that those ahead hold are not for this one: a block
+                // that covers its own only would never reach it.
+                let held = refused_ahead.remove(at).unwrap_or(0);
+                *self.demand.entry(*at).or_default() += units + held;
             }
         }
     }

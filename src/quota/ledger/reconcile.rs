@@ -32,6 +32,9 @@ const AHEAD: Duration = Duration::from_secs(120);
 const DATE_PRECISION: Duration = Duration::from_secs(1);
 /// Limits outside of this are not believed.
 const BELIEVABLE: std::ops::RangeInclusive<u64> = 1..=100_000_000;
+/// Use may exceed the limit, but beyond ten times the largest limit a figure
+/// says no more than this one, and sums with it stay far from overflowing.
+const MOST_USED: u64 = 1_000_000_000;
 
 impl Foreign {
     pub(super) fn restored(now: Now, record: ForeignRecord) -> Self {
@@ -57,22 +60,23 @@ impl Ledger {
         let moment = reading_moment(now, reading.answer_time, completed.min(now.mono));
         if let Some(foreign) = &self.foreign {
             let older = moment < foreign.as_of;
-            let same = moment == foreign.as_of && reading.usage.used < foreign.used;
+            let same = moment == foreign.as_of && reading.usage.used.min(MOST_USED) < foreign.used;
             if older || same {
                 return;
             }
         }
         let total = self.total_ref();
         self.expire_counters(now.mono, total.into_iter());
+        let used = reading.usage.used.min(MOST_USED);
         let own = self.own_until(moment - self.policy.header_lag);
         let limit = Some(reading.usage.limit).filter(|limit| BELIEVABLE.contains(limit));
         let known = self.foreign.and_then(|foreign| foreign.limit);
         let changed = limit.is_some() && limit != known;
         let before = self.foreign_units(now.mono);
         self.foreign = Some(Foreign {
-            estimate: reading.usage.used.saturating_sub(own),
+            estimate: used.saturating_sub(own),
             as_of: moment,
-            used: reading.usage.used,
+            used,
             limit: limit.or(known),
         });
         self.unread_since = None;
@@ -120,7 +124,18 @@ impl Ledger {
     }
 
     pub(super) fn expire_foreign(&mut self, now: Mono) {
-        if self.foreign.is_some_and(|foreign| now.since(foreign.as_of) > ESTIMATE_LIFE) {
+        let Some(foreign) = self.foreign else { return };
+        if now.since(foreign.as_of) <= ESTIMATE_LIFE {
+            return;
+        }
+        if self.total_counter().is_some_and(|counter| counter.used() > 0) {
+            // The limit was read and holds; the estimate says nothing any more.
+            if foreign.estimate > 0 {
+                self.foreign = Some(Foreign { estimate: 0, ..foreign });
+                self.others_use_less();
+            }
+        } else {
+            // An org at rest is forgotten wholly.
             self.foreign = None;
             self.others_use_less();
             self.configure_counters();
@@ -143,11 +158,13 @@ impl Ledger {
             && self.last_probe.is_none_or(quiet)
     }
 
-    /// Foreign use, and nothing else, leaves no room in the org's total.
-    pub(super) fn total_is_blocked(&self, now: Mono) -> bool {
-        let limit = self.daily_limit().saturating_sub(self.reserve());
-        let used = self.total_counter().map_or(0, super::Counter::used);
-        used < limit && used + self.foreign_units(now) >= limit
+    /// Foreign use, and nothing else, leaves no room for so many units in the
+    /// org's total.
+    pub(super) fn total_is_blocked(&self, now: Mono, units: u64) -> bool {
+        let Some(counter) = self.total_counter() else { return false };
+        let limit = counter.bound.saturating_sub(self.reserve());
+        let used = counter.used() + units;
+        used <= limit && used + self.foreign_units(now) > limit
     }
 
     /// Our units in the 24 hours up to a moment that Salesforce must have

@@ -1,5 +1,5 @@
 //! Reserve ahead, then grant: how blocks are asked for, committed, and resolved
-//! when the store's answer is late or lost. See `protocol.md` §4.
+//! when the store's answer is late or lost.
 
 use std::time::Duration;
 
@@ -142,6 +142,9 @@ impl Ledger {
                 ReserveOutcome::Unknown => {
                     // Whatever stands there now is resolved by the next attempt.
                     group.record.dirty = true;
+                    for counter in &mut group.counters {
+                        counter.block.limited = false;
+                    }
                     if write.expected_revision == 0 {
                         group.record.may_appear_until = now + LATEST;
                     }
@@ -187,7 +190,7 @@ impl Ledger {
     /// written once more. `None` if nothing is open and all is written.
     pub(super) fn block_wake(&self, group: &GroupState, now: Mono) -> Option<Mono> {
         let is_open = group.is_dirty() || group.counters.iter().any(|c| c.block.open > 0);
-        if !is_open {
+        if !is_open || self.stopped {
             return None;
         }
         let idle_at = group.counters.iter().map(|counter| counter.quiet_at(&self.rules)).max()?;
@@ -240,7 +243,9 @@ impl Ledger {
         let mut violated = false;
         let group = self.groups.get_mut(slot);
         let is_org = group.key == Group::Org;
-        group.record.seq += 1;
+        // Unique in an epoch, also for a group that was forgotten and made anew:
+        // an attempt must never be taken for another.
+        group.record.seq = (group.record.seq + 1).max(now.mono.0);
         group.record.sends += 1;
         let mut parts = Vec::with_capacity(group.counters.len());
         let mut counters = Vec::with_capacity(group.counters.len());
@@ -351,8 +356,10 @@ fn drop_last(group: &mut GroupState) {
     group.record.attempts.pop();
     group.record.dirty = true;
     for counter in &mut group.counters {
-        // Ask again at once when there is demand.
+        // Ask again at once when there is demand: what was not carried out says
+        // nothing about how full the counter is.
         counter.block.granted_at_send = counter.block.granted_at_snapshot;
+        counter.block.limited = false;
     }
 }
 

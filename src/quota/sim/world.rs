@@ -2,6 +2,9 @@
 //! The shell's part is played as the real one plays it: one reserve in flight,
 //! waiters pumped after every event, wakes honoured.
 
+mod checks;
+mod trouble;
+
 use std::{
     cmp::{Ordering, Reverse},
     collections::{BTreeMap, BinaryHeap, HashMap},
@@ -698,157 +701,12 @@ impl World {
 
     // ---- What goes wrong ----
 
-    fn trouble(&mut self) {
-        if self.is_rough() {
-            let next = self.around(self.scenario.trouble);
-            self.after(next, Event::Trouble);
-        } else {
-            return;
-        }
-        let owner = self.owner();
-        match self.rng.u32(0..12) {
-            0..2 => self.crash(owner),
-            2..4 => {
-                self.coverage.hit("takeover from a living owner");
-                self.take_over(1 - owner);
-            }
-            4..7 => {
-                let longest = self.longest_window.min(6_000_000);
-                let pause = [longest / 20, longest / 3, longest * 2][self.rng.usize(0..3)];
-                let pause = self.around(pause);
-                let takes_over = self.rng.bool();
-                self.pause(owner, pause);
-                if takes_over {
-                    self.take_over(1 - owner);
-                }
-            }
-            7..9 => {
-                self.coverage.hit("wall step");
-                let node = self.rng.usize(0..self.nodes.len());
-                self.nodes[node].offset = self.offset();
-            }
-            9 => {
-                self.coverage.hit("wild wall step");
-                let node = self.rng.usize(0..self.nodes.len());
-                let far = i64::try_from(self.longest_window * 3).unwrap_or(i64::MAX / 4);
-                self.nodes[node].wild = self.rng.i64(-far..=far);
-                let until = self.around(micros(self.scenario.rules.horizon_short));
-                self.after(until, Event::Tame { node });
-            }
-            _ => {
-                let node = &mut self.nodes[owner];
-                if let Some(ledger) = &mut node.ledger
-                    && !node.leaving
-                    && node.frozen_until <= self.at
-                {
-                    ledger.stop();
-                    node.leaving = true;
-                    self.poll(owner);
-                }
-            }
-        }
-    }
-
-    /// The process ends; another takes over at once.
-    fn crash(&mut self, node: usize) {
-        self.coverage.hit("crash");
-        self.say(|| format!("node {node} crashes"));
-        let was_owner = self.nodes[node].epoch == self.store.owner;
-        self.end_of(node);
-        self.reset_clocks(node);
-        if was_owner {
-            let next = self.rng.usize(0..self.nodes.len());
-            self.take_over(next);
-        }
-    }
-
     /// The worst moment for a crash is between a grant and its record.
     pub(super) fn crash_soon(&mut self, node: usize) {
         if self.scenario.trouble > 0 && self.is_rough() && self.percent(3) {
             let life = self.nodes[node].life;
             let delay = self.rng.u64(0..=self.scenario.store_latency);
             self.after(delay, Event::Crash { node, life });
-        }
-    }
-
-    /// The worst moment for a takeover is while a block is fresh.
-    fn take_over_soon(&mut self, node: usize, life: u64) {
-        if self.scenario.trouble > 0 && self.is_rough() && self.percent(2) {
-            let delay = self.rng.u64(0..=self.scenario.store_latency * 2);
-            self.after(delay, Event::TakeOver { from: node, life });
-        }
-    }
-
-    fn pause(&mut self, node: usize, pause: u64) {
-        self.coverage.hit("pause");
-        self.say(|| format!("node {node} pauses for {pause}"));
-        self.nodes[node].frozen_until = self.at + pause;
-        if self.has(Plant::FrozenClocks) {
-            let signed = i64::try_from(pause).unwrap_or(i64::MAX);
-            self.nodes[node].boot = self.nodes[node].boot.saturating_sub(pause);
-            self.nodes[node].offset -= signed;
-        }
-    }
-
-    /// The clocks of a process that starts.
-    fn reset_clocks(&mut self, node: usize) {
-        self.nodes[node].boot = self.rng.u64(1..1 << 44);
-        self.nodes[node].offset = self.offset();
-        self.nodes[node].frozen_until = 0;
-        self.nodes[node].wild = 0;
-        self.nodes[node].wall_ages = self.has(Plant::Core(Fault::WallAges));
-    }
-
-    /// An error of a wall clock, at the extremes as often as not.
-    fn offset(&mut self) -> i64 {
-        let error = micros(self.scenario.rules.clock_error);
-        let most = if self.has(Plant::ClocksBeyondError) { error + self.beyond() } else { error };
-        let most = i64::try_from(most).unwrap_or(i64::MAX / 4);
-        match self.rng.u32(0..4) {
-            0 => -most,
-            1 => most,
-            _ => self.rng.i64(-most..=most),
-        }
-    }
-
-    /// An error that no assumption allows.
-    fn beyond(&self) -> u64 {
-        4 * micros(self.scenario.rules.clock_error) + self.longest_window / 2
-    }
-
-    fn change(&mut self) {
-        if self.at >= self.scenario.until {
-            return;
-        }
-        let next = self.around(self.scenario.changes);
-        self.after(next, Event::Change);
-        let (mut policy, mut catalogue) = (self.policy.clone(), self.catalogue.clone());
-        if self.percent(30) {
-            // The operator thinks better of it at once.
-            let soon = self.rng.u64(0..=micros(self.scenario.rules.horizon_short));
-            let (policy, catalogue) = (policy.clone(), catalogue.clone());
-            self.after(soon, Event::Configure { policy, catalogue });
-        }
-        scenario::change(&mut self.rng, &mut policy, &mut catalogue);
-        self.configure(policy, catalogue);
-    }
-
-    /// Every process has the settings at once.
-    fn configure(&mut self, policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue>) {
-        self.coverage.hit("change of the settings");
-        self.order += 1;
-        self.policy = policy;
-        self.catalogue = catalogue;
-        self.note_windows();
-        for node in 0..self.nodes.len() {
-            let now = self.nodes[node].now(self.at);
-            let (policy, catalogue) = (self.policy.clone(), self.catalogue.clone());
-            if let Some(ledger) = &mut self.nodes[node].ledger {
-                ledger.configure(now.mono, policy, catalogue);
-                if self.nodes[node].frozen_until <= self.at {
-                    self.poll(node);
-                }
-            }
         }
     }
 
@@ -917,58 +775,6 @@ impl World {
         daily.min(self.policy.daily_calls_max.unwrap_or(u64::MAX))
     }
 
-    fn note_windows(&mut self) {
-        for charge in self.charges() {
-            let used = self.scenario.style == Style::Day || charge.window < DAY;
-            if used {
-                self.longest_window = self.longest_window.max(micros(charge.window));
-            }
-            let mut keys = self.observer.keys();
-            keys.retain(|key| key.limit == charge.limit && scope_of(&key.group) == charge.scope);
-            for key in keys {
-                let slots = charge.kind == Kind::Concurrency;
-                self.observer.window(&key, self.order, micros(charge.window), slots);
-            }
-        }
-    }
-
-    /// What the records of a reserve may say.
-    fn allowed(&self, node: usize, writes: &[GroupWrite]) -> HashMap<CounterKey, Allowed> {
-        let mut daily = self.daily(None);
-        let mut allowed = HashMap::new();
-        for write in writes {
-            if write.group == Group::Org
-                && let Some(record) = &write.record
-            {
-                daily = self.daily(record.foreign.and_then(|foreign| foreign.limit));
-            }
-        }
-        let waiting = self.nodes[node].waiting.values().flatten();
-        let waiting: Vec<_> = waiting.map(|(request, _)| &self.requests[*request].ask).collect();
-        for write in writes {
-            let scope = scope_of(&write.group);
-            for charge in self.charges().iter().filter(|charge| charge.scope == scope) {
-                let key = CounterKey { group: write.group.clone(), limit: charge.limit.clone() };
-                let limit = self.limit_of(charge, daily);
-                let units = |ask: &&crate::quota::Ask| {
-                    u64::from(ask.calls) * super::client::units_per_call(charge, ask)
-                };
-                let needed: u64 = waiting.iter().map(units).sum();
-                let share = if charge.window < Duration::from_secs(3_600) { 20 } else { 200 };
-                let base = if charge.scope == Scope::Workspace && charge.max == Max::OrgDaily {
-                    // The org's figure may be known from another record.
-                    self.limit_of(&Charge::org_total(), u64::MAX / 1_000)
-                } else {
-                    limit
-                };
-                let cap = scope == Scope::Workspace && charge.max == Max::OrgDaily;
-                let block = needed.max(base / share).max(1);
-                allowed.insert(key, Allowed { limit: (!cap).then_some(limit), block });
-            }
-        }
-        allowed
-    }
-
     // ---- The end ----
 
     /// The share of a saturated limit that was used, as I6 measures it: k × T
@@ -991,66 +797,6 @@ impl World {
         let Some(last) = arrivals.get(first + calls) else { return 0.0 };
         let took = last.at - arrivals[first].at;
         CYCLES as f64 * micros(charge.window) as f64 / took as f64
-    }
-
-    /// I9, from outside: what arrived in the day before a grant, and the grant
-    /// itself, stay within the class's pause point.
-    fn check_gates(&mut self) {
-        for (key, at, units, point) in std::mem::take(&mut self.gates) {
-            let arrived = self.observer.units(&key, at.saturating_sub(micros(DAY)), at);
-            if arrived + units > point {
-                let text = format!("{key:?}: {arrived} + {units} pass the pause point {point}");
-                self.at = at;
-                self.fail("I9", text);
-                return;
-            }
-        }
-    }
-
-    /// Nothing waits for ever, and an idle org costs nothing.
-    fn check_rest(&mut self) {
-        let owner = self.owner();
-        let now = self.nodes[owner].now(self.at);
-        let Some(ledger) = &mut self.nodes[owner].ledger else {
-            self.fail("I6", "nobody is up in the end".into());
-            return;
-        };
-        let waiting = ledger.waiting();
-        let left = self.store.read();
-        let usage = ledger.usage(now.mono);
-        let used: u64 = usage.limits.iter().map(|limit| limit.used_by_caller + limit.held).sum();
-        if waiting > 0 || used > 0 {
-            self.fail("I6", format!("{waiting} wait and {used} units are counted in the end"));
-        } else if !left.is_empty() && self.scenario.style != Style::Saturated {
-            self.fail("I6", format!("records of nothing are left: {left:?}"));
-        }
-    }
-
-    /// Totals of the ledger by counter, now and then: it costs.
-    fn sampled_totals(&mut self, ledger: &Ledger, now: Mono) -> Option<Totals> {
-        (self.rng.u32(0..24) == 0).then(|| totals(ledger, now))
-    }
-
-    /// I8: what is charged is what was granted, every limit of it and no other.
-    fn check_totals(&mut self, ledger: &Ledger, now: Mono, before: Totals, grants: Vec<usize>) {
-        self.coverage.hit("totals compared");
-        let mut expected = before;
-        for grant in grants {
-            for charge in &self.grants[grant].charges {
-                let units = charge.units_per_call * u64::from(self.grants[grant].calls);
-                *expected.entry(charge.key.clone()).or_default() += units;
-            }
-        }
-        let after = totals(ledger, now);
-        let keys: Vec<CounterKey> = expected.keys().chain(after.keys()).cloned().collect();
-        for key in keys {
-            let of = |totals: &Totals| totals.get(&key).copied().unwrap_or(0);
-            if of(&expected) != of(&after) {
-                let text = format!("{key:?}: {} units, not {}", of(&after), of(&expected));
-                self.fail("I8", text);
-                return;
-            }
-        }
     }
 
     /// The answer to a request leaves the node. The grant, if it is a new one.
@@ -1096,54 +842,9 @@ impl World {
         self.after(travel, Event::Reply { request, reply });
         new
     }
-
-    /// Callers who keep one limit saturated.
-    fn begin_saturated(&mut self) {
-        let most = self.charges().into_iter().map(|charge| match charge.max {
-            Max::Fixed(max) => max,
-            _ => 0,
-        });
-        let callers = most.max().unwrap_or(0).max(16);
-        for _ in 0..callers {
-            self.after(1_000, Event::Demand { left: 1 });
-        }
-    }
-
-    fn use_foreign(&mut self) {
-        if self.at < self.scenario.until {
-            let next = self.around(self.scenario.foreign);
-            self.after(next, Event::Foreign);
-            let calls = self.rng.u64(0..=self.policy.daily_calls / 12 + 1);
-            self.coverage.hit("foreign use");
-            for _ in 0..calls {
-                self.foreign.push(self.at);
-            }
-        }
-    }
 }
 
 type Totals = BTreeMap<CounterKey, u64>;
-
-fn totals(ledger: &Ledger, now: Mono) -> Totals {
-    let mut ledger = ledger.clone();
-    let usage = ledger.usage(now);
-    let org = usage.limits.iter().map(|limit| (Group::Org, limit));
-    let users = usage
-        .users
-        .iter()
-        .flat_map(|user| user.limits.iter().map(|limit| (Group::User(user.user.clone()), limit)));
-    let workspaces = usage.workspaces.iter().flat_map(|workspace| {
-        let own = workspace.limits.iter().filter(|limit| limit.scope == Scope::Workspace);
-        own.map(|limit| (Group::Workspace(workspace.workspace.clone()), limit))
-    });
-    org.chain(users)
-        .chain(workspaces)
-        .map(|(group, limit)| {
-            let used = limit.used_by_caller + limit.used_by_others - limit.foreign;
-            (CounterKey { group, limit: limit.name.clone() }, used)
-        })
-        .collect()
-}
 
 /// The node that an event happens to.
 fn addressee(event: &Event) -> Option<usize> {

@@ -36,7 +36,7 @@ const FORMAT_KEY: &str = "format";
 /// In [`META`]: the store's revision.
 pub(super) const REVISION_KEY: &str = "revision";
 
-/// In [`META`]: the greatest wall clock of a writer, in microseconds; absent
+/// In [`META`]: the wall clock of the last writer, in microseconds; absent
 /// until one came.
 pub(super) const LAST_WALL_KEY: &str = "last_wall_us";
 
@@ -144,7 +144,7 @@ pub(super) struct Directory {
 pub(super) struct Meta {
     /// The store's revision.
     pub(super) revision: u64,
-    /// The greatest wall clock of a writer.
+    /// The wall clock of the last writer.
     pub(super) last_wall: Option<Wall>,
 }
 

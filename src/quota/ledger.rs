@@ -232,6 +232,8 @@ impl Ledger {
     /// True if nothing is left at all.
     pub fn sweep(&mut self, now: Mono) -> bool {
         self.expire(now);
+        // A class that nobody asks for would stay paused, and its record with it.
+        self.update_classes(now);
         self.groups.sweep();
         self.groups.iter().next().is_none()
             && self.permits.len() == 0

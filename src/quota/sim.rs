@@ -127,6 +127,17 @@ fn a_saturated_limit_is_used_whatever_went_wrong_before() {
 /// Each planted fault must be found within this many seeds, by what it breaks.
 const PATIENCE: u64 = 400;
 
+/// What is planted is found by what it breaks: without it the same seeds are
+/// good.
+#[test]
+fn nothing_is_found_where_nothing_is_planted() {
+    let seeds = number("QUOTAGATE_SIM_SEED").map_or(0..40, |seed| seed..seed + 1);
+    for seed in seeds {
+        let _repeat = Repeat { seed, test: "nothing_is_found_where" };
+        run(seed, Some(Plant::Nothing)).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+}
+
 fn find(plant: Plant) {
     let found = (0..PATIENCE).find_map(|seed| Some((seed, run(seed, Some(plant)).err()?)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{plant:?} is not found"));

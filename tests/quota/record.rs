@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
-use quotagate::quota::{CounterRecord, Group, Report, Stored, Wall};
+use quotagate::quota::{Class, CounterRecord, Group, Report, Stored, Wall};
 
 use crate::bench::*;
 
@@ -78,8 +78,7 @@ fn a_busy_days_counter_takes_three_kilobytes_at_most() {
         let mut bench = Bench::of(org().daily(limit).capped("w", limit));
         let mut spent_now = 0;
         while spent_now + u64::from(calls) <= limit && bench.now.wall.0 < 1_700_090_000_000_000 {
-            let permit =
-                bench.grant(ask(REST).of("w").class(quotagate::quota::Class::Control).calls(calls));
+            let permit = bench.grant(ask(REST).of("w").class(Class::Control).calls(calls));
             // Each odd one is answered, so that stamps are of both sorts.
             if spent_now % 2 == 0 {
                 bench.report(&permit, answered(calls));
@@ -115,6 +114,23 @@ fn an_idle_org_costs_nothing_after_a_restart_either() {
     bench.restart(secs(1));
     // A block may have been granted from until its end, for 5 minutes.
     bench.advance(DAY + secs(400));
+    assert!(bench.sweep());
+    assert!(bench.store.is_empty(), "{:?}", bench.store);
+}
+
+#[test]
+fn a_workspace_that_was_paused_costs_nothing_when_it_is_idle() {
+    // Nobody asked for its classes any more, so they stayed paused, and the
+    // record that said so stayed for ever.
+    let mut bench = Bench::of(org().capped("w", 10));
+    bench.grant(ask(READ).of("w").class(Class::Interactive).calls(10));
+    bench.deny(ask(READ).of("w").class(Class::Interactive));
+    bench.advance(secs(30));
+    assert_eq!(bench.store[&Group::Workspace(workspace("w"))].record.paused.len(), 3);
+    bench.advance(HOUR);
+    bench.sweep();
+    assert_eq!(bench.store.len(), 1, "the user's window has passed");
+    bench.advance(DAY + secs(300));
     assert!(bench.sweep());
     assert!(bench.store.is_empty(), "{:?}", bench.store);
 }

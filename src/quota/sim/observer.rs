@@ -61,6 +61,11 @@ impl Observer {
         }
     }
 
+    /// The counters that it has heard of.
+    pub fn keys(&self) -> Vec<CounterKey> {
+        self.counters.keys().cloned().collect()
+    }
+
     /// A call arrives.
     pub fn arrive(&mut self, key: &CounterKey, arrival: Arrival) {
         self.counters.entry(key.clone()).or_default().arrivals.push(arrival);

@@ -15,6 +15,8 @@ use crate::quota::{
 /// A fault that a test plants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
+    /// None, for comparison.
+    Nothing,
     /// One of the core, or of the shell around it.
     Core(Fault),
     /// The owner's epoch is not compared: a blind put.

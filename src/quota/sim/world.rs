@@ -24,7 +24,7 @@ use super::{
     store::{Allowed, Applied, Careless, CounterKey, Store, Txn},
 };
 use crate::quota::{
-    Answer, Catalogue, Charge, Group, GroupWrite, Ledger, Mono, Now, OrgPolicy, Outcome,
+    Answer, Catalogue, Charge, Group, GroupWrite, Kind, Ledger, Mono, Now, OrgPolicy, Outcome,
     ReserveOutcome, Scope, Standing, Stored,
     catalogue::{DAY, Max},
     rules::Fault,

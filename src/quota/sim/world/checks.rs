@@ -9,6 +9,12 @@ impl World {
             if used {
                 self.longest_window = self.longest_window.max(micros(charge.window));
             }
+            let mut keys = self.observer.keys();
+            keys.retain(|key| key.limit == charge.limit && scope_of(&key.group) == charge.scope);
+            for key in keys {
+                let slots = charge.kind == Kind::Concurrency;
+                self.observer.window(&key, self.order, micros(charge.window), slots);
+            }
         }
     }
 

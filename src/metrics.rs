@@ -66,6 +66,16 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// The name of a gRPC code, as it stands in labels, error details and JSON.
+#[must_use]
+pub fn code_name(code: tonic::Code) -> &'static str {
+    CODES[code_index(code)]
+}
+
+fn code_index(code: tonic::Code) -> usize {
+    usize::try_from(i32::from(code)).unwrap_or(2).min(CODES.len() - 1)
+}
+
 const REASONS: [DenialReason; 7] = [
     DenialReason::ExecutionUserLimit,
     DenialReason::WorkspaceClassPaused,
@@ -284,7 +294,7 @@ impl Metrics {
     pub fn request(&self, path: &str, code: tonic::Code) {
         let path = path.trim_start_matches('/');
         let method = METHODS.iter().position(|known| *known == path).unwrap_or(METHODS.len() - 1);
-        let code = usize::try_from(i32::from(code)).unwrap_or(2).min(CODES.len() - 1);
+        let code = code_index(code);
         self.request_cells[method][code]
             .get_or_init(|| {
                 self.requests

@@ -26,7 +26,7 @@ use tower::{
 use tracing::{Instrument as _, debug, debug_span, field::Empty};
 
 use super::{convert::quota::MAX_WAIT, status::Problem};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, code_name};
 
 /// One message of a request. The largest useful one is a PutOrg.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -255,7 +255,7 @@ fn problem_of(bare: &Status, path: &str) -> Problem {
             "UNKNOWN_METHOD",
             format!("there is no method {path}: reflection lists those that there are"),
         ),
-        code => Problem::new(code, reason(code), bare.message()),
+        code => Problem::new(code, code_name(code), bare.message()),
     }
 }
 
@@ -280,28 +280,6 @@ fn malformed_field(sentence: &str) -> Option<String> {
 /// A method's request is named after it.
 fn message_of(path: &str) -> String {
     format!("{}Request", path.rsplit('/').next().unwrap_or_default())
-}
-
-fn reason(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::metrics::code_name;
+
 /// An error as an answer: status, `Retry-After` where it is worth it, and the
 /// body `{error: {code, status, message, details}}`.
 pub fn response(status: &Status) -> Response {
@@ -22,7 +24,7 @@ pub fn response_as(code: StatusCode, status: &Status) -> Response {
     let retry = retry_after(status);
     let body = Json(json!({"error": {
         "code": code.as_u16(),
-        "status": name(status.code()),
+        "status": code_name(status.code()),
         "message": status.message(),
         "details": details(status),
     }}));
@@ -76,28 +78,6 @@ fn http_code(code: Code) -> StatusCode {
         Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
-    }
-}
-
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

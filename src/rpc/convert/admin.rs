@@ -406,18 +406,7 @@ mod tests {
     #[test]
     fn a_page_token_names_the_last_org_and_nothing_else_is_one() {
         let entry = |id: &str| OrgEntry {
-            declaration: OrgDeclaration {
-                id: OrgId::parse(id).expect("a name"),
-                daily_calls: None,
-                daily_calls_max: None,
-                concurrent_calls: None,
-                reserve_percent: None,
-                header_lag: None,
-                execution_users: Vec::new(),
-                workspaces: Vec::new(),
-                preset: None,
-                classes: PartialClasses::default(),
-            },
+            declaration: OrgDeclaration::new(OrgId::parse(id).expect("a name")),
             etag: String::new(),
             source: OrgSource::Template,
             warnings: Vec::new(),
@@ -439,18 +428,7 @@ mod tests {
     fn a_page_never_outgrows_what_clients_take() {
         let warnings = vec!["x".repeat(1 << 20)];
         let entry = |id: &str| OrgEntry {
-            declaration: OrgDeclaration {
-                id: OrgId::parse(id).expect("a name"),
-                daily_calls: None,
-                daily_calls_max: None,
-                concurrent_calls: None,
-                reserve_percent: None,
-                header_lag: None,
-                execution_users: Vec::new(),
-                workspaces: Vec::new(),
-                preset: None,
-                classes: PartialClasses::default(),
-            },
+            declaration: OrgDeclaration::new(OrgId::parse(id).expect("a name")),
             etag: String::new(),
             source: OrgSource::Api,
             warnings: warnings.clone(),

@@ -14,12 +14,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let server = any(&["SERVER"]);
     let mut files = vec!["quotagate/v1/quota.proto", "quotagate/admin/v1/admin.proto"];
-    // What clients may know: the store's own format is not among it.
+    // What clients may know: neither the store's own format nor what nodes say to
+    // each other is among it.
     let public = protox::compile(&files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("public.binpb"), public.encode_to_vec())?;
     if server {
         files.push("quotagate/store/v1/store.proto");
+        files.push("quotagate/peer/v1/peer.proto");
     }
     let all = protox::compile(&files, ["proto"])?;
     // The names tie each message to its descriptor, for JSON.

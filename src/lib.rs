@@ -6,7 +6,8 @@
 //!    and takes every decision about it.
 //! 2. [`store`] keeps what must outlive the process, behind a contract of small
 //!    transactions; [`clock`] reads the clocks.
-//! 3. [`shard`] keeps ledgers alive: locks, reserves, takeover, wakes.
+//! 3. [`shard`] keeps ledgers alive: locks, reserves, takeover, wakes;
+//!    [`cluster`] divides the shards among the nodes.
 //! 4. [`node`] is where a request is decided, by settings that [`config`] reads.
 //! 5. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
 //!    [`json`]. The messages are in [`proto`].
@@ -26,6 +27,8 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
+pub mod cluster;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
@@ -68,6 +71,14 @@ pub mod proto {
         /// Version 1.
         pub mod v1 {
             tonic::include_proto!("quotagate.admin.v1");
+        }
+    }
+    /// What the nodes of a cluster say to each other.
+    #[cfg(feature = "server")]
+    pub mod peer {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("quotagate.peer.v1");
         }
     }
     /// What the store holds.

@@ -6,9 +6,10 @@
 //! directory; [`open`](open()) chooses between them. The rules of a transaction
 //! are written once, in `apply`, for both.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::quota::Wall;
 
@@ -54,6 +55,9 @@ pub enum Compare {
 pub enum Write {
     /// Sets a key.
     Put(String, Vec<u8>),
+    /// Sets a key that is removed when a lease ends. For stores with
+    /// [`Sessions`]; if the lease is gone the transaction is not executed.
+    PutLeased(String, Vec<u8>, LeaseId),
     /// Removes a key, if it exists.
     Delete(String),
 }
@@ -97,6 +101,54 @@ pub enum StoreError {
     /// It may have been written, or may be yet.
     #[error("the store did not say whether it carried it out: {0}")]
     Unknown(String),
+    /// The store has lost what it once acknowledged: it was restored from a
+    /// backup, or made anew. Nothing that this process knows of it holds.
+    #[error("the store went back from revision {seen} to {found}: it was restored or made anew")]
+    WentBack {
+        /// The highest revision that it had acknowledged.
+        seen: u64,
+        /// The one that it shows now.
+        found: u64,
+    },
+}
+
+/// Everything under a prefix, as of one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The store's revision when it was read.
+    pub revision: u64,
+    /// The keys, in order.
+    pub entries: Vec<KeyValue>,
+}
+
+/// Names a lease: a promise to whoever holds it that the keys put under it stay
+/// for as long as it is kept alive. It is no lock: whoever believes to hold it
+/// may be wrong, so every write is fenced by the mod revision of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub i64);
+
+/// What a watch tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// All that stands now: the first message of every watch, and again where
+    /// changes were missed. What was known before is void.
+    All(Listing),
+    /// What changed, in order; the changes of one revision come together.
+    Changes(Vec<Changed>),
+}
+
+/// A change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It was set.
+    Put(KeyValue),
+    /// It was removed, or its lease ended.
+    Deleted {
+        /// The key.
+        key: String,
+        /// The revision at which it went.
+        revision: u64,
+    },
 }
 
 /// A transactional key-value store. Revisions rise by one with every transaction
@@ -110,11 +162,42 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Every key that begins with `prefix`, by key, as of one revision that is
     /// not older than the call.
-    async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, StoreError>;
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
+
+    /// The entries of [`Store::list`].
+    async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, StoreError> {
+        Ok(self.list(prefix).await?.entries)
+    }
 
     /// Carries out a transaction. When `Done` is returned it is durable. A
     /// caller that stops waiting does not stop the transaction.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
+
+    /// What a store that is shared by several processes can do besides; `None`
+    /// where one process has the store for itself.
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        None
+    }
+}
+
+/// Leases and watches: how the processes that share a store learn of each other.
+#[async_trait]
+pub trait Sessions: Store {
+    /// Makes a lease that ends `ttl` after it was last kept alive, or later:
+    /// never earlier.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    /// Keeps a lease alive: the time that it has left from some moment between
+    /// the call and the answer on; zero if it is gone, which is final.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, StoreError>;
+
+    /// Ends a lease, and removes its keys. To end one that is gone is no error.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Follows the keys under a prefix, from a [`Watched::All`] on, over every
+    /// loss of connection; dropping the receiver ends it. While the store cannot
+    /// be reached it is silent.
+    fn watch(&self, prefix: &str) -> mpsc::Receiver<Watched>;
 }
 
 /// A store that is shared by the parts of a process.

@@ -149,7 +149,7 @@ impl Shards {
             Err(StoreError::NotExecuted(_)) => {
                 (Outcome::All(ReserveOutcome::NotExecuted), Counted::NotExecuted)
             }
-            Err(StoreError::Unknown(_)) => {
+            Err(StoreError::Unknown(_) | StoreError::WentBack { .. }) => {
                 (Outcome::All(ReserveOutcome::Unknown), Counted::Unknown)
             }
         };

@@ -60,7 +60,7 @@ pub(super) fn apply<T: Table>(
     let mut changed = false;
     for write in txn.then {
         changed |= match write {
-            Write::Put(key, value) => {
+            Write::Put(key, value) | Write::PutLeased(key, value, _) => {
                 let create_revision = table.get(&key)?.map_or(next, |old| old.create_revision);
                 table.put(KeyValue { key, value, create_revision, mod_revision: next })?;
                 true
@@ -94,7 +94,7 @@ impl Compare {
 impl Write {
     fn key(&self) -> &str {
         match self {
-            Self::Put(key, _) | Self::Delete(key) => key,
+            Self::Put(key, _) | Self::PutLeased(key, _, _) | Self::Delete(key) => key,
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::directory::{DATA, Directory, LAST_WALL_KEY, META, Meta, REVISION_KEY, panic_message};
 use super::{
-    KeyValue, Store, StoreError, Txn, TxnOutcome,
+    KeyValue, Listing, Store, StoreError, Txn, TxnOutcome,
     apply::{self, Table},
 };
 use crate::quota::Wall;
@@ -103,9 +103,9 @@ impl Store for FileStore {
         "file"
     }
 
-    async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, StoreError> {
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
         let prefix = prefix.to_owned();
-        self.ask(|reply| Request::Range { prefix, reply }, StoreError::NotExecuted).await
+        self.ask(|reply| Request::List { prefix, reply }, StoreError::NotExecuted).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
@@ -135,7 +135,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Request {
     Txn { txn: Txn, reply: Reply<TxnOutcome> },
-    Range { prefix: String, reply: Reply<Vec<KeyValue>> },
+    List { prefix: String, reply: Reply<Listing> },
 }
 
 /// The thread's state: the database and what is known about it without asking.
@@ -184,7 +184,7 @@ impl Worker {
                     txns.push(txn);
                     replies.push(reply);
                 }
-                Request::Range { prefix, reply } => reads.push((prefix, reply)),
+                Request::List { prefix, reply } => reads.push((prefix, reply)),
             }
         }
         // A caller that has gone meanwhile is not missed: its transaction is
@@ -234,11 +234,13 @@ impl Worker {
         }
     }
 
-    fn read(&self, prefix: &str) -> Result<Vec<KeyValue>, StoreError> {
+    fn read(&self, prefix: &str) -> Result<Listing, StoreError> {
         if let Some(reason) = &self.failed {
             return Err(not_executed(reason));
         }
+        let revision = self.revision;
         panic::catch_unwind(AssertUnwindSafe(|| read_range(&self.database, prefix)))
+            .map(|read| read.map(|entries| Listing { revision, entries }))
             .unwrap_or_else(|panic| {
                 // Reading changes nothing, so what is on the disk stays good.
                 Err(redb::Error::Corrupted(panic_message(&*panic)))
@@ -418,7 +420,7 @@ mod tests {
     /// Serves a read of everything and transactions as one batch.
     fn serve(worker: &mut Worker, txns: Vec<Txn>) -> (Vec<Answer<TxnOutcome>>, Answer<Entries>) {
         let (read, mut entries) = oneshot::channel();
-        let mut batch = vec![Request::Range { prefix: String::new(), reply: read }];
+        let mut batch = vec![Request::List { prefix: String::new(), reply: read }];
         let mut answers = Vec::new();
         for txn in txns {
             let (reply, answer) = oneshot::channel();
@@ -427,7 +429,7 @@ mod tests {
         }
         worker.serve(batch);
         let outcomes = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
-        (outcomes, entries.try_recv().unwrap())
+        (outcomes, entries.try_recv().unwrap().map(|listing| listing.entries))
     }
 
     fn done(revision: u64) -> Result<TxnOutcome, String> {

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! meta/store                             what the store is
+//! meta/generation                        the birth of a cluster
+//! meta/closed                            what was counted until then is not known
+//! nodes/{node}                           a node that is alive
 //! config/orgs/{org}                      what was declared for an org
-//! shards/{s}/owner                       who grants for a shard
+//! owners/{s}                             who grants for a shard
 //! shards/{s}/counters/{org}/{group}      the counters of one group of an org
 //!                                        group = org | user:{id} | workspace:{id}
 //! ```
@@ -20,6 +23,16 @@ use crate::quota::{Group, OrgId, UserId, WorkspaceId};
 /// it is part of where everything lies.
 pub const SHARDS: u16 = 256;
 
+/// Begins the key of every [`Key::Node`].
+pub const NODES: &str = "nodes/";
+
+/// Begins the key of every [`Key::ShardOwner`]. Not below the shard's own keys,
+/// so that the owners can be watched without the counters.
+pub const OWNERS: &str = "owners/";
+
+/// Begins the keys about the store as a whole.
+pub const META: &str = "meta/";
+
 /// Begins the key of every [`Key::OrgConfig`].
 pub const ORG_CONFIGS: &str = "config/orgs/";
 
@@ -33,6 +46,29 @@ pub enum Key {
     /// - Lifetime: the store's.
     MetaStore,
 
+    /// `meta/generation`: the birth of a cluster. A store of several processes
+    /// is served only where it stands.
+    ///
+    /// - Value: [`GenerationRecord`](super::records::GenerationRecord).
+    /// - Writer: a node with `--create-cluster`, where it is missing.
+    /// - Lifetime: the cluster's.
+    Generation,
+
+    /// `meta/closed`: what was counted until a moment is not known.
+    ///
+    /// - Value: [`ClosedRecord`](super::records::ClosedRecord).
+    /// - Writer: the node that finds the store gone back, or one with
+    ///   `--cold-start closed`.
+    /// - Lifetime: from then on; it means less as windows pass.
+    Closed,
+
+    /// `nodes/{node}`: a node that is alive.
+    ///
+    /// - Value: [`NodeRecord`](super::records::NodeRecord).
+    /// - Writer: the node.
+    /// - Lifetime: the node's lease.
+    Node(String),
+
     /// `config/orgs/{org}`: what was declared for an org through the
     /// administration API, with the last changes.
     ///
@@ -42,7 +78,7 @@ pub enum Key {
     ///   list of changes.
     OrgConfig(OrgId),
 
-    /// `shards/{s}/owner`: who grants for a shard. Its mod revision is the
+    /// `owners/{s}`: who grants for a shard. Its mod revision is the
     /// epoch: the number that fences every other writer off.
     ///
     /// - Value: [`OwnerRecord`](super::records::OwnerRecord).
@@ -139,8 +175,11 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MetaStore => f.write_str("meta/store"),
+            Self::Generation => f.write_str("meta/generation"),
+            Self::Closed => f.write_str("meta/closed"),
+            Self::Node(node) => write!(f, "{NODES}{node}"),
             Self::OrgConfig(org) => write!(f, "{ORG_CONFIGS}{org}"),
-            Self::ShardOwner(shard) => write!(f, "shards/{shard}/owner"),
+            Self::ShardOwner(shard) => write!(f, "{OWNERS}{shard}"),
             Self::Counters { org, group } => {
                 f.write_str(&Self::counters_of(org))?;
                 match group {
@@ -168,8 +207,11 @@ fn read(text: &str) -> Option<Key> {
     let parts: Vec<&str> = text.split('/').collect();
     match parts[..] {
         ["meta", "store"] => Some(Key::MetaStore),
+        ["meta", "generation"] => Some(Key::Generation),
+        ["meta", "closed"] => Some(Key::Closed),
+        ["nodes", node] if !node.is_empty() => Some(Key::Node(node.to_owned())),
         ["config", "orgs", org] => Some(Key::OrgConfig(OrgId::parse(org).ok()?)),
-        ["shards", shard, "owner"] => Some(Key::ShardOwner(Shard::new(shard.parse().ok()?)?)),
+        ["owners", shard] => Some(Key::ShardOwner(Shard::new(shard.parse().ok()?)?)),
         ["shards", _, "counters", org, group] => {
             Some(Key::Counters { org: OrgId::parse(org).ok()?, group: read_group(group)? })
         }
@@ -244,8 +286,11 @@ mod tests {
         let s = shard_of(&org);
         for (key, text) in [
             (Key::MetaStore, "meta/store".to_owned()),
+            (Key::Generation, "meta/generation".to_owned()),
+            (Key::Closed, "meta/closed".to_owned()),
+            (Key::Node("quotagate-0".to_owned()), "nodes/quotagate-0".to_owned()),
             (Key::OrgConfig(org.clone()), "config/orgs/acme".to_owned()),
-            (Key::ShardOwner(s), format!("shards/{s}/owner")),
+            (Key::ShardOwner(s), format!("owners/{s}")),
             (counters(Group::Org), format!("shards/{s}/counters/acme/org")),
             (counters(user), format!("shards/{s}/counters/acme/user:u1")),
             (counters(workspace), format!("shards/{s}/counters/acme/workspace:my shop: north")),
@@ -268,10 +313,10 @@ mod tests {
             "config/orgs/",
             "config/orgs/a b",
             "config/orgs/00D000000000001",
-            "shards/256/owner",
-            "shards/01/owner",
-            "shards/+1/owner",
-            "shards/-1/owner",
+            "owners/256",
+            "owners/01",
+            "owners/+1",
+            "owners/-1",
             &format!("shards/{other}/counters/acme/org"),
             &format!("shards/{own}/counters/acme/orgs"),
             &format!("shards/{own}/counters/acme/user:"),
@@ -295,6 +340,9 @@ mod tests {
         ];
         prop_oneof![
             Just(Key::MetaStore),
+            Just(Key::Generation),
+            Just(Key::Closed),
+            "[A-Za-z0-9._-]{1,64}".prop_map(Key::Node),
             org().prop_map(Key::OrgConfig),
             (0..SHARDS).prop_map(|number| Key::ShardOwner(Shard(number))),
             (org(), group).prop_map(|(org, group)| Key::Counters { org, group }),
@@ -308,7 +356,7 @@ mod tests {
         }
 
         #[test]
-        fn every_text_is_refused_or_comes_back(text in "(shards/[0-9]{1,3}/(owner|counters/a/(org|user:.{0,3}|workspace:.{0,3}))|.{0,20})") {
+        fn every_text_is_refused_or_comes_back(text in "(owners/[0-9]{1,3}|shards/[0-9]{1,3}/counters/a/(org|user:.{0,3}|workspace:.{0,3})|.{0,20})") {
             if let Ok(key) = text.parse::<Key>() {
                 prop_assert_eq!(key.to_string(), text);
             }

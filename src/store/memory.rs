@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    KeyValue, Store, StoreError, Txn, TxnOutcome,
+    KeyValue, Listing, Store, StoreError, Txn, TxnOutcome,
     apply::{self, Table},
 };
 
@@ -48,14 +48,15 @@ impl Store for MemoryStore {
         "memory"
     }
 
-    async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, StoreError> {
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
         let state = self.state();
         let from = state.entries.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        Ok(from
+        let entries = from
             .map(|(_, entry)| entry)
             .take_while(|entry| entry.key.starts_with(prefix))
             .cloned()
-            .collect())
+            .collect();
+        Ok(Listing { revision: state.revision, entries })
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {

@@ -60,6 +60,40 @@ pub struct OwnerRecord {
     pub incarnation: String,
 }
 
+/// A node of the cluster: the value of [`Key::Node`](super::Key::Node).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Where clients reach it, `HOST:PORT`.
+    pub address: String,
+    /// Where other nodes reach it, `HOST:PORT`.
+    pub peer_address: String,
+    /// Tells two sessions of one node apart.
+    pub incarnation: String,
+    /// The version of quotagate that it runs.
+    pub version: String,
+    /// It hands its shards over and wants no more.
+    pub draining: bool,
+}
+
+/// The birth of a cluster: the value of [`Key::Generation`](super::Key::Generation).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerationRecord {
+    /// Tells two clusters apart that were made at the same place.
+    pub id: String,
+    /// The number of shards that it was made with.
+    pub shards: u32,
+    /// The version of quotagate that made it.
+    pub created_by: String,
+}
+
+/// What was counted until a moment is not known, so all of it counts as spent
+/// then: the value of [`Key::Closed`](super::Key::Closed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosedRecord {
+    /// The moment.
+    pub since: Wall,
+}
+
 /// What was declared for an org: the value of [`Key::OrgConfig`](super::Key::OrgConfig).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrgConfigRecord {
@@ -157,6 +191,44 @@ impl Record for OwnerRecord {
     fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let wire::OwnerRecord { format: _, node, incarnation } = message(bytes)?;
         Ok(Self { node, incarnation })
+    }
+}
+
+impl Record for NodeRecord {
+    fn encode(&self) -> Vec<u8> {
+        let Self { address, peer_address, incarnation, version, draining } = self.clone();
+        let format = FORMAT;
+        wire::NodeRecord { format, address, peer_address, incarnation, version, draining }
+            .encode_to_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let wire::NodeRecord { format: _, address, peer_address, incarnation, version, draining } =
+            message(bytes)?;
+        Ok(Self { address, peer_address, incarnation, version, draining })
+    }
+}
+
+impl Record for GenerationRecord {
+    fn encode(&self) -> Vec<u8> {
+        let Self { id, shards, created_by } = self.clone();
+        wire::GenerationRecord { format: FORMAT, id, shards, created_by }.encode_to_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let wire::GenerationRecord { format: _, id, shards, created_by } = message(bytes)?;
+        Ok(Self { id, shards, created_by })
+    }
+}
+
+impl Record for ClosedRecord {
+    fn encode(&self) -> Vec<u8> {
+        wire::ClosedRecord { format: FORMAT, since_ms: ms_up(self.since) }.encode_to_vec()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let wire::ClosedRecord { format: _, since_ms } = message(bytes)?;
+        Ok(Self { since: wall(since_ms)? })
     }
 }
 

@@ -52,7 +52,7 @@ impl History {
         let next = self.revision + 1;
         for write in &txn.then {
             match write {
-                Write::Put(key, value) => {
+                Write::Put(key, value) | Write::PutLeased(key, value, _) => {
                     self.writes.push((next, key.clone(), Some(value.clone())));
                     self.revision = next;
                 }

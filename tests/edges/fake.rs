@@ -217,6 +217,6 @@ impl AdminService for Fake {
     }
 
     async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Answer<GetClusterResponse> {
-        owned(GetClusterResponse { store: "memory".into(), shards: 256, nodes: vec![] })
+        owned(GetClusterResponse { store: "memory".into(), shards: 256, ..Default::default() })
     }
 }

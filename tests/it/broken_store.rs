@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use quotagate::{
     proto::admin::v1 as admin,
-    store::{KeyValue, MemoryStore, Opened, Store, StoreError, Txn, TxnOutcome},
+    store::{Listing, MemoryStore, Opened, Store, StoreError, Txn, TxnOutcome},
 };
 use tokio::{sync::watch, time::timeout};
 use tonic::{Code, async_trait};
@@ -39,8 +39,8 @@ impl Store for Faulty {
         "memory"
     }
 
-    async fn range(&self, prefix: &str) -> Result<Vec<KeyValue>, StoreError> {
-        self.inner.range(prefix).await
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+        self.inner.list(prefix).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {

@@ -325,7 +325,9 @@ pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
             started: Some(wire_time(info.started)),
             min_epoch,
             max_epoch,
+            ..v1::Node::default()
         }],
+        ..v1::GetClusterResponse::default()
     }
 }
 

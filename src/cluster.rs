@@ -11,6 +11,8 @@
 
 pub mod driver;
 pub mod member;
+pub mod peers;
+pub mod pings;
 pub mod view;
 
 use std::time::Duration;

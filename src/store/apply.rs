@@ -92,7 +92,7 @@ impl Compare {
 }
 
 impl Write {
-    fn key(&self) -> &str {
+    pub(super) fn key(&self) -> &str {
         match self {
             Self::Put(key, _) | Self::PutLeased(key, _, _) | Self::Delete(key) => key,
         }

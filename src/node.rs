@@ -2,6 +2,7 @@
 //! only place that knows which part of this process answers for an org.
 
 mod directory;
+mod ground;
 mod routes;
 mod settings;
 
@@ -533,7 +534,7 @@ impl Node {
         Facts {
             node: self.name.clone(),
             incarnation,
-            clock: now.wall,
+            clock: self.shards.wall_clock(),
             session_left: session_until.map(|until| until.since(now.mono)),
             owned_shards: self.routes.owned(),
             orgs: u32::try_from(self.shards.orgs().len()).unwrap_or(u32::MAX),

@@ -28,7 +28,7 @@ pub struct Facts {
     pub node: String,
     /// Tells two sessions of it apart.
     pub incarnation: String,
-    /// Its wall clock, with which it writes records.
+    /// Its machine's wall clock.
     pub clock: Wall,
     /// How long its session lasts if it is not renewed; `None` if it has none.
     pub session_left: Option<Duration>,
@@ -85,24 +85,24 @@ pub async fn run(
         let view = Arc::clone(&view.borrow());
         let mut asked = JoinSet::new();
         for (name, node) in view.nodes.iter().filter(|(name, _)| *name != peers.node()) {
-            let (peers, name) = (Arc::clone(&peers), name.clone());
+            let (peers, clock, name) = (Arc::clone(&peers), clock.clone(), name.clone());
             let address = node.record.peer_address.clone();
-            asked.spawn(async move { (name, ping(&peers, &address, clock).await) });
+            asked.spawn(async move { (name, ping(&peers, &address, &clock).await) });
         }
         peers.keep_only(|address| view.nodes.values().any(|n| n.record.peer_address == address));
         pings.send_replace(Arc::new(asked.join_all().await.into_iter().collect()));
     }
 }
 
-async fn ping(peers: &Peers, address: &str, clock: Clock) -> Result<Pinged, String> {
+async fn ping(peers: &Peers, address: &str, clock: &Clock) -> Result<Pinged, String> {
     // Connected before, so that the round trip is that of a ping alone.
     let deadline = Instant::now() + PATIENCE;
     let mut connection = peers.connect(address, deadline).await.map_err(|e| e.to_string())?;
-    let asked = clock.now();
+    let (asked, own) = (clock.mono(), clock.wall());
     let facts = connection.ping(peers.node(), deadline).await.map_err(|e| e.to_string())?;
     let at = clock.mono();
-    let round_trip = at.since(asked.mono);
-    let offset_us = offset(asked.wall + round_trip / 2, facts.clock);
+    let round_trip = at.since(asked);
+    let offset_us = offset(own + round_trip / 2, facts.clock);
     Ok(Pinged { facts, offset_us, round_trip, at })
 }
 

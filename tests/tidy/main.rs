@@ -27,7 +27,7 @@ const fn room(name: &'static str, may_name: &'static [&'static str]) -> Room {
 #[rustfmt::skip]
 pub const ROOMS: &[Room] = &[
     room("bin",       &["cli", "demo", "server", "config", "telemetry", "client", "duration"]),
-    room("cli",       &["demo", "server", "client", "store", "config", "telemetry", "metrics", "quota", "json", "clock", "duration", "proto"]),
+    room("cli",       &["demo", "server", "cluster", "client", "store", "config", "telemetry", "metrics", "quota", "json", "clock", "duration", "proto"]),
     room("demo",      &["server", "standin", "client", "config", "telemetry", "metrics", "quota", "json", "clock", "duration", "proto"]),
     room("server",    &["rpc", "web", "node", "shard", "cluster", "store", "config", "telemetry", "metrics", "quota", "clock", "duration"]),
     room("web",       &["rpc", "node", "config", "metrics", "quota", "json", "clock", "duration", "proto"]),

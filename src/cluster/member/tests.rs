@@ -4,7 +4,7 @@ mod model;
 mod random;
 mod solo;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, slice, time::Duration};
 
 use model::{Cluster, Link};
 use solo::{LEASE, Solo, drop_of, node, owner, shard, shards_of};
@@ -310,7 +310,7 @@ fn a_take_that_fails_is_tried_again_after_a_while() {
         let mut solo = Solo::registered();
         let now = solo.now.0 / 1000;
         let take = solo.take(shard(3), 0);
-        assert_eq!(solo.vacated(shard(3), 20), [take.clone()]);
+        assert_eq!(solo.vacated(shard(3), 20)[..], *slice::from_ref(&take));
         if let Some(outcome) = outcome {
             assert_eq!(solo.taken(shard(3), outcome), []);
         }
@@ -361,7 +361,7 @@ fn recovery_goes_on_until_the_store_answers() {
     let now = solo.now.0 / 1000;
     let recover = Effect::Recover { shard: shard(3), epoch: 21 };
     solo.vacated(shard(3), 20);
-    assert_eq!(solo.taken(shard(3), Taking::Done(21)), [recover.clone()]);
+    assert_eq!(solo.taken(shard(3), Taking::Done(21))[..], *slice::from_ref(&recover));
     assert_eq!(solo.recovered(shard(3), 21, Recovery::Unreachable), []);
     assert_eq!(solo.pass_quietly(500), [(now + 500, recover)]);
     assert_eq!(solo.pass_quietly(4000), [], "it is never read twice at once");

@@ -148,7 +148,7 @@ impl Witness {
     }
 
     fn answer(&mut self, sent: Mono, effect: Effect, how: u8) {
-        let is_well = how % 4 != 0;
+        let is_well = !how.is_multiple_of(4);
         self.revision += 1;
         let revision = self.revision;
         match effect {
@@ -158,7 +158,8 @@ impl Witness {
                 self.tell(Event::Granted { sent, lease });
             }
             Effect::KeepAlive(lease) => {
-                let alive = if is_well { Some(true) } else { (how % 8 == 0).then_some(false) };
+                let alive =
+                    if is_well { Some(true) } else { how.is_multiple_of(8).then_some(false) };
                 self.tell(Event::KeptAlive { lease, sent, alive });
             }
             Effect::Revoke(lease) => self.tell(Event::Revoked { lease }),
@@ -169,7 +170,7 @@ impl Witness {
                     _ => Registration::Done(revision),
                 };
                 self.tell(Event::Registered { lease, outcome });
-                if how % 3 != 0 {
+                if !how.is_multiple_of(3) {
                     let entry = self.solo.own_node(revision, how % 8 == 1);
                     self.tell_change(NODES, Changed::Put(entry));
                 }
@@ -200,7 +201,7 @@ impl Witness {
         let s = shard(number);
         self.revision += 1;
         let newest = self.revision;
-        let revision = if what % 2 == 0 { revision } else { newest };
+        let revision = if what.is_multiple_of(2) { revision } else { newest };
         let key = Key::ShardOwner(s).to_string();
         let own = |solo: &Solo, epoch| Changed::Put(solo.own_owner(s, epoch));
         match what / 2 % 12 {

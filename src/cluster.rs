@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use self::{
     clock_guard::{ClockGuard, Verdict},
-    member::{Effect, Event, Member},
+    member::{Effect, Event, Member, StateCounts},
     view::{NodeInfo, OwnerInfo, View},
 };
 

@@ -45,6 +45,8 @@ struct Member {
     program: PathBuf,
     arguments: Vec<String>,
     client: SocketAddr,
+    /// Answers for its health, always without TLS.
+    figures: SocketAddr,
     dir: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -89,6 +91,16 @@ impl Etcd {
 
     /// The same with more options of etcd's command line.
     pub fn start_with(members: usize, which: Which, options: &[&str]) -> Option<Self> {
+        Self::start_as("http", members, which, options)
+    }
+
+    /// Starts a cluster that speaks TLS with clients, each member by a
+    /// certificate that it has made itself.
+    pub fn start_tls(members: usize, which: Which) -> Option<Self> {
+        Self::start_as("https", members, which, &["--auto-tls"])
+    }
+
+    fn start_as(scheme: &str, members: usize, which: Which, options: &[&str]) -> Option<Self> {
         let Some(program) = which.program() else {
             let test = thread::current().name().unwrap_or("a test").to_owned();
             let sentence = format!("there is no etcd ({which:?}); `./x tools` installs it");
@@ -98,29 +110,36 @@ impl Etcd {
             return None;
         };
         for _ in 1..ATTEMPTS {
-            if let Ok(etcd) = Self::try_start(members, &program, options) {
+            if let Ok(etcd) = Self::try_start(scheme, members, &program, options) {
                 return Some(etcd);
             }
         }
-        let last = Self::try_start(members, &program, options);
+        let last = Self::try_start(scheme, members, &program, options);
         Some(last.unwrap_or_else(|log| panic!("{} does not start:\n{log}", program.display())))
     }
 
-    fn try_start(members: usize, program: &Path, options: &[&str]) -> Result<Self, String> {
+    fn try_start(
+        scheme: &str,
+        members: usize,
+        program: &Path,
+        options: &[&str],
+    ) -> Result<Self, String> {
         let home = home();
-        let ports = free_ports(2 * members);
-        let (clients, peers) = ports.split_at(members);
+        let ports = free_ports(3 * members);
+        let (clients, ports) = ports.split_at(members);
+        let (peers, figures) = ports.split_at(members);
         let cluster: Vec<_> =
             peers.iter().enumerate().map(|(at, peer)| format!("m{at}=http://{peer}")).collect();
         let fsync = is_known(program, "unsafe-no-fsync").then_some("--unsafe-no-fsync");
         let mut etcd = Self { members: Vec::new(), _home: home };
-        for (at, (client, peer)) in clients.iter().zip(peers).enumerate() {
+        for (at, ((client, peer), figures)) in clients.iter().zip(peers).zip(figures).enumerate() {
             let dir = etcd._home.path().join(format!("m{at}"));
             let mut arguments: Vec<String> = [
                 ("--name", format!("m{at}")),
                 ("--data-dir", dir.display().to_string()),
-                ("--listen-client-urls", format!("http://{client}")),
-                ("--advertise-client-urls", format!("http://{client}")),
+                ("--listen-client-urls", format!("{scheme}://{client}")),
+                ("--advertise-client-urls", format!("{scheme}://{client}")),
+                ("--listen-metrics-urls", format!("http://{figures}")),
                 ("--listen-peer-urls", format!("http://{peer}")),
                 ("--initial-advertise-peer-urls", format!("http://{peer}")),
                 ("--initial-cluster", cluster.join(",")),
@@ -134,6 +153,7 @@ impl Etcd {
                 program: program.to_owned(),
                 arguments,
                 client: *client,
+                figures: *figures,
                 log: etcd._home.path().join(format!("m{at}.log")),
                 dir,
                 child: None,
@@ -159,6 +179,11 @@ impl Etcd {
         format!("etcd://{}/{prefix}", self.endpoints().join(","))
     }
 
+    /// What a member's certificate is checked with, where it speaks TLS.
+    pub fn certificate(&self, member: usize) -> PathBuf {
+        self.members[member].dir.join("fixtures/client/cert.pem")
+    }
+
     /// Where each member keeps its data.
     pub fn data_dirs(&self) -> Vec<PathBuf> {
         self.members.iter().map(|member| member.dir.clone()).collect()
@@ -174,7 +199,7 @@ impl Etcd {
     pub fn leader(&self) -> Option<usize> {
         self.members.iter().position(|member| {
             member.child.is_some()
-                && get(member.client, "/metrics").is_some_and(|figures| {
+                && get(member.figures, "/metrics").is_some_and(|figures| {
                     figures.lines().any(|line| line == "etcd_server_is_leader 1")
                 })
         })
@@ -240,7 +265,8 @@ impl Member {
     fn answers(&mut self) -> Result<(), String> {
         let start = Instant::now();
         loop {
-            if get(self.client, "/health").is_some_and(|told| told.contains(r#""health":"true""#)) {
+            if get(self.figures, "/health").is_some_and(|told| told.contains(r#""health":"true""#))
+            {
                 return Ok(());
             }
             let child = self.child.as_mut().expect("it was started");

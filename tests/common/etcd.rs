@@ -116,11 +116,10 @@ impl Etcd {
         let text = |path: &Path| path.display().to_string();
         let (ca, cert, key) =
             (text(&certificates.ca), text(&certificates.cert), text(&certificates.key));
-        let options = [
-            ["--client-cert-auth", "--trusted-ca-file", &ca].as_slice(),
-            &["--cert-file", &cert, "--key-file", &key],
-        ];
-        let etcd = Self::start_as("https", members, which, &options.concat())?;
+        let shown = ["--cert-file", &cert, "--key-file", &key];
+        let asked = ["--client-cert-auth", "--trusted-ca-file", &ca];
+        let options = [shown.as_slice(), &asked].concat();
+        let etcd = Self::start_as("https", members, which, &options)?;
         Some(Self { certificates: Some(certificates), ..etcd })
     }
 

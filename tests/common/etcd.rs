@@ -280,6 +280,10 @@ impl Member {
     }
 
     /// Waits until it takes part in a cluster with a leader.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "another process is waited for, with or without a runtime"
+    )]
     fn answers(&mut self) -> Result<(), String> {
         let start = Instant::now();
         loop {

@@ -1,8 +1,9 @@
 //! Members fail, and requests, leases and watches go on at the others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quotagate::store::{EtcdStore, Sessions as _, Store as _, StoreError};
+use tokio::time::Instant;
 
 use crate::{
     etcd::{Etcd, Which},

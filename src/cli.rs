@@ -1,6 +1,8 @@
 //! The program's commands.
 
 mod admin;
+#[cfg(feature = "server")]
+mod audit;
 mod bench;
 mod call;
 mod cluster;
@@ -78,6 +80,10 @@ enum Verb {
     /// Show the nodes of the cluster and what each owns
     #[command(after_help = cluster::HELP)]
     Cluster(cluster::ClusterArgs),
+    /// Prove from the store alone that no limit was overrun, while the cluster runs
+    #[cfg(feature = "server")]
+    #[command(after_help = audit::HELP)]
+    Audit(audit::AuditArgs),
     /// Say whether a configuration is good: every fault at once, with its line
     #[cfg(feature = "server")]
     #[command(after_help = local::CHECK_HELP)]
@@ -162,6 +168,8 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
         Verb::Workspaces(verb) => admin::workspaces(verb).await,
         Verb::Users(verb) => admin::users(verb).await,
         Verb::Cluster(args) => cluster::cluster(args).await,
+        #[cfg(feature = "server")]
+        Verb::Audit(args) => audit::audit(args).await,
         #[cfg(feature = "server")]
         Verb::Check(args) => local::check(args),
         #[cfg(feature = "server")]

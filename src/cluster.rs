@@ -11,6 +11,8 @@
 
 pub mod driver;
 pub mod member;
+#[cfg(test)]
+mod sim;
 pub mod view;
 
 use std::time::Duration;

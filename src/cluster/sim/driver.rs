@@ -89,11 +89,7 @@ impl Cluster {
             }
             self.execute(node, effect);
         }
-        if self.hosts[node].ends
-            && self.hosts[node].member.as_ref().is_some_and(crate::cluster::Member::is_drained)
-        {
-            self.coverage.hit("end after a drain");
-            self.exit(node);
+        if self.hosts[node].ends && self.leaves(node) {
             return;
         }
         let next = self.hosts[node].member.as_ref().and_then(crate::cluster::Member::next_wake);
@@ -107,6 +103,25 @@ impl Cluster {
                 self.after(delay, Event::Wake { node, life });
             }
         }
+    }
+
+    /// A node that is to end has handed everything over: it leaves, and is gone
+    /// when the store has heard of it. True if it is.
+    fn leaves(&mut self, node: usize) -> bool {
+        let now = self.hosts[node].mono(self.at);
+        let Some(member) = &mut self.hosts[node].member else { return true };
+        if member.has_left() {
+            self.coverage.hit("end after a drain");
+            self.exit(node);
+            return true;
+        }
+        if member.is_drained() && !self.hosts[node].leaves {
+            self.hosts[node].leaves = true;
+            member.leave(now);
+            self.drive(node);
+            return true;
+        }
+        false
     }
 
     fn execute(&mut self, node: usize, effect: Effect) {

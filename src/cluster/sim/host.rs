@@ -25,6 +25,8 @@ pub struct Host {
     pub cut_off: bool,
     /// It ends when all is handed over.
     pub ends: bool,
+    /// It has handed all over, and ends its session.
+    pub leaves: bool,
     /// It never comes back.
     pub is_dead: bool,
     /// The shards that it serves, or is about to.
@@ -84,6 +86,7 @@ impl Host {
             clocks: Clocks::default(),
             cut_off: false,
             ends: false,
+            leaves: false,
             is_dead: false,
             tenures: BTreeMap::new(),
             read_before: BTreeMap::new(),
@@ -107,6 +110,7 @@ impl Host {
         self.life += 1;
         self.member = None;
         self.ends = false;
+        self.leaves = false;
         self.tenures.clear();
         self.read_before.clear();
         self.watches = [Watch::default(); WATCHED.len()];

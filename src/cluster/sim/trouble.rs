@@ -326,10 +326,10 @@ impl Cluster {
             self.hosts[node].cut_off = false;
             self.links_changed();
             self.resume_soon(node);
-            if self.hosts[node].ends {
+            if !self.hosts[node].leaves {
                 self.hosts[node].ends = false;
+                self.tell(node, Told::Drain(false));
             }
-            self.tell(node, Told::Drain(false));
             self.start(node);
             if was_frozen {
                 self.thaw(node);

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    host::{Stage, Tenure, Watch},
+    host::{Host, Stage, Tenure, Watch},
     scenario::Plant,
     world::{Cluster, Event},
 };
@@ -109,14 +109,15 @@ impl Cluster {
     /// when the store has heard of it. True if it is.
     fn leaves(&mut self, node: usize) -> bool {
         let now = self.hosts[node].mono(self.at);
-        let Some(member) = &mut self.hosts[node].member else { return true };
+        let Host { member, leaves, .. } = &mut self.hosts[node];
+        let Some(member) = member else { return true };
         if member.has_left() {
             self.coverage.hit("end after a drain");
             self.exit(node);
             return true;
         }
-        if member.is_drained() && !self.hosts[node].leaves {
-            self.hosts[node].leaves = true;
+        if member.is_drained() && !*leaves {
+            *leaves = true;
             member.leave(now);
             self.drive(node);
             return true;

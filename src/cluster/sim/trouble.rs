@@ -60,6 +60,7 @@ impl Cluster {
         }
         self.hosts[node].end();
         let back = match self.rng.u32(0..3) {
+            _ if !self.is_rough() => 0,
             0 => self.rng.u64(0..=self.scenario.store_latency),
             1 => self.rng.u64(0..=self.ttl()),
             _ => self.rng.u64(0..=3 * self.ttl()),

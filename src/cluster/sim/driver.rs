@@ -141,8 +141,9 @@ impl Cluster {
                 let record = OwnerRecord { node: self.hosts[node].name.clone(), incarnation };
                 let txn = put_if(Key::ShardOwner(shard).into(), replaces, record.encode(), lease);
                 if self.has(Plant::ReadBeforeTake) {
+                    // And keeps them until it gets the shard.
                     let records = self.records_of(shard);
-                    self.hosts[node].read_before.insert(shard, records);
+                    self.hosts[node].read_before.entry(shard).or_insert(records);
                 }
                 self.call(node, Call::Take { shard, lease, txn });
             }
@@ -388,21 +389,21 @@ impl Cluster {
     }
 
     fn hand_over(&mut self, node: usize, shard: Shard, epoch: u64) {
-        let serves = self.is_at(node, shard, epoch, &Stage::Serving);
-        if !serves {
-            self.tell(node, Told::HandedOver { shard, epoch });
-            return;
-        }
         self.coverage.hit("hand-over begun");
-        let orgs: Vec<usize> =
-            (0..self.orgs.len()).filter(|org| self.orgs[*org].shard == shard).collect();
-        let unwritten: BTreeSet<usize> = orgs.iter().copied().collect();
-        let stage = Stage::Leaving { unwritten, tries: 0 };
+        // Also without a ledger the owner key is to go.
+        let unwritten: BTreeSet<usize> = (0..self.orgs.len())
+            .filter(|org| self.orgs[*org].shard == shard)
+            .filter(|org| self.orgs[*org].world.serves(node) == Some(epoch))
+            .collect();
+        let stage = Stage::Leaving { unwritten: unwritten.clone(), tries: 0 };
         self.hosts[node].tenures.insert(shard, Tenure { epoch, stage });
-        for org in orgs {
+        if unwritten.is_empty() {
+            self.coverage.hit("owner key given back");
+            self.delete_if_written(node, shard, epoch);
+        }
+        for org in unwritten {
             self.with_org(org, |world| world.leave(node));
         }
-        self.delete_if_written(node, shard, epoch);
     }
 
     /// An org has nothing more to write.
@@ -503,6 +504,7 @@ impl Cluster {
         }
         self.hosts[node].watches[watch].told = upto;
         let prefix = WATCHED[watch];
+        self.say(|| format!("node {node} is told of {prefix} from {told} to {upto}"));
         let revisions = self.store.changes(prefix, told, upto);
         let messages = if self.rng.bool() {
             revisions
@@ -517,7 +519,7 @@ impl Cluster {
     /// A watch begins, or has a connection again: it goes on where it was, or,
     /// where that was compacted away, with everything.
     pub(super) fn resume(&mut self, node: usize, watch: usize) {
-        if self.hosts[node].cut_off {
+        if self.hosts[node].cut_off || self.hosts[node].member.is_none() {
             return;
         }
         self.hosts[node].watches[watch].is_lost = false;
@@ -529,6 +531,7 @@ impl Cluster {
         self.coverage.hit("watch lists everything");
         let prefix = WATCHED[watch];
         let (told, place) = self.store.all(prefix);
+        self.say(|| format!("node {node} is told all of {prefix}, up to {place}"));
         self.hosts[node].watches[watch] = Watch { told: place, has_begun: true, is_lost: false };
         self.tell(node, Told::Watched { prefix, told });
     }

@@ -23,6 +23,8 @@ pub struct Host {
     pub clocks: Clocks,
     /// It does not reach the store.
     pub cut_off: bool,
+    /// Its watches are slow.
+    pub hears_late: bool,
     /// It ends when all is handed over.
     pub ends: bool,
     /// It has handed all over, and ends its session.
@@ -85,6 +87,7 @@ impl Host {
             life: 0,
             clocks: Clocks::default(),
             cut_off: false,
+            hears_late: false,
             ends: false,
             leaves: false,
             is_dead: false,

@@ -123,9 +123,9 @@ impl Scenario {
             store_latency,
             store_timeout,
             store_trouble,
-            watch_delay: [store_latency, 50_000, 2 * SECOND][rng.usize(0..3)],
-            trouble: [SECOND / 2, SECOND, 4 * SECOND][rng.usize(0..3)],
-            lost_blocks: [0, 2, 10][rng.usize(0..3)],
+            watch_delay: [50_000, SECOND / 2, 3 * SECOND][rng.usize(0..3)],
+            trouble: [SECOND, 2 * SECOND, 4 * SECOND][rng.usize(0..3)],
+            lost_blocks: [0, 3, 10][rng.usize(0..3)],
             crashes: [0, 1, 4][rng.usize(0..3)],
             calm_at,
             until: 0,
@@ -186,11 +186,11 @@ fn compress(scenario: &mut OrgScenario) {
 /// Times of all proportions, small against production's.
 fn small_timing(rng: &mut Rng) -> Timing {
     let ms = |rng: &mut Rng, range: std::ops::Range<u64>| Duration::from_millis(rng.u64(range));
-    let ttl = ms(rng, 800..3_000);
+    let ttl = ms(rng, 300..2_000);
     Timing {
         ttl,
         margin: ttl * rng.u32(5..40) / 100,
-        rank_delay: ms(rng, 20..400),
+        rank_delay: ms(rng, 10..300),
         stable_for: ms(rng, 300..4_000),
         moves_at_a_time: rng.usize(1..=4),
         drains_at_a_time: rng.usize(1..=16),

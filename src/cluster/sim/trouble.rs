@@ -30,6 +30,7 @@ impl Cluster {
         };
         self.hosts[node].clocks = clocks;
         self.clocks_changed(node);
+        self.hosts[node].hears_late = self.rng.bool();
         let name = self.hosts[node].name.clone();
         let record = NodeRecord {
             address: format!("{name}:1"),
@@ -103,11 +104,19 @@ impl Cluster {
         for lease in self.store.leases_of(node) {
             self.after(delay, Event::LeaseRevoked { lease });
         }
-        if self.rng.bool() {
-            // And its owner does not hear of it.
-            let longest = self.ttl();
-            let pause = self.around(longest / 4);
-            self.pause(node, pause);
+        // Its owner does not hear of it, for a while.
+        let ttl = self.ttl();
+        match self.rng.u32(0..8) {
+            0..3 => {
+                let pause = self.around(ttl / 4);
+                self.pause(node, pause);
+            }
+            3..6 => self.lose_watches(node, ttl),
+            6 => {
+                let length = self.around(ttl / 2);
+                self.cut_off(node, length);
+            }
+            _ => {}
         }
     }
 
@@ -157,7 +166,7 @@ impl Cluster {
                     self.after(delay, Event::LeaseRevoked { lease });
                 }
             }
-            19..21 => self.lose_watches(node),
+            19..21 => self.lose_watches(node, ttl / 2),
             21..23 => {
                 self.coverage.hit("drain taken back");
                 let life = self.hosts[node].life;
@@ -265,19 +274,19 @@ impl Cluster {
         self.store.rearm(until);
         for node in 0..self.hosts.len() {
             if self.rng.bool() {
-                self.lose_watches(node);
+                self.lose_watches(node, self.ttl() / 2);
             }
         }
     }
 
-    fn lose_watches(&mut self, node: usize) {
+    fn lose_watches(&mut self, node: usize, length: u64) {
         self.coverage.hit("watches lost");
         for watch in &mut self.hosts[node].watches {
-            watch.is_lost = self.rng.bool();
+            watch.is_lost = self.rng.u32(0..4) > 0;
         }
         let life = self.hosts[node].life;
         for watch in 0..self.hosts[node].watches.len() {
-            let delay = self.around(self.ttl() / 2);
+            let delay = self.around(length);
             self.after(delay, Event::Resume { node, life, watch });
         }
     }
@@ -336,7 +345,6 @@ impl Cluster {
                 self.thaw(node);
             }
         }
-        self.after(1, Event::Look);
     }
 
     // ---- What the orgs' worlds have to know ----

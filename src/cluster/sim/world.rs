@@ -176,6 +176,7 @@ impl Cluster {
         let first = cluster.around(cluster.scenario.trouble);
         cluster.after(first, Event::Trouble);
         cluster.after(cluster.scenario.calm_at, Event::Calm);
+        cluster.after(LOOK, Event::Look);
         cluster
     }
 
@@ -476,7 +477,10 @@ impl Cluster {
         for org in 0..self.orgs.len() {
             let shard = self.orgs[org].shard;
             if self.is_served(shard) {
+                self.coverage.hit("look at an org that is served");
                 self.served_at.insert(shard, self.at);
+            } else {
+                self.coverage.hit("look at an org that nobody serves");
             }
         }
         if self.at >= self.scenario.recovered_by() && self.at < self.scenario.recovered_by() + LOOK
@@ -507,7 +511,13 @@ impl Cluster {
             if served < since {
                 let owner = self.store.get(&String::from(Key::ShardOwner(shard)));
                 let owner = owner.map(|value| OwnerRecord::decode(&value.value));
-                let text = format!("shard {shard} is not served {when}; the owner: {owner:?}");
+                let nodes = self.hosts.iter().map(|host| {
+                    let problem = host.member.as_ref().map(crate::cluster::Member::problem);
+                    let vacant = host.member.as_ref().map(|m| m.view().owners.get(&shard));
+                    format!("{}: {problem:?}, sees {vacant:?}", host.name)
+                });
+                let nodes = nodes.collect::<Vec<_>>().join("; ");
+                let text = format!("shard {shard} is not served {when}; {owner:?}; {nodes}");
                 self.fail("I6", text);
             }
         }
@@ -527,11 +537,13 @@ impl Cluster {
                 if self.store.changes(prefix, log_before, upto).is_empty() {
                     continue;
                 }
-                let delay = match self.rng.u32(0..4) {
-                    0 => self.rng.u64(0..=self.scenario.watch_delay),
-                    _ => self.rng.u64(0..=self.scenario.store_latency),
+                let Host { life, hears_late, .. } = self.hosts[node];
+                let most = if hears_late && self.is_rough() {
+                    self.scenario.watch_delay
+                } else {
+                    self.scenario.store_latency
                 };
-                let life = self.hosts[node].life;
+                let delay = self.rng.u64(0..=most);
                 self.after(delay, Event::Watch { node, life, watch, upto });
             }
         }

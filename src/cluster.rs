@@ -12,6 +12,8 @@
 pub mod clock_guard;
 pub mod driver;
 pub mod member;
+pub mod peers;
+pub mod pings;
 pub mod placement;
 #[cfg(test)]
 mod sim;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 pub use self::{
     clock_guard::{ClockGuard, Verdict},
-    member::{Effect, Event, Member},
+    member::{Effect, Event, Member, StateCounts},
     view::{NodeInfo, OwnerInfo, View},
 };
 

@@ -351,6 +351,12 @@ impl Cluster {
     /// the owner and is not says so to whoever forwarded.
     fn not_here(&mut self, org: usize, node: usize, message: Message, came: u64, via: Option<Via>) {
         let Some(via) = via else {
+            if self.hosts[node].member.is_none() {
+                // Nobody listens there.
+                let latency = self.scenario.latency;
+                self.with_org(org, |world| world.refuse(&message, latency));
+                return;
+            }
             let via = Via { edge: node, came, epoch: 0, again: false };
             self.resolve(org, message, via);
             return;

@@ -399,7 +399,7 @@ impl World {
             self.requests[request].closed = true;
             if saturated {
                 // Where nobody serves, nobody asks without a pause.
-                let pause = if self.ruled { 50_000 } else { 1_000 };
+                let pause = if self.ruled { 20_000 } else { 1_000 };
                 self.after(pause, Event::Demand { left: 1 });
             }
             return;

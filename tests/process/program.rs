@@ -23,6 +23,8 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
+use crate::process::{program, signal};
+
 /// A directory with a configuration and a place for the store. It is removed at
 /// the end of the test.
 pub struct Home {
@@ -127,9 +129,7 @@ impl Program {
 
     /// SIGTERM; the program must end in order.
     pub async fn stop(mut self) {
-        let signal = format!("kill -TERM {}", self.pid());
-        let sent = Command::new("sh").args(["-c", &signal]).status().await;
-        assert!(sent.is_ok_and(|status| status.success()), "it runs");
+        signal(self.pid(), "TERM");
         let status = self.child.wait().await.expect("it ends");
         assert_eq!(status.code(), Some(0), "SIGTERM ends it in order");
     }
@@ -167,14 +167,6 @@ impl Program {
         let answer = self.quota.clone().get_usage(request).await.expect("it answers");
         answer.into_inner().usage.expect("it has usage")
     }
-}
-
-/// The program with nothing of this environment. It is killed when it is
-/// dropped.
-pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quotagate"));
-    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    command
 }
 
 /// Runs a command that must end by itself, as a failure that says these things.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     limits::{LONG, PLENTY, STRICT, Spec, total},
-    load::Seen,
+    load::Ledger,
 };
 
 /// A counter: the org, the user unless it is the org's own, and the limit.
@@ -37,18 +37,19 @@ const INHERITED: Duration = Duration::from_secs(4);
 /// How long a member may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Compares the records with what callers have `seen`; that is read in between,
-/// so that nothing is granted after it was.
+/// Compares the records with what callers were granted.
 ///
 /// # Panics
 /// If a counter has fewer units than callers were granted within its window.
-pub async fn every_permit_is_counted(endpoints: &[String], seen: impl Fn() -> Seen) -> Audit {
-    let seen = seen();
+pub async fn every_permit_is_counted(endpoints: &[String], ledger: &Ledger) -> Audit {
+    let granted_before = ledger.grants();
     let now = Clock::default().now().wall;
     let records = records(endpoints).await;
     let read = Instant::now();
+    // As they are now: what was given back meanwhile need not be counted.
+    let grants = ledger.seen().grants;
     let mut granted = BTreeMap::<Counter, u64>::new();
-    for grant in &seen.grants {
+    for grant in &grants[..granted_before] {
         let Some(limit) = charged_by(grant.job.operation) else { continue };
         // It may have left already if it was granted when it was asked for.
         if grant.asked + limit.window > read {
@@ -81,6 +82,25 @@ pub async fn every_permit_is_counted(endpoints: &[String], seen: impl Fn() -> Se
         audit.counted += counted;
     }
     audit
+}
+
+/// What is set aside and was not granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Units of blocks that are open.
+    pub open: u64,
+    /// Units of blocks that were open when their node died, and have not left.
+    pub lost: u64,
+}
+
+/// What all records hold.
+pub async fn held(endpoints: &[String]) -> Held {
+    let records = records(endpoints).await;
+    let counters = || records.values().flat_map(|record| &record.counters);
+    Held {
+        open: counters().map(|counter| counter.open).sum(),
+        lost: counters().flat_map(|counter| &counter.lost).map(|(_, units)| units).sum(),
+    }
 }
 
 fn charged_by(operation: &str) -> Option<Spec> {

@@ -50,12 +50,8 @@ pub const fn total(max: u64) -> Spec {
 }
 
 /// The limit of [`ROOMY`].
-pub const PLENTY: Spec = Spec {
-    operation: ROOMY,
-    name: "plenty",
-    max: 1_000_000,
-    window: Duration::from_secs(60 * 60),
-};
+pub const PLENTY: Spec =
+    Spec { operation: ROOMY, name: "plenty", max: 1_000_000, window: Duration::from_secs(60 * 60) };
 
 /// How many long calls an org may have at once.
 const SLOTS: usize = 2;

@@ -3,7 +3,7 @@
 //! decide.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -48,6 +48,9 @@ pub struct Job {
     /// How long it rests after each permit.
     pub rests: Duration,
     pub habit: Habit,
+    /// It repeats a request until somebody decides, for whatever reason nobody
+    /// did; others repeat once, where they are told that nobody could.
+    pub patient: bool,
 }
 
 /// What becomes of a permit.
@@ -59,8 +62,10 @@ pub enum Habit {
     Late,
     /// One or the other; used at once and not reported; or given back.
     Mixed,
-    /// It is not used for anything, and given back.
-    Idle,
+    /// It is given back.
+    Returned,
+    /// Nothing is done with it.
+    Kept,
 }
 
 /// Callers at work. They end when it is dropped.
@@ -98,8 +103,6 @@ pub struct Grant {
     pub calls: u32,
     /// It was granted after this.
     pub asked: Instant,
-    /// It was granted before this.
-    pub received: Instant,
 }
 
 /// How long an answer may take besides the wait that was asked for.
@@ -126,12 +129,16 @@ pub fn saturating(org: &str) -> Vec<(Job, usize)> {
         runs: Duration::ZERO,
         rests: Duration::ZERO,
         habit: Habit::Prompt,
+        patient: true,
     };
     let rest = Job { operation: REST, rests: Duration::from_millis(500), ..entries.clone() };
     vec![
         (entries.clone(), 3),
         (Job { user: "late", habit: Habit::Late, ..entries.clone() }, 3),
-        (Job { operation: DELETE_PARTICIPANT, calls: 3, habit: Habit::Mixed, ..entries.clone() }, 2),
+        (
+            Job { operation: DELETE_PARTICIPANT, calls: 3, habit: Habit::Mixed, ..entries.clone() },
+            2,
+        ),
         (Job { operation: DELETE_CONVERSATION, habit: Habit::Mixed, ..entries }, 2),
         (Job { ttl: None, habit: Habit::Mixed, ..rest.clone() }, 2),
         (Job { operation: LONG, runs: Duration::from_millis(50), ..rest }, 3),
@@ -149,7 +156,8 @@ pub fn roomy(org: &str) -> Vec<(Job, usize)> {
         max_wait: Duration::ZERO,
         runs: Duration::ZERO,
         rests: Duration::from_millis(100),
-        habit: Habit::Idle,
+        habit: Habit::Kept,
+        patient: false,
     };
     vec![(job, 2)]
 }
@@ -190,6 +198,23 @@ impl Load {
 }
 
 impl Ledger {
+    /// How many permits came until now.
+    pub fn grants(&self) -> usize {
+        self.lock().grants.len()
+    }
+
+    /// The orgs of the permits that came after the first so many.
+    pub fn granted_since(&self, grants: usize) -> BTreeSet<String> {
+        self.lock().grants[grants..].iter().map(|grant| grant.job.org.clone()).collect()
+    }
+
+    /// All but the permits.
+    pub fn brief(&self) -> Seen {
+        let Seen { denied, repeated, lost, too_late, .. } = &*self.lock();
+        let (denied, too_late) = (*denied, *too_late);
+        Seen { denied, too_late, repeated: repeated.clone(), lost: lost.clone(), grants: vec![] }
+    }
+
     /// What was seen until now.
     pub fn seen(&self) -> Seen {
         self.lock().clone()
@@ -232,9 +257,7 @@ impl Caller {
         let Some((sent, answer)) = self.acquire(request).await else { return };
         match answer.outcome.expect("it says what") {
             Outcome::Permit(permit) => {
-                let received = Instant::now();
-                let grant =
-                    Grant { job: Arc::clone(job), calls: permit.calls, asked, received };
+                let grant = Grant { job: Arc::clone(job), calls: permit.calls, asked };
                 let number = {
                     let mut seen = self.ledger.lock();
                     seen.grants.push(grant);
@@ -247,7 +270,7 @@ impl Caller {
     }
 
     /// Asks until somebody decides, and says when the answered request was sent:
-    /// a permit lives from then on. Callers who never wait for room ask twice.
+    /// a permit lives from then on.
     async fn acquire(&self, request: AcquireRequest) -> Option<(Instant, AcquireResponse)> {
         let mut repeated = false;
         loop {
@@ -259,7 +282,7 @@ impl Caller {
                 Err(status) => status,
             };
             let said = said(&status);
-            if self.job.habit == Habit::Idle && (repeated || !is_unavailable(&status)) {
+            if !self.job.patient && (repeated || !is_unavailable(&status)) {
                 let org = &self.job.org;
                 self.ledger.lock().lost.push(format!("{org}: {said}: {}", status.message()));
                 return None;
@@ -272,17 +295,19 @@ impl Caller {
     }
 
     async fn uses(&self, permit: Permit, number: usize, sent: Instant) {
-        let ttl = permit.ttl.clone().and_then(|ttl| Duration::try_from(ttl).ok());
+        let ttl = permit.ttl.and_then(|ttl| Duration::try_from(ttl).ok());
         let until = sent + ttl.unwrap_or_default();
         let dice = fastrand::u8(0..10);
         let habit = match self.job.habit {
-            Habit::Mixed if dice == 0 => Habit::Idle,
+            Habit::Mixed if dice == 0 => Habit::Returned,
             Habit::Mixed if dice <= 2 => Habit::Late,
             Habit::Mixed => Habit::Prompt,
             other => other,
         };
-        if habit == Habit::Idle {
-            return self.gives_back(&permit, number, permit.calls).await;
+        match habit {
+            Habit::Kept => return,
+            Habit::Returned => return self.gives_back(&permit, number, permit.calls).await,
+            Habit::Prompt | Habit::Late | Habit::Mixed => {}
         }
         if habit == Habit::Late {
             sleep_until(until - LAST_INSTANT).await;

@@ -28,7 +28,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::process::{program, signal};
+use crate::process::{keeps_its_invariants, program, signal};
 
 /// All that starts a node, again and again.
 #[derive(Clone, Debug)]
@@ -53,6 +53,7 @@ pub struct Node {
     child: Child,
     /// Where other nodes reach it, behind its proxy.
     pub peer: SocketAddr,
+    http: SocketAddr,
     pub quota: QuotaServiceClient<Channel>,
     admin: AdminServiceClient<Channel>,
     pub paused: bool,
@@ -84,13 +85,15 @@ impl Node {
             command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program runs");
         let addresses = timeout(PATIENCE, announced(&mut child)).await;
         let addresses = addresses.ok().flatten();
-        let addresses = addresses.unwrap_or_else(|| panic!("{} does not start: {}", plan.name, tail(&plan.log)));
+        let addresses = addresses
+            .unwrap_or_else(|| panic!("{} does not start: {}", plan.name, tail(&plan.log)));
         let endpoint = Endpoint::from_shared(format!("http://{}", addresses["gRPC"]));
         let channel = endpoint.expect("an address").tcp_nodelay(true).connect_lazy();
         Self {
             plan,
             child,
             peer: addresses["peer"],
+            http: addresses["HTTP"],
             quota: QuotaServiceClient::new(channel.clone()),
             admin: AdminServiceClient::new(channel),
             paused: false,
@@ -129,6 +132,11 @@ impl Node {
         self.paused = false;
     }
 
+    /// Every invariant that it watches has held since its start.
+    pub async fn keeps_its_invariants(&self) {
+        keeps_its_invariants(self.http).await;
+    }
+
     /// The cluster as it sees it.
     pub async fn cluster(&self) -> Result<GetClusterResponse, Status> {
         let mut request = Request::new(GetClusterRequest {});
@@ -141,6 +149,20 @@ impl Node {
         let cluster = self.cluster().await.unwrap_or_default();
         let owned = cluster.owners.into_iter().filter(|owner| !owner.node.is_empty());
         owned.map(|owner| (owner.shard, owner.node)).collect()
+    }
+
+    /// Waits until it sees a node take part: it does not drain, and owns shards.
+    pub async fn sees_taking_part(&self, name: &str) {
+        let start = Instant::now();
+        loop {
+            let cluster = self.cluster().await.unwrap_or_default();
+            let mut nodes = cluster.nodes.iter().filter(|node| node.name == name);
+            if nodes.any(|node| !node.draining && node.owned_shards > 0) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{name} does not take part: {cluster:#?}");
+            sleep(LOOK).await;
+        }
     }
 
     /// Waits until it sees an owner of every shard, all of them among `nodes`.

@@ -6,9 +6,6 @@ use std::{
     process::{Output, Stdio},
 };
 
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use quotagate::proto::{
     admin::v1::admin_service_client::AdminServiceClient,
     v1::{
@@ -23,7 +20,7 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{program, signal};
+use crate::process::{keeps_its_invariants, program, signal};
 
 /// A directory with a configuration and a place for the store. It is removed at
 /// the end of the test.
@@ -150,15 +147,7 @@ impl Program {
 
     /// Every invariant that is watched has held since the start.
     pub async fn keeps_its_invariants(&self) {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let url = format!("http://{}/metrics", self.http_addr).parse().expect("a good address");
-        let answer = client.get(url).await.expect("it answers");
-        let body = answer.into_body().collect().await.expect("all of it").to_bytes();
-        let metrics = String::from_utf8_lossy(&body);
-        let mut violations =
-            metrics.lines().filter(|line| line.starts_with("quotagate_invariant_violations_total"));
-        assert!(violations.clone().count() > 0, "they are counted: {metrics}");
-        assert!(violations.all(|line| line.ends_with(" 0")), "{metrics}");
+        keeps_its_invariants(self.http_addr).await;
     }
 
     /// What is counted for an org.

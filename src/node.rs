@@ -1,6 +1,7 @@
 //! Where a request is decided: here. The only place that knows which part of
 //! this process answers for an org.
 
+mod ground;
 mod settings;
 
 use std::{sync::Arc, time::Duration};

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use etcd_client::{Client, ConnectOptions, GetOptions};
 use quotagate::{
     clock::Clock,
-    quota::{Group, GroupRecord},
+    quota::{CounterRecord, Group, GroupRecord, Wall},
     standin::options::REST,
     store::{Key, Record as _},
 };
@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use crate::{
     limits::{LONG, PLENTY, STRICT, Spec, total},
-    load::Ledger,
+    load::{Grant, Ledger},
 };
 
-/// A counter: the org, the user unless it is the org's own, and the limit.
-type Counter = (String, Option<String>, &'static str);
+/// Whose counters a record holds: an org's, or one user's of it.
+type Owner = (String, Option<String>);
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,40 +48,51 @@ pub async fn every_permit_is_counted(endpoints: &[String], ledger: &Ledger) -> A
     let read = Instant::now();
     // As they are now: what was given back meanwhile need not be counted.
     let grants = ledger.seen().grants;
-    let mut granted = BTreeMap::<Counter, u64>::new();
-    for grant in &grants[..granted_before] {
-        let Some(limit) = charged_by(grant.job.operation) else { continue };
+    compare(&grants[..granted_before], read, &records, now)
+        .unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// `grants` came before `records` were read, which was after `now` and before
+/// `read`.
+fn compare(
+    grants: &[Grant],
+    read: Instant,
+    records: &BTreeMap<Owner, GroupRecord>,
+    now: Wall,
+) -> Result<Audit, String> {
+    let mut granted = BTreeMap::<(Owner, &str), u64>::new();
+    for grant in grants {
+        let limit = charged_by(grant.job.operation);
         // It may have left already if it was granted when it was asked for.
         if grant.asked + limit.window > read {
-            let of_org = limit.name == "calls";
-            let user = (!of_org).then(|| grant.job.user.to_owned());
-            let counter = (grant.job.org.clone(), user, limit.name);
-            *granted.entry(counter).or_default() += u64::from(grant.calls);
+            let user = (limit.name != "calls").then(|| grant.job.user.to_owned());
+            let owner = (grant.job.org.clone(), user);
+            *granted.entry((owner, limit.name)).or_default() += u64::from(grant.calls);
         }
     }
     let mut audit = Audit { counters: granted.len(), ..Audit::default() };
-    for (counter, granted) in granted {
-        let (org, user, name) = &counter;
-        let record = records.get(&(org.clone(), user.clone()));
+    for ((owner, limit), granted) in granted {
+        let record = records.get(&owner);
         let counters = record.iter().flat_map(|record| &record.counters);
-        let counted: u64 = counters
-            .filter(|counter| counter.limit.as_str() == *name)
-            .map(|counter| {
-                let spent = counter.sealed.iter().chain(&counter.lost);
-                let in_force =
-                    spent.filter(|(stamp, _)| *stamp + counter.window + INHERITED >= now);
-                in_force.map(|(_, units)| units).sum::<u64>() + counter.open
-            })
-            .sum();
-        assert!(
-            counted >= granted,
-            "{counter:?}: callers were granted {granted}, and the record counts {counted}: \
-             {record:#?}"
-        );
+        let counters = counters.filter(|counter| counter.limit.as_str() == limit);
+        let counted: u64 = counters.map(|counter| in_force(counter, now)).sum();
+        if counted < granted {
+            return Err(format!(
+                "{owner:?}, {limit}: callers were granted {granted}, and the record counts \
+                 {counted}: {record:#?}"
+            ));
+        }
         audit.granted += granted;
         audit.counted += counted;
     }
-    audit
+    Ok(audit)
+}
+
+/// The units that a record counts, open ones too.
+fn in_force(counter: &CounterRecord, now: Wall) -> u64 {
+    let spent = counter.sealed.iter().chain(&counter.lost);
+    let in_force = spent.filter(|(stamp, _)| *stamp + counter.window + INHERITED >= now);
+    in_force.map(|(_, units)| units).sum::<u64>() + counter.open
 }
 
 /// What is set aside and was not granted.
@@ -103,15 +114,17 @@ pub async fn held(endpoints: &[String]) -> Held {
     }
 }
 
-fn charged_by(operation: &str) -> Option<Spec> {
+/// The window that an operation charges.
+fn charged_by(operation: &str) -> Spec {
     if [REST, LONG].contains(&operation) {
-        return Some(total(0));
+        return total(0);
     }
-    STRICT.iter().chain([&PLENTY]).find(|spec| spec.operation == operation).copied()
+    let specs = STRICT.into_iter().chain([PLENTY]);
+    specs.into_iter().find(|spec| spec.operation == operation).expect("one of ours")
 }
 
 /// Every record of counters, by org and user. Workspaces have none here.
-async fn records(endpoints: &[String]) -> BTreeMap<(String, Option<String>), GroupRecord> {
+async fn records(endpoints: &[String]) -> BTreeMap<Owner, GroupRecord> {
     let mut failures = Vec::new();
     for endpoint in endpoints {
         match pairs(endpoint).await {
@@ -122,7 +135,7 @@ async fn records(endpoints: &[String]) -> BTreeMap<(String, Option<String>), Gro
     panic!("no member of etcd answers: {failures:?}");
 }
 
-fn read(key: &str, value: &[u8]) -> Option<((String, Option<String>), GroupRecord)> {
+fn read(key: &str, value: &[u8]) -> Option<(Owner, GroupRecord)> {
     // Behind the cluster's prefix.
     let key = &key[key.find("shards/")?..];
     let Ok(Key::Counters { org, group }) = key.parse() else { return None };
@@ -142,4 +155,55 @@ async fn pairs(endpoint: &str) -> Result<Vec<(String, Vec<u8>)>, etcd_client::Er
     let answer = client.get("", Some(GetOptions::new().with_all_keys())).await?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(answer.kvs().iter().map(|pair| (text(pair.key()), pair.value().to_vec())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use quotagate::{
+        quota::{Kind, LimitName},
+        standin::options::GET_ENTRIES,
+    };
+
+    use super::*;
+    use crate::load::saturating;
+
+    const NOW: Wall = Wall(1_000_000_000_000_000);
+
+    /// Seven calls of a window of two seconds were granted so long ago, and the
+    /// record counts these units with a stamp of so long ago, and these as open.
+    fn check(granted_ago: Duration, sealed: u64, stamp_ago: Duration, open: u64, good: bool) {
+        let (job, _) = saturating("o").swap_remove(0);
+        assert_eq!((job.operation, charged_by(job.operation).window.as_secs()), (GET_ENTRIES, 2));
+        let read = Instant::now() + Duration::from_secs(60);
+        let owner = (job.org.clone(), Some(job.user.to_owned()));
+        let grant = Grant { job: Arc::new(job), calls: 7, asked: read - granted_ago };
+        let counter = CounterRecord {
+            limit: LimitName::parse("entries").expect("a good name"),
+            kind: Kind::Window,
+            window: Duration::from_secs(2),
+            ttl_cap: Duration::from_secs(1),
+            sealed: vec![(NOW - stamp_ago, sealed)],
+            lost: vec![],
+            open,
+            open_until: NOW,
+        };
+        let record = GroupRecord { counters: vec![counter], ..GroupRecord::default() };
+        let compared = compare(&[grant], read, &BTreeMap::from([(owner, record)]), NOW);
+        assert_eq!(compared.is_ok(), good, "{compared:?}");
+    }
+
+    #[test]
+    fn a_permit_that_no_record_counts_is_found() {
+        let seconds = Duration::from_secs;
+        check(seconds(1), 7, seconds(1), 0, true);
+        check(seconds(1), 3, seconds(1), 4, true);
+        check(seconds(1), 0, seconds(1), 7, true);
+        check(seconds(1), 6, seconds(1), 0, false);
+        check(seconds(1), 3, seconds(1), 3, false);
+        // Units that have left do not count, and neither do permits.
+        check(seconds(1), 7, seconds(7), 0, false);
+        check(seconds(2), 0, seconds(7), 0, true);
+    }
 }

@@ -12,6 +12,8 @@
 pub mod clock_guard;
 pub mod driver;
 pub mod member;
+pub mod peers;
+pub mod pings;
 pub mod placement;
 pub mod view;
 

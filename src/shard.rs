@@ -43,7 +43,7 @@ use crate::{
     metrics::Metrics,
     quota::{
         Answer, Ask, AskError, Catalogue, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
-        Released, Report, Reported, Rules, Transition, WaiterId,
+        Released, Report, Reported, Rules, Transition, WaiterId, Wall,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
@@ -183,6 +183,12 @@ impl Shards {
     #[must_use]
     pub fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// The machine's wall clock, to be compared with other machines'.
+    #[must_use]
+    pub fn wall_clock(&self) -> Wall {
+        self.clock.wall()
     }
 
     /// Decides an ask, and waits where it says so. Dropping the future takes it
@@ -666,7 +672,7 @@ mod tests {
     use crate::{
         config::Config,
         node::Settings,
-        quota::{Class, OperationId, Wall},
+        quota::{Class, OperationId},
         store::MemoryStore,
     };
 

@@ -72,7 +72,7 @@ impl Node {
         let mut command = program(&["serve", "--grpc", free, "--http", free, "--peer", free]);
         command
             .args(["--node", &plan.name, "--store", &plan.store])
-            .args(["--advertise", &plan.advertise.to_string()])
+            .args(["--advertise-peer", &plan.advertise.to_string()])
             .args(["--lease", &format!("{}s", plan.lease.as_secs())])
             .args(["--log-format", "json"])
             .arg("--config")

@@ -1,7 +1,12 @@
 //! Whether every permit is accounted for: what etcd says is spent, read straight
-//! from it, against what callers were granted.
+//! from it, against what callers were granted; and `quotagate audit`, which reads
+//! etcd alone.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use etcd_client::{Client, ConnectOptions, GetOptions};
 use quotagate::{
@@ -10,11 +15,12 @@ use quotagate::{
     standin::options::REST,
     store::{Key, Record as _},
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     limits::{LONG, PLENTY, STRICT, Spec, total},
     load::{Grant, Ledger},
+    process::program,
 };
 
 /// Whose counters a record holds: an org's, or one user's of it.
@@ -33,6 +39,9 @@ pub struct Audit {
 
 /// What is inherited counts for so much longer.
 const INHERITED: Duration = Duration::from_secs(4);
+
+/// How long each audit watches what is written.
+const WATCHED_FOR: Duration = Duration::from_secs(10);
 
 /// How long a member may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -93,6 +102,67 @@ fn in_force(counter: &CounterRecord, now: Wall) -> u64 {
     let spent = counter.sealed.iter().chain(&counter.lost);
     let in_force = spent.filter(|(stamp, _)| *stamp + counter.window + INHERITED >= now);
     in_force.map(|(_, units)| units).sum::<u64>() + counter.open
+}
+
+/// `quotagate audit`, again and again. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Watchman {
+    looking: JoinSet<()>,
+    seen: Arc<Mutex<Rounds>>,
+}
+
+/// What the watchman has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds {
+    /// Audits that said that nothing was violated.
+    pub good: u64,
+    /// Audits that could not be made: etcd was away.
+    pub not_made: u64,
+    /// What those said that found something.
+    pub bad: Vec<String>,
+}
+
+impl Watchman {
+    /// Goes to work on a store, whose address is a value of `--store`.
+    pub fn start(store: String) -> Self {
+        let seen = Arc::<Mutex<Rounds>>::default();
+        let mut looking = JoinSet::new();
+        let told = Arc::clone(&seen);
+        looking.spawn(async move {
+            loop {
+                let audited = audit_command(&store, WATCHED_FOR).await;
+                let mut seen = told.lock().unwrap_or_else(PoisonError::into_inner);
+                match audited {
+                    Ok(()) => seen.good += 1,
+                    Err(said) if said.contains("VIOLATED") => seen.bad.push(said),
+                    Err(_) => seen.not_made += 1,
+                }
+            }
+        });
+        Self { looking, seen }
+    }
+
+    /// It is still at work.
+    pub fn is_well(&mut self) {
+        assert!(self.looking.try_join_next().is_none(), "an audit goes on");
+    }
+
+    /// What it has seen until now.
+    pub fn seen(&self) -> Rounds {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Runs `quotagate audit` to its end; what it says unless it finds all well.
+pub async fn audit_command(store: &str, time: Duration) -> Result<(), String> {
+    let time = format!("{}s", time.as_secs());
+    let mut command = program(&["audit", "--store", store, "--duration", &time]);
+    let output = command.output().await.expect("the program runs");
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// What is set aside and was not granted.
@@ -159,8 +229,6 @@ async fn pairs(endpoint: &str) -> Result<Vec<(String, Vec<u8>)>, etcd_client::Er
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use quotagate::{
         quota::{Kind, LimitName},
         standin::options::GET_ENTRIES,
@@ -188,6 +256,7 @@ mod tests {
             lost: vec![],
             open,
             open_until: NOW,
+            bound: Some(20),
         };
         let record = GroupRecord { counters: vec![counter], ..GroupRecord::default() };
         let compared = compare(&[grant], read, &BTreeMap::from([(owner, record)]), NOW);

@@ -28,13 +28,16 @@ use tonic::{Request, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    audit::{Audit, Held, every_permit_is_counted, held},
+    audit::{Audit, Held, Rounds, Watchman, audit_command, every_permit_is_counted, held},
     etcd::{Etcd, Which},
     limits::{self, ROOMY, STRICT, Spec, total},
     load::{self, Load, Seen, is_unavailable, said},
     node::{Node, PATIENCE, Plan},
     proxy::{Conduct, Proxy},
 };
+
+/// Where the cluster's keys are in etcd.
+const PREFIX: &str = "cluster";
 
 pub const NODES: usize = 3;
 pub const MEMBERS: usize = 3;
@@ -74,6 +77,7 @@ pub struct World {
     pub random: fastrand::Rng,
     recoveries: BTreeMap<&'static str, Vec<Duration>>,
     audit: Audit,
+    watchman: Watchman,
     start: Instant,
     home: Option<TempDir>,
     _alone: MutexGuard<'static, ()>,
@@ -146,7 +150,7 @@ impl World {
             let clock_offset = home.path().join(format!("{name}.clock"));
             std::fs::write(&clock_offset, "0").expect("it is writable");
             let plan = Plan {
-                store: format!("etcd://{}/cluster", endpoints.join(",")),
+                store: format!("etcd://{}/{PREFIX}", endpoints.join(",")),
                 config: config.clone(),
                 advertise: peer_link.addr,
                 lease,
@@ -171,6 +175,7 @@ impl World {
             Demand::Roomy => load::roomy(&org),
         });
         let load = Load::start(jobs.collect(), &known, &salesforce.url());
+        let etcd_address = etcd.store_address(PREFIX);
         let world = Self {
             lease,
             etcd,
@@ -184,6 +189,7 @@ impl World {
             random: fastrand::Rng::with_seed(setting("QUOTAGATE_CLUSTER_SEED", 7)),
             recoveries: BTreeMap::new(),
             audit: Audit::default(),
+            watchman: Watchman::start(etcd_address),
             start: Instant::now(),
             home: Some(home),
             _alone: alone,
@@ -397,10 +403,12 @@ impl World {
     /// seen an invariant fail, every caller works.
     pub async fn is_well(&mut self) {
         self.load.is_well();
+        self.watchman.is_well();
         for node in self.awake() {
             node.keeps_its_invariants().await;
         }
         self.audit = every_permit_is_counted(&self.etcd.endpoints(), &self.load.ledger).await;
+        assert_eq!(self.watchman.seen().bad, [""; 0], "quotagate audit finds nothing wrong");
         assert_eq!(self.salesforce.handle.overruns(), []);
         let counts = self.salesforce.handle.counts();
         assert_eq!(counts.refused(), 0, "{counts:?}");
@@ -414,6 +422,8 @@ impl World {
         for number in 0..NODES {
             self.stop(number).await;
         }
+        let audited = audit_command(&self.etcd.store_address(PREFIX), Duration::ZERO).await;
+        assert_eq!(audited, Ok(()), "quotagate audit finds nothing wrong");
         let held = held(&self.etcd.endpoints()).await;
         assert_eq!(held.open, 0, "who ends in order leaves no block open");
         assert_eq!(self.salesforce.handle.overruns(), []);
@@ -454,9 +464,12 @@ impl World {
             self.worst_windows()
         );
         let Audit { counters, granted, counted } = self.audit;
+        let Rounds { good, not_made, bad } = self.watchman.seen();
         let _ = write!(
             text,
-            "  etcd       {counters} counters count {counted} units, callers were granted {granted}"
+            "  etcd       {counters} counters count {counted} units, callers were granted {granted}; \
+             {good} audits good, {} bad, {not_made} not made",
+            bad.len()
         );
         text
     }

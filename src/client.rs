@@ -112,10 +112,10 @@ impl Client {
             .unwrap_or_default()
             .min(MAX_WAIT);
         let org = request.org.clone();
-        self.ask_owner(&org, async |mut quota| {
+        self.ask_owner(&org, |mut quota| {
             let mut request = Request::new(request.clone());
             request.set_timeout(CALL_TIMEOUT + wait);
-            quota.acquire(request).await
+            async move { quota.acquire(request).await }
         })
         .await
     }
@@ -126,10 +126,10 @@ impl Client {
     /// The service refused it, could not decide, or did not answer in time.
     pub async fn release(&self, request: ReleaseRequest) -> Result<ReleaseResponse, Status> {
         let org = org_of(&request.permit_id).to_owned();
-        self.ask_owner(&org, async |mut quota| {
+        self.ask_owner(&org, |mut quota| {
             let mut request = Request::new(request.clone());
             request.set_timeout(CALL_TIMEOUT);
-            quota.release(request).await
+            async move { quota.release(request).await }
         })
         .await
     }
@@ -141,10 +141,10 @@ impl Client {
     pub async fn report(&self, request: ReportRequest) -> Result<ReportResponse, Status> {
         let permit = request.permit_id.as_str();
         let org = if permit.is_empty() { &request.org } else { org_of(permit) }.to_owned();
-        self.ask_owner(&org, async |mut quota| {
+        self.ask_owner(&org, |mut quota| {
             let mut request = Request::new(request.clone());
             request.set_timeout(CALL_TIMEOUT);
-            quota.report(request).await
+            async move { quota.report(request).await }
         })
         .await
     }
@@ -162,10 +162,10 @@ impl Client {
 
     /// Asks the org's owner, where the way to it is known and open, else the
     /// configured server.
-    async fn ask_owner<T>(
+    async fn ask_owner<T, F: Future<Output = Result<Response<T>, Status>>>(
         &self,
         org: &str,
-        ask: impl AsyncFn(QuotaServiceClient<Channel>) -> Result<Response<T>, Status>,
+        ask: impl Fn(QuotaServiceClient<Channel>) -> F,
     ) -> Result<T, Status> {
         let learnt = |answer: Response<T>| {
             self.owners.learn(org, answer.metadata(), owner_endpoint);

@@ -140,8 +140,13 @@ impl TestNode {
         let metrics = Arc::new(Metrics::new("test", Wall(0)));
         let clock = Clock::default();
         let policies = Arc::clone(&settings);
-        let shards =
-            Shards::start(Arc::clone(&store), clock, Arc::clone(&metrics), policies, name.into());
+        let shards = Shards::start(
+            Arc::clone(&store),
+            clock.clone(),
+            Arc::clone(&metrics),
+            policies,
+            name.into(),
+        );
         let shards = shards.await.expect("it starts");
 
         let (public, peer) = (listen().await, listen().await);

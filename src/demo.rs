@@ -34,6 +34,7 @@ use crate::{
 };
 
 pub mod fleet;
+pub mod ink;
 mod operator;
 pub mod picture;
 mod screen;

@@ -40,6 +40,10 @@ pub(super) enum Style {
     Good,
     Warn,
     Bad,
+    /// Three things that are to be told apart.
+    First,
+    Second,
+    Third,
 }
 
 impl Style {
@@ -52,6 +56,9 @@ impl Style {
             Self::Good => "32",
             Self::Warn => "33",
             Self::Bad => "1;31",
+            Self::First => "36",
+            Self::Second => "35",
+            Self::Third => "94",
         }
     }
 }

@@ -51,6 +51,11 @@ impl Screen {
         Ok(Self::Terminal { ink })
     }
 
+    /// It is drawn over, for somebody who looks on.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Terminal { .. })
+    }
+
     /// Shows how things stand.
     pub(super) fn show(&mut self, picture: &impl Picture) -> io::Result<()> {
         match self {

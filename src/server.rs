@@ -20,13 +20,14 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::{
     clock::Clock,
+    cluster::peers::Peers,
     config::{
         Config,
         reload::{self, Reload, Watcher},
     },
     metrics::{Metrics, ReloadOutcome},
-    node::{Node, Settings},
-    rpc::{self, Health},
+    node::{Node, Routes, Settings},
+    rpc::{self, Forward, Health},
     shard::{Running, Shards},
     store::{self, Opened, StoreAddress},
     telemetry::{self, LogFormat},
@@ -89,6 +90,7 @@ pub struct Service {
     grpc_addr: SocketAddr,
     http_addr: SocketAddr,
     node: Arc<Node>,
+    forward: Arc<Forward>,
     metrics: Arc<Metrics>,
     health: Health,
     /// Tells health checks of the store.
@@ -151,15 +153,20 @@ impl Service {
         .await
         .context("cannot take over what the store holds")?;
         let address = grpc_addr.to_string();
-        let node = Arc::new(Node::new(name, address, store, settings, shards.shards()));
+        let routes = Routes::alone();
+        let peers = Arc::new(Peers::new(name.clone(), None));
+        let node = Node::new(name, address, store, settings, shards.shards(), routes);
+        let node = Arc::new(node);
+        let forward = Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics));
+        let forward = Arc::new(forward);
         let stop = watch::channel(false).0;
-        let (router, health) = rpc::router(Arc::clone(&node), Arc::clone(&metrics)).await;
+        let (router, health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics)).await;
         let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
         let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped(&stop)));
         let ready = Arc::clone(&node);
         let services = web::Services {
-            quota: rpc::Quota::new(Arc::clone(&node)),
-            admin: rpc::Admin::new(Arc::clone(&node)),
+            quota: rpc::Quota::new(Arc::clone(&forward)),
+            admin: rpc::Admin::new(Arc::clone(&forward)),
             metrics: Arc::clone(&metrics),
             readiness: Arc::new(move || {
                 let sentence = "this node does not grant: it starts, stops, or lost its store";
@@ -170,7 +177,19 @@ impl Service {
             tokio::spawn(web::serve(http, services, web::Options::default(), stopped(&stop)));
         health.set_serving(true).await;
         let told = tokio::spawn(tell_health(health.clone(), node.store_works()));
-        Ok(Self { grpc_addr, http_addr, node, metrics, health, told, shards, stop, grpc, http })
+        Ok(Self {
+            grpc_addr,
+            http_addr,
+            node,
+            forward,
+            metrics,
+            health,
+            told,
+            shards,
+            stop,
+            grpc,
+            http,
+        })
     }
 
     /// Where it takes gRPC.
@@ -196,6 +215,7 @@ impl Service {
         self.told.abort();
         self.health.set_serving(false).await;
         self.shards.stop_granting();
+        self.forward.stop();
         self.stop.send_replace(true);
         if timeout(DRAIN, &mut self.grpc).await.is_err() {
             tracing::warn!("gRPC requests still ran after {DRAIN:?} and were cut off");

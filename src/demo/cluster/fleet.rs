@@ -327,7 +327,7 @@ impl Caller {
     fn failed(&self, node: usize, status: &Status, doing: &str) {
         match status.code() {
             // The node is well, and nobody can decide now.
-            Code::Unavailable if status.details().len() > 0 => {}
+            Code::Unavailable if !status.details().is_empty() => {}
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
                 self.doors.shun(node);
             }

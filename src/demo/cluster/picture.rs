@@ -6,12 +6,9 @@ use super::{
     board::NodeState,
     world::{LEASE, NODES, WINDOW},
 };
-use crate::{
-    demo::{
-        ink::{Ink, Line, Size, Style, thousands},
-        screen::Picture,
-    },
-    duration,
+use crate::demo::{
+    ink::{Ink, Line, Size, Style, thousands},
+    screen::Picture,
 };
 
 /// The cluster at one moment.
@@ -410,7 +407,7 @@ fn orgs(snapshot: &Snapshot, width: usize, ink: Ink) -> Vec<Line> {
     head.put("ORGS AT", Style::Faint);
     head.pad_to(NAME);
     if let Some(max) = max {
-        let limit = format!("Salesforce's limit: {max} calls in any {}", duration::format(WINDOW));
+        let limit = format!("Salesforce's limit: {max} calls in any {} s", WINDOW.as_secs());
         head.put(&limit, Style::Faint);
     }
     head.put_right(&format!("{:>8}{:>10}", "in use", "held"), Style::Faint, width);
@@ -642,7 +639,7 @@ mod tests {
             "48/s     1,204",
             "REFUSED BY SALESFORCE",
             "nobody can say",
-            "Salesforce's limit: 100 calls in any 10s",
+            "Salesforce's limit: 100 calls in any 10 s",
             "8.0 s  node b was killed (kill -9), number 8",
             "k kill -9 a node",
             "q quit",
@@ -655,7 +652,8 @@ mod tests {
     fn the_first_moment_can_be_drawn() {
         let first = Snapshot::default();
         for columns in [40, 80] {
-            render(&first, Size { columns, rows: 24 }, Ink::Color);
+            let text = render(&first, Size { columns, rows: 24 }, Ink::Color);
+            assert!(text.contains("NODES"));
         }
         assert!(summary(&first).contains("Nothing was done"));
     }

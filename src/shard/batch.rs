@@ -76,3 +76,62 @@ fn operations(cell: &Cell, write: &GroupWrite) -> (Compare, Write, usize) {
         None => (compare, Write::Delete(key), keys),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        node::Settings,
+        quota::{Group, GroupRecord, Ledger, Now, OrgId, Rules, WorkspaceId},
+        shard::Policies as _,
+        store::MemoryStore,
+    };
+
+    async fn part(org: &str, records: usize) -> Part {
+        let org = OrgId::parse(org).expect("an org");
+        let settings = Settings::read(Config::built_in(), &MemoryStore::new()).await;
+        let settings = settings.expect("it is empty");
+        let (policy, catalogue) = (settings.policy(&org), settings.catalogue());
+        let ledger =
+            Ledger::new(Now::default(), 1, Rules::default(), policy, catalogue, Vec::new());
+        let write = |n| GroupWrite {
+            group: Group::Workspace(WorkspaceId::parse(&format!("w{n}")).expect("a workspace")),
+            expected_revision: n,
+            record: Some(GroupRecord::default()),
+        };
+        Part {
+            cell: Arc::new(Cell::new(&org, ledger)),
+            writes: (0..).map(write).take(records).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_has_no_more_records_and_bytes_than_a_store_takes() {
+        let one = part("o1", 1).await;
+        let bytes = operations(&one.cell, &one.writes[0]).2;
+        // (records of each org, bytes, records of each transaction)
+        type Row = (&'static [usize], usize, &'static [usize]);
+        let rows: [Row; 6] = [
+            (&[], MAX_BYTES, &[]),
+            (&[1, 2, 3], MAX_BYTES, &[6]),
+            (&[100, 26], MAX_BYTES, &[126]),
+            (&[100, 27, 126], MAX_BYTES, &[126, 126, 1]),
+            (&[3, 2], 2 * bytes, &[2, 2, 1]),
+            (&[2], 1, &[1, 1]),
+        ];
+        for (orgs, max_bytes, expected) in rows {
+            let mut parts = Vec::new();
+            for (n, records) in orgs.iter().enumerate() {
+                parts.push(part(&format!("o{n}"), *records).await);
+            }
+            let batches = batches(parts, max_bytes);
+            let records: Vec<usize> = batches.iter().map(|batch| batch.when.len()).collect();
+            assert_eq!(records, expected, "{orgs:?}");
+            for batch in &batches {
+                let of_parts: usize = batch.parts.iter().map(|part| part.writes.len()).sum();
+                assert_eq!((of_parts, batch.then.len()), (batch.when.len(), batch.when.len()));
+            }
+        }
+    }
+}

@@ -139,7 +139,8 @@ impl Shards {
     /// The ledger of an org, with what is stored.
     pub(super) fn ledger(&self, org: &OrgId, terms: Terms, stored: Vec<(Group, Stored)>) -> Ledger {
         let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
-        Ledger::new(self.takeover_time(), terms.epoch, self.rules, policy, catalogue, stored)
+        let (now, Terms { epoch, closed_since }) = (self.takeover_time(), terms);
+        Ledger::closed_since(now, epoch, self.rules, policy, catalogue, stored, closed_since)
     }
 
     /// The clocks for what is taken over.

@@ -180,3 +180,6 @@ impl Shards {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

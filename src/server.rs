@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
@@ -278,21 +278,29 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // It may have to wait for its store.
     let service = tokio::select! {
         started = starting => started?,
-        _ = terminate.recv() => return Ok(tracing::info!("SIGTERM: stopped before it served")),
-        _ = interrupt.recv() => return Ok(tracing::info!("SIGINT: stopped before it served")),
+        told = stop_told(&mut terminate, &mut interrupt) => {
+            tracing::info!("{told}: stopped before it served");
+            return Ok(());
+        }
     };
     announce(&service, &args.store);
     let reloads = watcher.map(|watcher| follow(watcher, &service));
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-    }
+    let told = stop_told(&mut terminate, &mut interrupt).await;
+    tracing::info!("{told}: stopping");
     if let Some(reloads) = reloads {
         reloads.abort();
     }
     service.stop().await;
     tracing::info!("stopped: every counter is written down");
     Ok(())
+}
+
+/// Waits for a signal to stop: its name.
+async fn stop_told(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
 }
 
 /// Says where it listens, and what to try first.

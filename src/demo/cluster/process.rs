@@ -159,6 +159,8 @@ impl Etcd {
             &format!("--initial-cluster=demo={peer}"),
             "--logger=zap",
         ]);
+        // Settings of etcd's own in the environment are not for this one.
+        command.env_clear();
         command.stdout(Stdio::null());
         let log = home.log("etcd");
         self.process = Some(Process::spawn(command, &log)?);
@@ -290,8 +292,9 @@ pub(super) fn find_etcd(told: Option<&Path>) -> anyhow::Result<PathBuf> {
         return Ok(program);
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|dir| dir.join("etcd")).find(|file| file.is_file());
-    found.context(
+    let system = env::split_paths(&path).map(|dir| dir.join("etcd"));
+    let mut found = system.chain([PathBuf::from(".tools/packaged/etcd")]);
+    found.find(|file| file.is_file()).context(
         "the cluster needs etcd, which is not installed: `./x demo --cluster` installs it and \
          starts the demo, or name one with --etcd PATH",
     )

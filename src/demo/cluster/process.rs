@@ -292,7 +292,8 @@ pub(super) fn find_etcd(told: Option<&Path>) -> anyhow::Result<PathBuf> {
         return Ok(program);
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    let system = env::split_paths(&path).map(|dir| dir.join("etcd"));
+    let system =
+        env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("etcd"));
     let mut found = system.chain([PathBuf::from(".tools/packaged/etcd")]);
     found.find(|file| file.is_file()).context(
         "the cluster needs etcd, which is not installed: `./x demo --cluster` installs it and \

@@ -244,6 +244,7 @@ impl Show {
             denied: self.tally.denied.load(Relaxed),
             unavailable: self.tally.unavailable.load(Relaxed),
             unanswered: self.tally.unanswered.load(Relaxed),
+            late: self.tally.late.load(Relaxed),
             refused: self.salesforce.handle.counts().refused(),
             ..Calls::default()
         };

@@ -177,14 +177,16 @@ impl Director {
             self.part(node, observer, tally)
         ));
         self.board.set_node(node, NodeState::Ending);
+        // As a load balancer does with who is about to end.
+        self.doors.close(node);
         self.signal(node, Signal::TERM);
-        let process = &mut self.nodes[node].as_mut().context("it runs")?.process;
-        let ended = process.ends_within(HAND_OVER).await;
+        let mut process = self.nodes[node].take().context("it runs")?.process;
+        let (ended, owners_after) =
+            tokio::join!(process.ends_within(HAND_OVER), self.until_owned(observer, begin));
+        let (took, owners_after) = (seconds(begin.elapsed()), owners_after?);
         let ended = ended.with_context(|| format!("node {name} does not end at SIGTERM"))?;
         anyhow::ensure!(ended.success(), "node {name} did not end in order: {ended}");
         self.board.set_node(node, NodeState::Gone);
-        let took = seconds(begin.elapsed());
-        let owners_after = self.until_owned(observer, begin).await?;
         self.until_answered(tally).await?;
         let held = self.held(quiet_org.as_deref()).await;
         let of_block = held.map_or_else(String::new, |held| format!(", {held} units held"));

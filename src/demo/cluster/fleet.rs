@@ -74,6 +74,11 @@ impl Doors {
         lock(&self.shunned_until)[node] = None;
     }
 
+    /// Nobody is to ask this node any more.
+    pub(super) fn close(&self, node: usize) {
+        self.doors.write().unwrap_or_else(PoisonError::into_inner)[node] = None;
+    }
+
     /// Where a node is reached. It may have gone.
     pub(super) fn get(&self, node: usize) -> Option<Door> {
         self.doors.read().unwrap_or_else(PoisonError::into_inner)[node].clone()

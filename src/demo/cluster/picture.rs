@@ -95,6 +95,8 @@ pub struct Calls {
     pub unavailable_rate: f64,
     /// Acquires that got no answer at any try.
     pub unanswered: u64,
+    /// Permits that came too late to be used.
+    pub late: u64,
     /// Calls that Salesforce refused.
     pub refused: u64,
 }
@@ -507,6 +509,9 @@ pub fn summary(snapshot: &Snapshot) -> String {
         ("calls refused by Salesforce", calls.refused),
     ] {
         text += &format!("{name:30}{:>10}\n", thousands(count));
+    }
+    if calls.late > 0 {
+        text += &format!("{:30}{:>10}\n", "permits that came too late", thousands(calls.late));
     }
     if snapshot.faults.is_empty() {
         return text + "\nNothing was done to the cluster.\n";

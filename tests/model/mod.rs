@@ -44,11 +44,6 @@ pub struct Settings {
     pub fault: Option<Fault>,
 }
 
-impl Settings {
-    /// What ended so many ticks ago has left every window.
-    const LONG_AGO: Tick = -100;
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -166,22 +166,22 @@ impl World {
     }
 
     /// Drops what has left its window, everywhere: nobody would count it again.
+    /// And a block that would have left, were it sealed, ended no longer ago than
+    /// that.
     pub fn forget_what_has_left(&mut self, settings: &Settings) {
-        let counts = |stamp: &Tick| stamp + settings.window > self.now;
+        let now = self.now;
+        let counts = |stamp: &Tick| stamp + settings.window > now;
+        let long_ago = now - settings.window - settings.ttl;
         self.calls.retain(counts);
         for node in &mut self.nodes {
-            match node {
-                Node::Owner(owner) => {
-                    owner.former.retain(counts);
-                    owner.granted.retain(|grant| counts(&grant.stamp));
-                }
-                Node::HasRead { record: Some((_, record)) } => record.sealed.retain(counts),
-                _ => {}
+            if let Node::Owner(owner) = node {
+                owner.former.retain(counts);
+                owner.granted.retain(|grant| counts(&grant.stamp));
             }
         }
-        let flying = self.in_flight.iter_mut().filter_map(|txn| txn.put.as_mut());
-        for record in flying.chain(self.record.as_mut().map(|(_, record)| record)) {
+        for record in self.records() {
             record.sealed.retain(counts);
+            record.open_until = record.open_until.max(long_ago);
         }
     }
 
@@ -260,12 +260,12 @@ impl World {
     /// Every moment, with the age from which on it makes no difference.
     fn each_tick(&mut self, visit: &mut dyn FnMut(&mut Tick, Tick)) {
         const OVER: Tick = -1;
-        /// Stamps are forgotten when they have left.
+        /// Forgotten when it has left.
         const EXACT: Tick = Tick::MIN;
         self.calls.iter_mut().for_each(|stamp| visit(stamp, EXACT));
         for record in self.records() {
             record.sealed.iter_mut().for_each(|stamp| visit(stamp, EXACT));
-            visit(&mut record.open_until, Settings::LONG_AGO);
+            visit(&mut record.open_until, EXACT);
         }
         for node in &mut self.nodes {
             if let Node::Owner(owner) = node {

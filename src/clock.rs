@@ -1,17 +1,41 @@
 //! The only place that reads the clocks of the operating system.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::quota::{Mono, Now, Wall};
 
 /// Both clocks of this process.
-#[derive(Clone, Copy, Debug, Default)]
+///
+/// The operating system's wall clock can step while the process runs. So its
+/// start is remembered: the wall time of the start, and what the monotonic
+/// clock has counted since, is a second wall clock that never steps. What is
+/// written down gets the later of the two, and what others wrote is read with
+/// the earlier one: whichever is wrong, calls count longer, never shorter.
+#[derive(Clone, Debug)]
 pub struct Clock {
     /// Added to the wall clock: how far it was behind the last time that the
     /// store has seen.
     behind: Duration,
+    shared: Arc<Shared>,
+}
+
+/// What all copies of a clock have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The wall clock that never steps, less the monotonic clock, in
+    /// microseconds.
+    anchor_us: AtomicI64,
+    /// Added to the operating system's wall clock, in microseconds; by tests
+    /// that cannot step the machine's clock.
+    planted_us: AtomicI64,
 }
 
 /// The monotonic clock of a machine starts near zero when it boots, but entries
@@ -27,13 +51,24 @@ const MONOTONIC: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const MONOTONIC: ClockId = ClockId::Monotonic;
 
+impl Default for Clock {
+    fn default() -> Self {
+        let clock = Self { behind: Duration::ZERO, shared: Arc::default() };
+        clock.trust_wall_clock();
+        clock
+    }
+}
+
 impl Clock {
     /// A clock that does not show less than what the store has seen: if the
     /// wall clock is behind it, time goes on from there.
     #[must_use]
     pub fn not_before(last: Option<Wall>) -> Self {
-        let now = read_wall();
-        Self { behind: last.map_or(Duration::ZERO, |last| last.since(now)) }
+        let clock = Self::default();
+        let behind = last.map_or(Duration::ZERO, |last| last.since(clock.wall()));
+        let clock = Self { behind, ..clock };
+        clock.trust_wall_clock();
+        clock
     }
 
     /// How far the wall clock was behind the store's last time.
@@ -42,18 +77,18 @@ impl Clock {
         self.behind
     }
 
-    /// Both clocks, now.
+    /// Both clocks, now, for what is decided and written down: of the two wall
+    /// clocks the later one.
     #[must_use]
     pub fn now(&self) -> Now {
-        loop {
-            let mono = self.mono();
-            let wall = read_wall() + self.behind;
-            // A process that is stopped between the two would take everything it
-            // inherits for older than it is.
-            if self.mono().since(mono) < TOGETHER {
-                return Now { mono, wall };
-            }
-        }
+        self.read(Ord::max)
+    }
+
+    /// Both clocks, now, to read with what another process has written: of the
+    /// two wall clocks the earlier one.
+    #[must_use]
+    pub fn now_for_takeover(&self) -> Now {
+        self.read(Ord::min)
     }
 
     /// The monotonic clock alone.
@@ -61,10 +96,53 @@ impl Clock {
     pub fn mono(&self) -> Mono {
         Mono(EPOCH_US + micros(clock_gettime(MONOTONIC)))
     }
-}
 
-fn read_wall() -> Wall {
-    Wall(micros(clock_gettime(ClockId::Realtime)))
+    /// The operating system's wall clock, which is compared with the other
+    /// nodes'.
+    #[must_use]
+    pub fn wall(&self) -> Wall {
+        let planted = self.shared.planted_us.load(Ordering::Relaxed);
+        let wall = micros(clock_gettime(ClockId::Realtime)).saturating_add_signed(planted);
+        Wall(wall) + self.behind
+    }
+
+    /// By how many microseconds the wall clock has been stepped since it was
+    /// last trusted; negative if it was set back.
+    #[must_use]
+    pub fn stepped_us(&self) -> i64 {
+        let now = self.read(|os, _| os);
+        now.wall.0.cast_signed() - self.anchored(now.mono).0.cast_signed()
+    }
+
+    /// Takes the operating system's wall clock for right, whatever steps it has
+    /// made: at the start, and where other nodes confirm it.
+    pub fn trust_wall_clock(&self) {
+        let now = self.read(|os, _| os);
+        let anchor = now.wall.0.cast_signed() - now.mono.0.cast_signed();
+        self.shared.anchor_us.store(anchor, Ordering::Relaxed);
+    }
+
+    /// Moves the wall clock as if it had been stepped: for tests.
+    pub fn plant_step(&self, offset_us: i64) {
+        self.shared.planted_us.store(offset_us, Ordering::Relaxed);
+    }
+
+    /// What the wall clock that never steps shows.
+    fn anchored(&self, mono: Mono) -> Wall {
+        Wall(mono.0.saturating_add_signed(self.shared.anchor_us.load(Ordering::Relaxed)))
+    }
+
+    fn read(&self, choose: impl Fn(Wall, Wall) -> Wall) -> Now {
+        loop {
+            let mono = self.mono();
+            let wall = self.wall();
+            // A process that is stopped between the two would take everything it
+            // inherits for older than it is.
+            if self.mono().since(mono) < TOGETHER {
+                return Now { mono, wall: choose(wall, self.anchored(mono)) };
+            }
+        }
+    }
 }
 
 fn micros(time: Timespec) -> u64 {
@@ -79,11 +157,31 @@ mod tests {
 
     #[test]
     fn a_wall_clock_behind_the_store_goes_on_from_the_stores_time() {
-        let seen = read_wall() + Duration::from_secs(3_600);
+        let seen = Clock::default().wall() + Duration::from_secs(3_600);
         let clock = Clock::not_before(Some(seen));
         assert!(clock.now().wall >= seen);
         assert!(clock.behind() > Duration::from_secs(3_599));
         assert_eq!(Clock::not_before(Some(Wall(1))).behind(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_makes_nothing_count_shorter() {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        for forth in [true, false] {
+            let clock = Clock::default();
+            let (start, other) = (clock.now(), clock.clone());
+            let step_us = i64::try_from(HOUR.as_micros()).unwrap();
+            other.plant_step(if forth { step_us } else { -step_us });
+            let (writes, reads) = (clock.now(), clock.now_for_takeover());
+            // Either is right, or wrong on the side of caution.
+            assert!(writes.wall >= start.wall && reads.wall < start.wall + HOUR / 2);
+            assert_eq!(writes.wall >= start.wall + HOUR, forth);
+            assert_eq!(reads.wall < start.wall, !forth);
+            assert_eq!(clock.stepped_us() / 1_000_000, if forth { 3_600 } else { -3_600 });
+            clock.trust_wall_clock();
+            assert_eq!(clock.stepped_us() / 1_000_000, 0);
+            assert_eq!(clock.now_for_takeover().wall >= start.wall, forth);
+        }
     }
 
     #[test]

@@ -9,13 +9,18 @@
 //! Safety does not rest on anything in here. A node that believes wrongly to own
 //! a shard is fenced by the shard's owner key in every transaction.
 
+pub mod clock_guard;
 pub mod driver;
 pub mod member;
+pub mod peers;
+pub mod pings;
+pub mod placement;
 pub mod view;
 
 use std::time::Duration;
 
 pub use self::{
+    clock_guard::{ClockGuard, Verdict},
     member::{Effect, Event, Member},
     view::{NodeInfo, OwnerInfo, View},
 };

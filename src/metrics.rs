@@ -27,7 +27,7 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 15] = [
+const METHODS: [&str; 22] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
@@ -42,6 +42,13 @@ const METHODS: [&str; 15] = [
     "quotagate.admin.v1.AdminService/PutExecutionUser",
     "quotagate.admin.v1.AdminService/DeleteExecutionUser",
     "quotagate.admin.v1.AdminService/GetCluster",
+    "quotagate.peer.v1.PeerService/Ping",
+    "quotagate.peer.v1.PeerService/Acquire",
+    "quotagate.peer.v1.PeerService/Release",
+    "quotagate.peer.v1.PeerService/Report",
+    "quotagate.peer.v1.PeerService/GetUsage",
+    "quotagate.peer.v1.PeerService/WatchUsage",
+    "quotagate.peer.v1.PeerService/Administer",
     "other",
 ];
 
@@ -104,6 +111,23 @@ pub enum ReserveOutcome {
     Unknown,
 }
 
+/// What became of a request that was forwarded to the node that owns its org.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardOutcome {
+    /// It answered.
+    Answered,
+    /// It answered with an error for the caller.
+    Failed,
+    /// It is the owner no longer, or not yet.
+    NotOwner,
+    /// There was no connection to it.
+    NotSent,
+    /// It takes no requests from this node.
+    Refused,
+    /// The answer was lost, if there was one.
+    Lost,
+}
+
 /// What became of a configuration that was read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadOutcome {
@@ -126,9 +150,9 @@ pub struct Metrics {
     reports: [Counter; 2],
     reserves: [Counter; 5],
     reserve_seconds: Histogram,
-    forwarded: Counter,
+    forwarded: [Counter; 6],
     requests: Counters<2>,
-    request_cells: [[OnceLock<Counter>; 17]; 15],
+    request_cells: [[OnceLock<Counter>; 17]; 22],
     violations: [Counter; 9],
     reloads: [Counter; 2],
     last_reload: Gauge,
@@ -197,8 +221,10 @@ impl Metrics {
             reserve_seconds.clone(),
         );
 
-        let forwarded =
-            counter(&mut registry, "forwarded", "Requests forwarded to the node that owns the org");
+        let forwarded: Counters<1> =
+            family(&mut registry, "forwarded", "Requests sent to the node that owns their org");
+        let forwarded = ["answered", "failed", "not_owner", "not_sent", "refused", "lost"]
+            .map(|outcome| forwarded.get_or_create_owned(&[("outcome", outcome)]));
         let requests = family(&mut registry, "grpc_requests", "gRPC requests answered");
 
         let violations: Counters<1> = family(
@@ -284,9 +310,17 @@ impl Metrics {
         self.reserve_seconds.observe(took.as_secs_f64());
     }
 
-    /// A request was forwarded.
-    pub fn forwarded(&self) {
-        self.forwarded.inc();
+    /// A request was sent to the node that owns its org, or was to be.
+    pub fn forwarded(&self, outcome: ForwardOutcome) {
+        let index = match outcome {
+            ForwardOutcome::Answered => 0,
+            ForwardOutcome::Failed => 1,
+            ForwardOutcome::NotOwner => 2,
+            ForwardOutcome::NotSent => 3,
+            ForwardOutcome::Refused => 4,
+            ForwardOutcome::Lost => 5,
+        };
+        self.forwarded[index].inc();
     }
 
     /// A gRPC request was answered. `path` is the request's, for example
@@ -431,7 +465,7 @@ mod tests {
             r#"quotagate_reports_total{answered="true"} 0"#,
             r#"quotagate_reserves_total{outcome="done"} 0"#,
             "quotagate_reserve_seconds_count 0",
-            "quotagate_forwarded_total 0",
+            r#"quotagate_forwarded_total{outcome="answered"} 0"#,
             r#"quotagate_invariant_violations_total{id="I9"} 0"#,
             r#"quotagate_config_reloads_total{outcome="rejected"} 0"#,
             "quotagate_config_last_reload_success_timestamp_seconds 1700000000",
@@ -462,6 +496,7 @@ mod tests {
         metrics.reserved(ReserveOutcome::Unknown, Duration::from_millis(3));
         metrics.request("/quotagate.v1.QuotaService/Acquire", tonic::Code::Ok);
         metrics.request("/made.up/By-a-caller", tonic::Code::Unimplemented);
+        metrics.forwarded(ForwardOutcome::NotSent);
         metrics.violated("I4");
         metrics.reloaded(ReloadOutcome::Applied, Wall(1_700_000_001_000_000));
         metrics.set_waiting(7);
@@ -476,6 +511,7 @@ mod tests {
             r#"quotagate_reserve_seconds_bucket{le="0.005"} 1"#,
             r#"quotagate_grpc_requests_total{method="quotagate.v1.QuotaService/Acquire",code="OK"} 1"#,
             r#"quotagate_grpc_requests_total{method="other",code="UNIMPLEMENTED"} 1"#,
+            r#"quotagate_forwarded_total{outcome="not_sent"} 1"#,
             r#"quotagate_invariant_violations_total{id="I4"} 1"#,
             r#"quotagate_config_reloads_total{outcome="applied"} 1"#,
             "quotagate_config_last_reload_success_timestamp_seconds 1700000001",

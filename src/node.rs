@@ -1,14 +1,24 @@
-//! Where a request is decided: here. The only place that knows which part of
-//! this process answers for an org.
+//! Where a request is decided: here, or at the node that [`Routes`] lead to. The
+//! only place that knows which part of this process answers for an org.
 
+mod directory;
+mod ground;
+mod routes;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-pub use self::settings::Settings;
+pub use self::{
+    routes::{PeerTarget, Route, Routes, Served},
+    settings::Settings,
+};
 use crate::{
+    cluster::{
+        View,
+        pings::{Facts, Pings, Standing},
+    },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
     quota::{
         Ask, AskError, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit, Released, Report,
@@ -36,14 +46,18 @@ pub enum NodeError {
     /// The number of unused calls is needed, because some were reported.
     #[error("the number of unused calls is needed")]
     NumberNeeded,
-    /// Nobody can decide now.
-    #[error("nobody can decide now: {reason}")]
-    Unavailable {
-        /// Why, for people.
-        reason: String,
-        /// When to try again.
-        retry_after: Duration,
-    },
+    /// The org is not decided here now, and nothing was done.
+    #[error("the org is not decided here now")]
+    NotOwner,
+}
+
+impl NodeError {
+    /// True if nothing was done, because another node decides for the org, or
+    /// nobody does.
+    #[must_use]
+    pub fn is_not_owner(&self) -> bool {
+        matches!(self, Self::NotOwner | Self::Ask(AskError::NotOwner))
+    }
 }
 
 /// Why an administrator's request failed.
@@ -157,23 +171,75 @@ pub enum AdminChange {
     DeleteExecutionUser(UserId),
 }
 
-/// The facts of `GetCluster` on one machine.
+/// The facts of `GetCluster`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterInfo {
     /// "memory", "file" or "etcd".
     pub store: &'static str,
     /// The number of shards.
     pub shards: u32,
-    /// This node's name.
-    pub node: String,
+    /// The nodes, by name.
+    pub nodes: Vec<NodeEntry>,
+    /// Every shard's owner, by number; empty where there is no cluster.
+    pub owners: Vec<ShardEntry>,
+    /// Tells two clusters apart that were made at the same place; empty where
+    /// there is none.
+    pub generation: String,
+    /// The node that says all this.
+    pub answered_by: String,
+}
+
+/// A node as another one, or itself, sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// Its name.
+    pub name: String,
     /// Where clients reach it.
     pub address: String,
-    /// Orgs in memory.
-    pub orgs: u32,
-    /// When it started.
-    pub started: Wall,
+    /// Where other nodes reach it; empty where there is no cluster.
+    pub peer_address: String,
+    /// Its version.
+    pub version: String,
+    /// Tells two sessions of it apart; empty where there is no cluster.
+    pub incarnation: String,
+    /// It hands its shards over and wants no more.
+    pub draining: bool,
+    /// How many shards it owns.
+    pub owned_shards: u32,
     /// The lowest and the highest epoch of its shards.
     pub epochs: (u64, u64),
+    /// Orgs in memory; 0 where it did not say.
+    pub orgs: u32,
+    /// When it started, by its own clock; `None` where it did not say.
+    pub started: Option<Wall>,
+    /// How long its session lasts if it is not renewed; `None` where it has
+    /// none, or did not say.
+    pub session_left: Option<Duration>,
+    /// How far its wall clock is ahead of this node's, in microseconds; `None`
+    /// where it has not been measured.
+    pub clock_offset_us: Option<i64>,
+    /// Why it is not well, in a sentence; empty if it is.
+    pub problem: String,
+}
+
+/// Who owns a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardEntry {
+    /// The shard's number.
+    pub shard: u32,
+    /// The owner's name; empty while there is none.
+    pub node: String,
+    /// The fencing number of its ownership; 0 while there is none.
+    pub epoch: u64,
+}
+
+/// What a node in a cluster knows besides its routes.
+#[derive(Clone, Debug)]
+pub struct Insight {
+    /// How its own session is.
+    pub standing: watch::Receiver<Standing>,
+    /// How the other nodes are.
+    pub pings: watch::Receiver<Arc<Pings>>,
 }
 
 /// This process's part of the service.
@@ -185,20 +251,20 @@ pub struct Node {
     store: SharedStore,
     settings: Arc<Settings>,
     shards: Arc<Shards>,
+    routes: Routes,
+    insight: Option<Insight>,
 }
 
 /// A waiting request is decided at its old owner's end and asked again at most
 /// this often.
 const TRIES: usize = 3;
 
-/// What a caller is told to wait where nobody can decide.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// A watcher is told at most once in this time.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 impl Node {
-    /// A node over shards that run. `address` is where clients reach it.
+    /// A node over shards that run. `address` is where clients reach it,
+    /// `routes` lead to the owner of each org.
     #[must_use]
     pub fn new(
         name: String,
@@ -206,9 +272,55 @@ impl Node {
         store: SharedStore,
         settings: Arc<Settings>,
         shards: Arc<Shards>,
+        routes: Routes,
     ) -> Self {
         let started = shards.now().wall;
-        Self { name, address, started, store, settings, shards }
+        Self { name, address, started, store, settings, shards, routes, insight: None }
+    }
+
+    /// The node in a cluster, which knows how it and the others are.
+    #[must_use]
+    pub fn observing(self, insight: Insight) -> Self {
+        Self { insight: Some(insight), ..self }
+    }
+
+    /// Where an org's requests are decided.
+    #[must_use]
+    pub fn route(&self, org: &OrgId) -> Route {
+        self.routes.route(org)
+    }
+
+    /// True if an org's requests are decided in this process.
+    #[must_use]
+    pub fn is_here(&self, org: &OrgId) -> bool {
+        self.routes.is_here(org)
+    }
+
+    /// True where there are no other nodes.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.routes.is_alone()
+    }
+
+    /// Tells of changes of routes. What this process decides itself can change
+    /// without it.
+    #[must_use]
+    pub fn routes_changed(&self) -> watch::Receiver<Arc<View>> {
+        self.routes.changed()
+    }
+
+    /// The org that a permit is of.
+    ///
+    /// # Errors
+    /// The permit id is garbled.
+    pub fn org_of(permit_id: &str) -> Result<OrgId, NodeError> {
+        parse(permit_id).map(|id| id.org)
+    }
+
+    /// True from the moment on at which nothing is granted any more, for good.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shards.is_stopping()
     }
 
     /// Both clocks.
@@ -243,7 +355,7 @@ impl Node {
     pub async fn acquire(
         &self,
         org: &OrgId,
-        ask: Ask,
+        ask: &Ask,
         arrived: Mono,
     ) -> Result<Decided, NodeError> {
         self.admit(org)?;
@@ -254,7 +366,9 @@ impl Node {
                 Outcome::Granted(permit) => self.permit(org, permit, arrived),
                 Outcome::Denied(denial) => Decision::Denial(denial),
                 // The ledger was taken anew meanwhile.
-                Outcome::Failed(AskError::NotOwner) if self.is_ready() => continue,
+                Outcome::Failed(AskError::NotOwner) if self.is_alone() && self.is_ready() => {
+                    continue;
+                }
                 Outcome::Failed(error) => return Err(error.into()),
             };
             return Ok(Decided { decision, now: self.now() });
@@ -265,14 +379,20 @@ impl Node {
     /// Gives back calls.
     ///
     /// # Errors
-    /// The permit id is garbled, or a number is needed.
+    /// The permit id is garbled, a number is needed, or the org is not served
+    /// here.
     pub async fn release(
         &self,
         permit_id: &str,
         unused: Option<u32>,
     ) -> Result<Released, NodeError> {
-        match self.shards.release(&parse(permit_id)?, unused) {
+        let id = parse(permit_id)?;
+        match self.shards.release(&id, unused) {
             Released::NumberNeeded => Err(NodeError::NumberNeeded),
+            // Asked of a ledger that has just gone: the owner may know more.
+            Released::Returned { already_settled: true, .. } if !self.is_here(&id.org) => {
+                Err(NodeError::NotOwner)
+            }
             released @ Released::Returned { .. } => Ok(released),
         }
     }
@@ -280,7 +400,7 @@ impl Node {
     /// Settles calls of a permit.
     ///
     /// # Errors
-    /// The permit id is garbled.
+    /// The permit id is garbled, or the org is not served here.
     pub async fn report(&self, permit_id: &str, report: Report) -> Result<Reported, NodeError> {
         let id = parse(permit_id)?;
         // A name that could have been ours, of an org that nobody may create:
@@ -288,7 +408,12 @@ impl Node {
         if self.admit(&id.org).is_err() {
             return Ok(Reported { already_settled: true, class_state: None });
         }
-        Ok(self.shards.report(&id, &report))
+        let reported = self.shards.report(&id, &report);
+        // Told to a ledger that has just gone: the owner may take it.
+        if reported.already_settled && !self.is_here(&id.org) {
+            return Err(NodeError::NotOwner);
+        }
+        Ok(reported)
     }
 
     /// Takes a reading without a permit.
@@ -309,6 +434,10 @@ impl Node {
     pub async fn usage(&self, org: &OrgId) -> Result<(OrgUsage, Now), NodeError> {
         self.admit(org)?;
         let usage = self.shards.usage(org);
+        // Looked at afterwards: a ledger that has just gone shows nothing used.
+        if !self.is_here(org) {
+            return Err(NodeError::NotOwner);
+        }
         Ok((usage.usage, usage.now))
     }
 
@@ -318,7 +447,11 @@ impl Node {
     /// The org is not served here.
     pub fn watch(&self, org: &OrgId) -> Result<UsageWatch, NodeError> {
         self.admit(org)?;
-        Ok(UsageWatch { shards: Arc::clone(&self.shards), org: org.clone(), told: None })
+        if !self.is_here(org) {
+            return Err(NodeError::NotOwner);
+        }
+        let (shards, routes) = (Arc::clone(&self.shards), self.routes.clone());
+        Ok(UsageWatch { shards, routes, org: org.clone(), told: None })
     }
 
     /// The configuration in force.
@@ -392,17 +525,53 @@ impl Node {
         carried_out.await.unwrap_or_else(cut_off)
     }
 
+    /// What this node says of itself.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let now = self.now();
+        let standing = self.insight.as_ref().map(|insight| insight.standing.borrow().clone());
+        let Standing { incarnation, session_until, problem } = standing.unwrap_or_default();
+        Facts {
+            node: self.name.clone(),
+            incarnation,
+            clock: self.shards.wall_clock(),
+            session_left: session_until.map(|until| until.since(now.mono)),
+            owned_shards: self.routes.owned(),
+            orgs: u32::try_from(self.shards.orgs().len()).unwrap_or(u32::MAX),
+            started: self.started,
+            problem,
+        }
+    }
+
     /// The cluster, as far as there is one.
     #[must_use]
     pub fn cluster(&self) -> ClusterInfo {
+        let own = self.facts();
+        if self.is_alone() {
+            let node = NodeEntry {
+                address: self.address.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                epochs: self.shards.epochs(),
+                ..NodeEntry::from(own)
+            };
+            return ClusterInfo {
+                store: self.store.kind(),
+                shards: SHARDS.into(),
+                nodes: vec![node],
+                owners: Vec::new(),
+                generation: String::new(),
+                answered_by: self.name.clone(),
+            };
+        }
+        let view = self.routes.view();
+        let pings = self.insight.as_ref().map(|insight| Arc::clone(&insight.pings.borrow()));
         ClusterInfo {
             store: self.store.kind(),
             shards: SHARDS.into(),
-            node: self.name.clone(),
-            address: self.address.clone(),
-            orgs: u32::try_from(self.shards.orgs().len()).unwrap_or(u32::MAX),
-            started: self.started,
-            epochs: self.shards.epochs(),
+            nodes: directory::nodes(&view, &own, &pings.unwrap_or_default()),
+            owners: directory::owners(&view),
+            generation: view.generation.as_ref().map_or_else(String::new, |made| made.id.clone()),
+            answered_by: self.name.clone(),
         }
     }
 
@@ -444,10 +613,7 @@ impl From<NoLedger> for NodeError {
     fn from(error: NoLedger) -> Self {
         match error {
             NoLedger::TooManyOrgs => Self::TooManyOrgs,
-            NoLedger::NotOwned => Self::Unavailable {
-                reason: "the org's shard is being taken over".to_owned(),
-                retry_after: RETRY_AFTER,
-            },
+            NoLedger::NotOwned => Self::NotOwner,
         }
     }
 }
@@ -456,12 +622,14 @@ impl From<NoLedger> for NodeError {
 #[derive(Debug)]
 pub struct UsageWatch {
     shards: Arc<Shards>,
+    routes: Routes,
     org: OrgId,
     told: Option<Usage>,
 }
 
 impl UsageWatch {
-    /// The next event: at most one a second; `None` when the service stops.
+    /// The next event: at most one a second; `None` when the service stops, or
+    /// the org is not served here any more.
     pub async fn next(&mut self) -> Option<UsageEvent> {
         loop {
             if self.told.is_some() {
@@ -471,6 +639,9 @@ impl UsageWatch {
                 return None;
             }
             let usage = self.shards.usage(&self.org);
+            if !self.routes.is_here(&self.org) {
+                return None;
+            }
             if let Some(event) = self.event(&usage) {
                 self.told = Some(usage);
                 return Some(event);

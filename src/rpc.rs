@@ -1,12 +1,17 @@
 //! The gRPC edge. Whatever a caller can send wrong ends in this room, with the
-//! field named; what goes on to the node is checked. A handler is: convert, one
-//! call, convert.
+//! field named; what goes on to the node is checked. A handler makes an
+//! `operation` of its message, and `forward` has it carried out, here or at the
+//! node that owns the org; `peer` is where such requests arrive.
 
 mod admin;
 pub mod convert;
+mod forward;
 mod layers;
+mod operation;
+mod peer;
 mod quota;
 pub mod status;
+mod watch;
 
 use std::sync::Arc;
 
@@ -17,10 +22,11 @@ use tonic_health::{
 };
 use tower::layer::util::{Identity, Stack};
 
-pub use self::{admin::Admin, layers::EdgeLayer, quota::Quota};
+pub use self::{
+    admin::Admin, forward::Forward, layers::EdgeLayer, peer::peer_router, quota::Quota,
+};
 use crate::{
     metrics::Metrics,
-    node::Node,
     proto::{
         self,
         admin::v1::admin_service_server::{AdminServiceServer, SERVICE_NAME as ADMIN_SERVICE},
@@ -34,7 +40,7 @@ use crate::{
 /// The router is served with `serve_with_incoming_shutdown`; the listener sets
 /// `TCP_NODELAY`, which tonic does not do for listeners that it is given.
 pub async fn router(
-    node: Arc<Node>,
+    forward: Arc<Forward>,
     metrics: Arc<Metrics>,
 ) -> (Router<Stack<EdgeLayer, Identity>>, Health) {
     let health = Health(HealthReporter::new());
@@ -43,11 +49,11 @@ pub async fn router(
     let limit = layers::MAX_MESSAGE_BYTES;
     let router = layers::server(metrics)
         .add_service(
-            QuotaServiceServer::new(quota::Quota::new(Arc::clone(&node)))
+            QuotaServiceServer::new(quota::Quota::new(Arc::clone(&forward)))
                 .max_decoding_message_size(limit),
         )
         .add_service(
-            AdminServiceServer::new(admin::Admin::new(node)).max_decoding_message_size(limit),
+            AdminServiceServer::new(admin::Admin::new(forward)).max_decoding_message_size(limit),
         )
         .add_service(
             tonic_health::pb::health_server::HealthServer::new(health_service)

@@ -20,15 +20,16 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::{
     clock::Clock,
+    cluster::peers::Peers,
     config::{
         Config,
         reload::{self, Reload, Watcher},
     },
     metrics::{Metrics, ReloadOutcome},
-    node::{Node, Settings},
-    rpc::{self, Health},
+    node::{Node, Routes, Settings},
+    rpc::{self, Forward, Health},
     shard::{Running, Shards},
-    store::{self, Opened, StoreAddress},
+    store::{self, Opened, StoreAddress, StoreOptions, keys::META},
     telemetry::{self, LogFormat},
     web,
 };
@@ -48,10 +49,12 @@ pub struct ServeArgs {
     /// Where to listen for HTTP: probes, metrics, JSON; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7401")]
     pub http: SocketAddr,
-    /// What holds the counters: `memory:` or `file:DIR`
+    /// What holds the counters: `memory:`, `file:DIR` or `etcd://HOST:PORT,…`
     ///
     /// `memory:` forgets everything at exit. A restart on the same `file:`
-    /// directory goes on with the same counts.
+    /// directory goes on with the same counts. Nodes with the same etcd share
+    /// them: `etcd://HOST:PORT,HOST:PORT/PREFIX` names its members, and what its
+    /// keys begin with; `etcds://` speaks TLS.
     #[arg(long, value_name = "STORE", default_value = "file:./quotagate-data")]
     pub store: StoreAddress,
     /// The name of this node in logs and in GetCluster
@@ -66,6 +69,9 @@ pub struct ServeArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
+    /// How to speak to the store.
+    #[command(flatten)]
+    pub store_options: StoreOptions,
 }
 
 /// What a service needs to start.
@@ -79,6 +85,8 @@ pub struct Options {
     pub http: SocketAddr,
     /// What holds the counters.
     pub store: StoreAddress,
+    /// How to speak to it.
+    pub store_options: StoreOptions,
     /// The name of this node.
     pub node: String,
 }
@@ -89,6 +97,7 @@ pub struct Service {
     grpc_addr: SocketAddr,
     http_addr: SocketAddr,
     node: Arc<Node>,
+    forward: Arc<Forward>,
     metrics: Arc<Metrics>,
     health: Health,
     /// Tells health checks of the store.
@@ -115,8 +124,9 @@ impl Service {
     /// # Errors
     /// What kept it from starting.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let opened = store::open(&options.store)
+        let opened = store::open(&options.store, &options.store_options)
             .with_context(|| format!("cannot open the store {}", options.store))?;
+        store::open::wait_until_it_answers(&*opened.store, META).await;
         Self::start_on(opened, options).await
     }
 
@@ -151,15 +161,20 @@ impl Service {
         .await
         .context("cannot take over what the store holds")?;
         let address = grpc_addr.to_string();
-        let node = Arc::new(Node::new(name, address, store, settings, shards.shards()));
+        let routes = Routes::alone();
+        let peers = Arc::new(Peers::new(name.clone(), None));
+        let node = Node::new(name, address, store, settings, shards.shards(), routes);
+        let node = Arc::new(node);
+        let forward = Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics));
+        let forward = Arc::new(forward);
         let stop = watch::channel(false).0;
-        let (router, health) = rpc::router(Arc::clone(&node), Arc::clone(&metrics)).await;
+        let (router, health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics)).await;
         let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
         let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped(&stop)));
         let ready = Arc::clone(&node);
         let services = web::Services {
-            quota: rpc::Quota::new(Arc::clone(&node)),
-            admin: rpc::Admin::new(Arc::clone(&node)),
+            quota: rpc::Quota::new(Arc::clone(&forward)),
+            admin: rpc::Admin::new(Arc::clone(&forward)),
             metrics: Arc::clone(&metrics),
             readiness: Arc::new(move || {
                 let sentence = "this node does not grant: it starts, stops, or lost its store";
@@ -170,7 +185,19 @@ impl Service {
             tokio::spawn(web::serve(http, services, web::Options::default(), stopped(&stop)));
         health.set_serving(true).await;
         let told = tokio::spawn(tell_health(health.clone(), node.store_works()));
-        Ok(Self { grpc_addr, http_addr, node, metrics, health, told, shards, stop, grpc, http })
+        Ok(Self {
+            grpc_addr,
+            http_addr,
+            node,
+            forward,
+            metrics,
+            health,
+            told,
+            shards,
+            stop,
+            grpc,
+            http,
+        })
     }
 
     /// Where it takes gRPC.
@@ -196,6 +223,7 @@ impl Service {
         self.told.abort();
         self.health.set_serving(false).await;
         self.shards.stop_granting();
+        self.forward.stop();
         self.stop.send_replace(true);
         if timeout(DRAIN, &mut self.grpc).await.is_err() {
             tracing::warn!("gRPC requests still ran after {DRAIN:?} and were cut off");
@@ -239,14 +267,20 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let service = Service::start(Options {
+    let starting = Service::start(Options {
         config,
         grpc: args.grpc,
         http: args.http,
         store: args.store.clone(),
+        store_options: args.store_options,
         node: args.node,
-    })
-    .await?;
+    });
+    // It may have to wait for its store.
+    let service = tokio::select! {
+        started = starting => started?,
+        _ = terminate.recv() => return Ok(tracing::info!("SIGTERM: stopped before it served")),
+        _ = interrupt.recv() => return Ok(tracing::info!("SIGINT: stopped before it served")),
+    };
     announce(&service, &args.store);
     let reloads = watcher.map(|watcher| follow(watcher, &service));
     tokio::select! {
@@ -266,7 +300,7 @@ fn announce(service: &Service, store: &StoreAddress) {
     let (grpc, http) = (service.grpc_addr, service.http_addr);
     let note = match store {
         StoreAddress::Memory => " (everything is forgotten at the end)",
-        StoreAddress::File(_) => "",
+        StoreAddress::File(_) | StoreAddress::Etcd(_) => "",
     };
     // Whoever has read what it wanted may close the pipe: that ends no service.
     let _ = writeln!(

@@ -1,14 +1,17 @@
 //! The ledgers that are alive in this process, and what they need of the world:
 //! clocks, the store, randomness, wakers.
 //!
-//! `table` finds an org's ledger; `reserver` carries reserves to the store;
-//! `recover` takes shards over; `wakes` calls when time alone changes
-//! something.
+//! `table` finds an org's ledger; `reserver` carries reserves to the store, in
+//! the transactions that `batch` makes of them; `recover` takes shards over;
+//! `shared` holds those that it is told to hold, where several processes share
+//! the store; `wakes` calls when time alone changes something.
 
+mod batch;
 pub mod permit_id;
 mod random;
 mod recover;
 mod reserver;
+mod shared;
 mod table;
 mod wakes;
 
@@ -22,26 +25,27 @@ use std::{
 };
 
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Mutex, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
 
-pub use self::recover::RecoverError;
 use self::{
     permit_id::PermitId,
     reserver::Asked,
-    table::{Cell, Inner, Table},
+    shared::Shared,
+    table::{Cell, Inner, Table, Terms},
     wakes::Wakes,
 };
+pub use self::{recover::RecoverError, shared::ShardEvent};
 use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
         Answer, Ask, AskError, Catalogue, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
-        Released, Report, Reported, Rules, Transition, WaiterId,
+        Released, Report, Reported, Rules, Transition, WaiterId, Wall,
     },
-    store::{Shard, SharedStore, StoreError, keys::SHARDS, shard_of},
+    store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
 
 /// Requests that may wait in this process, over all orgs.
@@ -55,6 +59,9 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// How often idle memory is freed and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a line of the log may say that a shared store works, or does not.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Where policies come from.
 pub trait Policies: Send + Sync + fmt::Debug + 'static {
@@ -74,8 +81,7 @@ pub struct Shards {
     metrics: Arc<Metrics>,
     policies: Arc<dyn Policies>,
     rules: Rules,
-    node: String,
-    incarnation: String,
+    ownership: Ownership,
     table: Table,
     /// By the shard's number.
     states: Vec<ShardState>,
@@ -84,19 +90,30 @@ pub struct Shards {
     /// False from a write that the store did not carry out to the next that it
     /// did.
     store_works: watch::Sender<bool>,
+    /// When a change of it was last worth a line of the log.
+    store_said: AtomicU64,
     draining: AtomicBool,
     stopping: watch::Sender<bool>,
 }
 
-/// What is known of one shard.
+/// How this process comes by its shards.
+#[derive(Debug)]
+enum Ownership {
+    /// It has the store for itself: it takes all of them, under this name.
+    Alone(OwnerRecord),
+    /// Others share the store: it is told which.
+    Shared(Shared),
+}
+
+/// What is known of one shard besides its ledgers.
 #[derive(Debug, Default)]
 struct ShardState {
-    /// The mod revision of its owner key, as this process wrote it; 0 while it
-    /// is not owned.
-    epoch: AtomicU64,
-    /// One of its ledgers panicked; it is to be read again.
+    /// One of its ledgers panicked; it is to be read again. Only where this
+    /// process has the store for itself.
     broken: AtomicBool,
     asked: Asked,
+    /// Whoever has it may send a transaction of this shard.
+    pen: Mutex<()>,
 }
 
 /// The tasks that keep the shards going.
@@ -116,7 +133,8 @@ pub enum NoLedger {
 }
 
 impl Shards {
-    /// Takes all shards over, and starts the tasks that serve them.
+    /// Takes all shards of a store that no other process uses, and starts the
+    /// tasks that serve them.
     ///
     /// # Errors
     /// What the store holds cannot be used, or it did not answer.
@@ -127,37 +145,50 @@ impl Shards {
         policies: Arc<dyn Policies>,
         node: String,
     ) -> Result<Running, RecoverError> {
-        let shards = Arc::new(Self {
+        let incarnation = format!("{:016x}", random::next());
+        let owner = OwnerRecord { node, incarnation };
+        let alone = Ownership::Alone(owner.clone());
+        let shards = Arc::new(Self::new(store, clock, metrics, policies, alone));
+        let all: Vec<Shard> = Shard::all().collect();
+        shards.take_over(&owner, &all).await?;
+        Ok(Running::spawn(shards))
+    }
+
+    fn new(
+        store: SharedStore,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        policies: Arc<dyn Policies>,
+        ownership: Ownership,
+    ) -> Self {
+        Self {
             store,
             clock,
             metrics,
             policies,
             rules: Rules::default(),
-            node,
-            incarnation: format!("{:016x}", random::next()),
+            ownership,
             table: Table::default(),
             states: (0..SHARDS).map(|_| ShardState::default()).collect(),
             wakes: Wakes::default(),
             waiting: AtomicUsize::new(0),
             store_works: watch::channel(true).0,
+            store_said: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             stopping: watch::channel(false).0,
-        });
-        let all: Vec<Shard> = Shard::all().collect();
-        shards.take_over(&all).await?;
-        let mut tasks = JoinSet::new();
-        for shard in all {
-            tasks.spawn(Arc::clone(&shards).reserve_for(shard));
         }
-        tasks.spawn(Arc::clone(&shards).wake());
-        tasks.spawn(Arc::clone(&shards).sweep());
-        Ok(Running { shards, tasks })
     }
 
     /// Both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// The machine's wall clock, to be compared with other machines'.
+    #[must_use]
+    pub fn wall_clock(&self) -> Wall {
+        self.clock.wall()
     }
 
     /// Decides an ask, and waits where it says so. Dropping the future takes it
@@ -180,16 +211,19 @@ impl Shards {
 
     async fn decide(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
         let answer = self.with(org, |cell, inner, now| {
+            if self.is_shared() && (inner.ledger.is_stopped() || !self.may_grant(now.mono)) {
+                return Err(NoLedger::NotOwned);
+            }
             let may_park = self.waiting.load(Ordering::Relaxed) < MAX_WAITING;
-            match inner.ledger.acquire(now.mono, ask, random::next(), may_park) {
+            Ok(match inner.ledger.acquire(now.mono, ask, random::next(), may_park) {
                 Answer::Done(outcome) => Ok(outcome),
                 Answer::Parked(id) => {
                     let (tell, told) = oneshot::channel();
                     inner.waiters.entry(id).or_default().push(tell);
                     Err(Waiting::new(self, Arc::clone(cell), id, told))
                 }
-            }
-        })?;
+            })
+        })??;
         Ok(match answer {
             Ok(outcome) => outcome,
             Err(waiting) => waiting.outcome().await,
@@ -247,10 +281,9 @@ impl Shards {
     pub fn usage(&self, org: &OrgId) -> Usage {
         let used = self.with_live(org, |_, inner, now| Usage::of(&mut inner.ledger, now));
         used.unwrap_or_else(|| {
-            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
-            let now = self.clock.now();
-            let mut unused = Ledger::new(now, 0, self.rules, policy, catalogue, Vec::new());
-            Usage::of(&mut unused, now)
+            let terms = Terms { epoch: 0, ..self.table.terms(shard_of(org)) };
+            let mut unused = self.ledger(org, terms, Vec::new());
+            Usage::of(&mut unused, self.clock.now())
         })
     }
 
@@ -279,18 +312,31 @@ impl Shards {
         self.table.orgs()
     }
 
-    /// The lowest and the highest epoch of the shards.
+    /// The lowest and the highest epoch of the shards that are served here; 0
+    /// and 0 if none is.
     #[must_use]
     pub fn epochs(&self) -> (u64, u64) {
-        let epochs = self.states.iter().map(|state| state.epoch.load(Ordering::Acquire));
-        epochs.fold((u64::MAX, 0), |(low, high), epoch| (low.min(epoch), high.max(epoch)))
+        let both = |(low, high): (u64, u64), epoch: u64| (low.min(epoch), high.max(epoch));
+        self.table
+            .epochs()
+            .map(|epoch| (epoch, epoch))
+            .reduce(|a, b| both(a, b.0))
+            .unwrap_or((0, 0))
     }
 
-    /// True while every shard is owned, the store works, and nothing is being
-    /// stopped.
+    /// True while this process can decide, and is not being stopped: while it
+    /// owns every shard and its store works, or, where others share the store,
+    /// while its session is alive; then there is an owner of each shard
+    /// somewhere.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.epochs().0 > 0 && *self.store_works.borrow() && !self.is_stopping()
+        let serves = match &self.ownership {
+            Ownership::Alone(_) => {
+                *self.store_works.borrow() && self.table.epochs().count() == usize::from(SHARDS)
+            }
+            Ownership::Shared(_) => self.may_grant(self.clock.mono()),
+        };
+        serves && !self.is_stopping()
     }
 
     /// True from the moment on at which no more is granted, for good.
@@ -313,6 +359,7 @@ impl Shards {
             *known = works;
             changed
         });
+        let changed = changed && self.is_worth_saying();
         match answer {
             Ok(_) if changed => tracing::info!("the store works again"),
             Err(error) if changed => {
@@ -321,6 +368,22 @@ impl Shards {
             Err(error) => tracing::debug!(%error, "the store does not work"),
             Ok(_) => {}
         }
+    }
+
+    /// Where several processes share a store, some of what it is asked may fail
+    /// and some may not, at the same time: one line in a while says enough.
+    fn is_worth_saying(&self) -> bool {
+        if !self.is_shared() {
+            return true;
+        }
+        let now = self.clock.mono();
+        let said = self.store_said.load(Ordering::Relaxed);
+        let is_new = now.since(Mono(said)) >= SAY_EVERY;
+        is_new
+            && self
+                .store_said
+                .compare_exchange(said, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     fn state(&self, shard: Shard) -> &ShardState {
@@ -332,19 +395,16 @@ impl Shards {
         if let Some(cell) = self.table.get(org) {
             return Ok(cell);
         }
-        let epoch = self.state(shard_of(org)).epoch.load(Ordering::Acquire);
-        if epoch == 0 || self.is_stopping() {
+        if self.is_stopping() || self.table.served(shard_of(org)).is_none() {
             return Err(NoLedger::NotOwned);
         }
         if !self.policies.is_declared(org) && self.table.len() >= MAX_UNKNOWN_ORGS {
             return Err(NoLedger::TooManyOrgs);
         }
-        Ok(self.table.get_or_insert(org, || {
-            // Read while the place is held: a change either comes before, or
-            // finds the ledger.
-            let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
-            Ledger::new(self.clock.now(), epoch, self.rules, policy, catalogue, Vec::new())
-        }))
+        // The settings are read while the place is held: a change either comes
+        // before, or finds the ledger.
+        let cell = self.table.get_or_insert(org, |terms| self.ledger(org, terms, Vec::new()));
+        cell.ok_or(NoLedger::NotOwned)
     }
 
     /// Uses the ledger of an org; made if there is none.
@@ -363,7 +423,7 @@ impl Shards {
                 // It was freed meanwhile, and is looked up again.
                 Some(Err(unused)) => work = unused,
                 None => {
-                    self.read_again(cell.shard);
+                    self.read_again(&cell);
                     return Err(NoLedger::NotOwned);
                 }
             }
@@ -379,7 +439,7 @@ impl Shards {
         let cell = self.table.get(org)?;
         let used = cell.with(|inner| (!inner.retired).then(|| self.work(&cell, inner, work)));
         if used.is_none() {
-            self.read_again(cell.shard);
+            self.read_again(&cell);
         }
         used.flatten()
     }
@@ -397,9 +457,12 @@ impl Shards {
         result
     }
 
-    /// Decides waiting requests again and tells their callers.
+    /// Decides waiting requests again and tells their callers; where no grant is
+    /// allowed now, sends them on.
     fn pump(&self, inner: &mut Inner, now: Mono) {
-        for (id, outcome) in inner.ledger.pump(now) {
+        let may_grant = self.may_grant(now);
+        let decided = if may_grant { inner.ledger.pump(now) } else { inner.ledger.dismiss() };
+        for (id, outcome) in decided {
             for caller in inner.waiters.remove(&id).unwrap_or_default() {
                 // A caller that has gone needs no answer; its permit, if it got
                 // one, counts until it expires.
@@ -415,7 +478,7 @@ impl Shards {
             tracing::error!(org = %cell.org, invariant = id, "an invariant was violated");
             self.metrics.violated(id);
         }
-        if inner.retired {
+        if inner.retired || !self.may_grant(now) {
             return;
         }
         if inner.ledger.wants_reserve(now) {
@@ -426,6 +489,26 @@ impl Shards {
         {
             inner.wake_at = Some(self.wakes.plan(at, inner.wake_at, now, &cell.org));
         }
+    }
+
+    /// Ends the use of ledgers that are in the table no more. Who waits is sent
+    /// on.
+    fn retire(&self, cells: &[Arc<Cell>]) {
+        for cell in cells {
+            let retired = cell.with(|inner| {
+                inner.retire();
+                self.pump(inner, self.clock.mono());
+            });
+            if retired.is_none() {
+                cell.abandon();
+            }
+        }
+    }
+
+    /// Keeps the gauge of the shards that are served.
+    fn count_owned(&self) {
+        let owned = self.table.epochs().count();
+        self.metrics.set_owned_shards(u32::try_from(owned).unwrap_or(u32::MAX));
     }
 
     /// Frees what is idle, and keeps the gauges.
@@ -463,6 +546,16 @@ impl Shards {
 }
 
 impl Running {
+    fn spawn(shards: Arc<Shards>) -> Self {
+        let mut tasks = JoinSet::new();
+        for shard in Shard::all() {
+            tasks.spawn(Arc::clone(&shards).reserve_for(shard));
+        }
+        tasks.spawn(Arc::clone(&shards).wake());
+        tasks.spawn(Arc::clone(&shards).sweep());
+        Self { shards, tasks }
+    }
+
     /// The shards.
     #[must_use]
     pub fn shards(&self) -> Arc<Shards> {
@@ -562,7 +655,7 @@ impl Drop for Waiting<'_> {
             }
         });
         if left.is_none() {
-            self.shards.read_again(self.cell.shard);
+            self.shards.read_again(&self.cell);
         }
     }
 }
@@ -579,7 +672,7 @@ mod tests {
     use crate::{
         config::Config,
         node::Settings,
-        quota::{Class, OperationId, Wall},
+        quota::{Class, OperationId},
         store::MemoryStore,
     };
 

@@ -3,8 +3,9 @@
 //!
 //! [`keys`] says what is stored under which name, [`records`] how the values
 //! become bytes. [`MemoryStore`] forgets at exit, [`FileStore`] keeps a
-//! directory; [`open`](open()) chooses between them. The rules of a transaction
-//! are written once, in `apply`, for both.
+//! directory, [`EtcdStore`] is shared by the nodes of a cluster;
+//! [`open`](open()) chooses between them. The rules of a transaction are written
+//! once, in `apply`, for the two that have them to themselves.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::quota::Wall;
 
 mod apply;
+pub mod etcd;
 pub mod file;
 pub mod keys;
 pub mod memory;
@@ -21,10 +23,11 @@ pub mod open;
 pub mod records;
 
 pub use self::{
+    etcd::{EtcdOptions, EtcdStore},
     file::{FileStore, OpenError},
     keys::{Key, Shard, shard_of},
     memory::MemoryStore,
-    open::{Opened, StoreAddress, open},
+    open::{Opened, StoreAddress, StoreOptions, open},
     records::{Record, RecordError},
 };
 

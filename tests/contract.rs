@@ -3,10 +3,14 @@
 
 #![cfg(feature = "server")]
 
+#[path = "common/etcd.rs"]
+mod etcd;
 #[path = "contract/file.rs"]
 mod file;
 #[path = "contract/model.rs"]
 mod model;
+#[path = "contract/sessions.rs"]
+mod sessions;
 #[path = "contract/suite.rs"]
 mod suite;
 #[path = "contract/words.rs"]
@@ -14,25 +18,43 @@ mod words;
 
 use std::sync::Arc;
 
-use quotagate::store::{FileStore, MemoryStore};
+use etcd::{Etcd, Which};
+use quotagate::store::{self, FileStore, MemoryStore, SharedStore, StoreOptions};
 
-/// Runs each promise on each store.
+/// Runs each promise on each store: a test each, on the stores that a process
+/// has for itself; on an etcd, which takes its time to start, one after the other
+/// under prefixes of their own.
 macro_rules! every_store_keeps {
-    ($($promise:ident,)*) => {
+    ($($promise:ident,)* @alone $($alone:ident,)*) => {
         mod memory {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
-                super::suite::$promise(super::Arc::new(super::MemoryStore::new())).await;
-            })*
+            $(every_store_keeps!(@test $promise, super::MemoryStore::new());)*
+            $(every_store_keeps!(@test $alone, super::MemoryStore::new());)*
         }
 
         mod file_in_a_directory {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $promise() {
+            $(every_store_keeps!(@test $promise, {
                 let dir = tempfile::tempdir().unwrap();
-                let store = super::FileStore::open(dir.path()).unwrap();
-                super::suite::$promise(super::Arc::new(store)).await;
-            })*
+                super::FileStore::open(dir.path()).unwrap()
+            });)*
+            $(every_store_keeps!(@test $alone, {
+                let dir = tempfile::tempdir().unwrap();
+                super::FileStore::open(dir.path()).unwrap()
+            });)*
+        }
+
+        /// All on one version of etcd, in one test.
+        async fn etcd_keeps_every_promise(which: Which) {
+            let Some(etcd) = Etcd::start(1, which) else { return };
+            $(
+                eprintln!("{}", stringify!($promise));
+                suite::$promise(open(&etcd, stringify!($promise))).await;
+            )*
+        }
+    };
+    (@test $promise:ident, $store:expr) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            super::suite::$promise(super::Arc::new($store)).await;
         }
     };
 }
@@ -57,4 +79,22 @@ every_store_keeps! {
     a_range_never_sees_half_a_transaction,
     a_range_is_not_older_than_its_call,
     a_caller_that_goes_away_harms_nobody,
+    @alone
+    what_is_handed_over_before_is_carried_out_before,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_current_etcd_keeps_every_promise() {
+    etcd_keeps_every_promise(Which::Current).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_etcd_of_the_system_keeps_every_promise() {
+    etcd_keeps_every_promise(Which::Packaged).await;
+}
+
+/// A store in an etcd, with a prefix of its own.
+fn open(etcd: &Etcd, prefix: &str) -> SharedStore {
+    let address = etcd.store_address(prefix).parse().expect("an address");
+    store::open(&address, &StoreOptions::default()).expect("it opens").store
 }

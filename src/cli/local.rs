@@ -13,7 +13,7 @@ use crate::{
     config::{BUILT_IN_CATALOGUE, check::check_file},
     demo::{self, DemoService},
     server::{Options, Service},
-    store::StoreAddress,
+    store::{StoreAddress, StoreOptions},
 };
 
 pub const SERVE_HELP: &str = "\
@@ -75,6 +75,7 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             grpc: LOOPBACK,
             http: LOOPBACK,
             store: StoreAddress::Memory,
+            store_options: StoreOptions::default(),
             node: "demo".to_owned(),
         };
         let service = Service::start(options).await?;

@@ -16,7 +16,8 @@ use crate::{
     quota::{Catalogue, OrgId, OrgPolicy, Wall},
     shard::Policies,
     store::{
-        Compare, Key, KeyValue, Record as _, Store, StoreError, Txn, TxnOutcome, Write,
+        Changed, Compare, Key, KeyValue, Record as _, Store, StoreError, Txn, TxnOutcome, Watched,
+        Write,
         keys::ORG_CONFIGS,
         records::{ChangeRecord, OrgConfigRecord, RecordError},
     },
@@ -99,6 +100,39 @@ impl Settings {
         state.catalogue = Arc::new(config.catalogue.clone());
         state.config = Arc::new(config);
         state.generation += 1;
+    }
+
+    /// Takes in what a watch of [`ORG_CONFIGS`] tells: the orgs whose settings
+    /// have changed by it. A value that cannot be used leaves in force what was,
+    /// and says so.
+    pub fn take_in(&self, told: &Watched) -> Vec<OrgId> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Vec::new();
+        match told {
+            Watched::All(listing) => {
+                let named = |entry: &KeyValue| match entry.key.parse() {
+                    Ok(Key::OrgConfig(org)) => Some(org),
+                    _ => None,
+                };
+                let stand: BTreeSet<OrgId> = listing.entries.iter().filter_map(named).collect();
+                let gone = state.stored.keys().filter(|org| !stand.contains(*org));
+                changed.extend(gone.cloned().collect::<Vec<_>>());
+                for org in &changed {
+                    state.stored.remove(org);
+                }
+                changed.extend(listing.entries.iter().filter_map(|entry| state.put(entry)));
+            }
+            Watched::Changes(changes) => {
+                changed.extend(changes.iter().filter_map(|change| match change {
+                    Changed::Put(entry) => state.put(entry),
+                    Changed::Deleted { key, revision } => match key.parse() {
+                        Ok(Key::OrgConfig(org)) => state.remove(&org, *revision).then_some(org),
+                        _ => None,
+                    },
+                }));
+            }
+        }
+        changed
     }
 
     /// The orgs that are declared, by name.
@@ -198,9 +232,7 @@ impl Settings {
         });
         stored.declaration = after;
         if validate_only {
-            let mut state = self.state().preview();
-            state.stored.insert(org.clone(), stored);
-            return Ok(Some(state.entry(org)));
+            return Ok(Some(self.state().preview(org, stored).entry(org)));
         }
         let key: String = Key::OrgConfig(org.clone()).into();
         let txn = Txn {
@@ -219,7 +251,7 @@ impl Settings {
                 let present = present.as_ref().map(StoredOrg::read).transpose();
                 let present = present.map_err(|cause| AdminError::Store(cause.to_string()))?;
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-                state.stored.insert(org.clone(), present.unwrap_or_default());
+                state.keep(org, present.unwrap_or_default());
                 return Ok(None);
             }
         }
@@ -235,7 +267,7 @@ impl Settings {
             );
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.stored.insert(org.clone(), stored);
+        state.keep(org, stored);
         Ok(Some(state.entry(org)))
     }
 
@@ -311,16 +343,52 @@ impl State {
         format!("{version}-{digest:016x}")
     }
 
+    /// Takes in what stands in the store, unless something newer was taken in
+    /// before: this node's own changes come by the watch, too. The org, if it
+    /// has changed.
+    fn put(&mut self, entry: &KeyValue) -> Option<OrgId> {
+        let Ok(Key::OrgConfig(org)) = entry.key.parse() else { return None };
+        let known = self.stored.get(&org).map_or(0, |stored| stored.revision);
+        if known >= entry.mod_revision {
+            return None;
+        }
+        match StoredOrg::read(entry) {
+            Ok(stored) => {
+                self.stored.insert(org.clone(), stored);
+                Some(org)
+            }
+            Err(error) => {
+                tracing::error!(%org, %error, "the stored settings cannot be used: the last stay");
+                None
+            }
+        }
+    }
+
+    /// Keeps what this node has written or found, unless a watch has brought
+    /// something newer meanwhile.
+    fn keep(&mut self, org: &OrgId, stored: StoredOrg) {
+        let known = self.stored.get(org).map_or(0, |known| known.revision);
+        if stored.revision >= known || stored.revision == 0 {
+            self.stored.insert(org.clone(), stored);
+        }
+    }
+
+    fn remove(&mut self, org: &OrgId, revision: u64) -> bool {
+        let is_older = self.stored.get(org).is_some_and(|stored| stored.revision < revision);
+        is_older && self.stored.remove(org).is_some()
+    }
+
     fn revision(&self, org: &OrgId) -> u64 {
         self.generation + self.stored.get(org).map_or(0, |stored| stored.record.version)
     }
 
-    fn preview(&self) -> Self {
+    /// The settings as if one org's were these; of the others nothing is known.
+    fn preview(&self, org: &OrgId, stored: StoredOrg) -> Self {
         Self {
             config: Arc::clone(&self.config),
             catalogue: Arc::clone(&self.catalogue),
             generation: self.generation,
-            stored: self.stored.clone(),
+            stored: BTreeMap::from([(org.clone(), stored)]),
         }
     }
 }

@@ -4,9 +4,11 @@
 //!
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
-//! takes Salesforce's own figures; `classes` pauses and resumes; `view` shows.
+//! takes Salesforce's own figures; `classes` pauses and resumes; `closed` begins
+//! without knowing what was counted; `view` shows.
 
 mod classes;
+mod closed;
 mod counter;
 mod groups;
 mod judge;
@@ -23,6 +25,7 @@ use std::{
 };
 
 use self::{
+    closed::Closed,
     counter::{Counter, Numbers},
     groups::{CounterRef, Groups},
     judge::{Plan, Verdict},
@@ -37,7 +40,7 @@ pub use self::{
 };
 use super::{
     Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
-    Scope, Transition,
+    Scope, Transition, Wall,
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
@@ -61,6 +64,7 @@ pub struct Ledger {
     in_flight: bool,
     stopped: bool,
     foreign: Option<Foreign>,
+    closed: Option<Closed>,
     /// When the first grant was made that no reading has followed.
     unread_since: Option<Mono>,
     last_probe: Option<Mono>,
@@ -93,6 +97,23 @@ impl Ledger {
         catalogue: Arc<Catalogue>,
         stored: Vec<(Group, Stored)>,
     ) -> Self {
+        Self::closed_since(now, epoch, rules, policy, catalogue, stored, None)
+    }
+
+    /// The same where what was counted until a moment is not known: of every
+    /// counter that has no record of after it, all that is left counts as lost
+    /// then. The org's total of the day, and its workspaces' caps, open with a
+    /// reading of the total.
+    #[must_use]
+    pub fn closed_since(
+        now: Now,
+        epoch: u64,
+        rules: Rules,
+        policy: Arc<OrgPolicy>,
+        catalogue: Arc<Catalogue>,
+        stored: Vec<(Group, Stored)>,
+        closed_since: Option<Wall>,
+    ) -> Self {
         let mut ledger = Self {
             org: policy.org.clone(),
             rules,
@@ -107,6 +128,7 @@ impl Ledger {
             in_flight: false,
             stopped: false,
             foreign: None,
+            closed: closed_since.map(|since| Closed::since(now, since)),
             unread_since: None,
             last_probe: None,
             transitions: VecDeque::new(),
@@ -114,10 +136,11 @@ impl Ledger {
             violations: Vec::new(),
             changes: 0,
         };
-        for (key, stored) in stored {
-            ledger.restore(now, &key, &stored);
+        for (key, stored) in &stored {
+            ledger.restore(now, key, stored);
         }
         ledger.configure_counters();
+        ledger.close_unknown(&stored);
         ledger.expire(now.mono);
         ledger
     }
@@ -478,8 +501,13 @@ impl Ledger {
         let counter = self.groups.get(slot).find(&charge.limit).unwrap_or_else(|| {
             let numbers = self.numbers(charge, key);
             let (_, identity) = self.identity(key);
+            let mut counter = Counter::new(charge, identity, numbers);
+            if let Some(closed) = self.closed {
+                let ttl_cap = counter.ttl_cap;
+                closed.close(&mut counter, ttl_cap, &self.rules);
+            }
             let counters = &mut self.groups.get_mut(slot).counters;
-            counters.push(Counter::new(charge, identity, numbers));
+            counters.push(counter);
             u16::try_from(counters.len() - 1).expect("the limits of a catalogue are bounded")
         });
         CounterRef { group: slot, counter }

@@ -54,6 +54,10 @@ pub struct CounterRecord {
     pub open: u64,
     /// No grant from them is made after this.
     pub open_until: Wall,
+    /// All that the writer's settings allowed to be counted and set aside;
+    /// `None` for a workspace's counters, which bound no reservation. What stands
+    /// in the store can be audited by it alone.
+    pub bound: Option<u64>,
 }
 
 /// The estimate of what other integrations use.

@@ -207,6 +207,24 @@ impl Inherited {
         self.lost
     }
 
+    /// Counts units as lost at a moment, by both clocks.
+    pub fn lose(&mut self, wall: Wall, mono: Mono, units: u64) {
+        if units > 0 {
+            let place = self.entries.partition_point(|entry| entry.wall <= wall);
+            self.entries.insert(place, InheritedEntry { wall, mono, units, lost: true });
+            self.lost += units;
+        }
+    }
+
+    /// Forgets the lost units with a stamp up to `moment`: what became of them is
+    /// known. True if there were any.
+    pub fn forgive(&mut self, moment: Mono) -> bool {
+        let before = self.lost;
+        self.entries.retain(|entry| !entry.lost || entry.mono > moment);
+        self.lost = self.entries.iter().filter(|entry| entry.lost).map(|entry| entry.units).sum();
+        self.lost < before
+    }
+
     /// Drops what has left: everything with `stamp + life <= now`.
     pub fn expire(&mut self, now: Mono, life: Duration) {
         let gone = self.entries.iter().take_while(|entry| entry.mono + life <= now).count();

@@ -3,6 +3,7 @@
 //! once.
 
 pub mod admin;
+pub mod peer;
 pub mod quota;
 
 use std::{fmt, ops::RangeInclusive, time::Duration};

@@ -47,6 +47,13 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What another node may send before it hears that it was read: thousands of
+/// requests.
+const PEER_WINDOW: u32 = 8 << 20;
+
+/// A node that has vanished leaves the queues soon.
+const PEER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The longest wait and some time to answer: the longest that anything takes,
 /// also a message that never comes.
 const MAX_DURATION: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 30);
@@ -71,11 +78,35 @@ pub fn server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
         .layer(EdgeLayer::new(MAX_REQUESTS, metrics))
 }
 
+/// The server for other nodes, with its bounds. A node forwards all of its
+/// requests over a few connections, and what waits there may not hold up the
+/// rest.
+pub fn peer_server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
+    Server::builder()
+        .max_concurrent_streams(u32::try_from(MAX_REQUESTS).unwrap_or(u32::MAX))
+        .http2_max_pending_accept_reset_streams(Some(MAX_REQUESTS))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .initial_connection_window_size(PEER_WINDOW)
+        .http2_keepalive_interval(Some(PEER_KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(EdgeLayer::new(MAX_REQUESTS, metrics))
+}
+
 /// The moment at which the caller stops listening.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
+    /// A deadline at a moment.
+    pub fn new(at: Instant) -> Self {
+        Self(at)
+    }
+
+    /// The moment.
+    pub fn at(self) -> Instant {
+        self.0
+    }
+
     /// The deadline of a request that has passed the layer.
     pub fn of<T>(request: &Request<T>) -> Self {
         let extensions = request.extensions();
@@ -160,7 +191,7 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        let span = debug_span!("rpc", method = path, org = Empty);
+        let span = debug_span!("rpc", method = path, org = Empty, owner = Empty, from = Empty);
         let Some(place) = Place::take(&self.places, &path) else {
             self.metrics.request(&path, Code::ResourceExhausted);
             let refused = Status::from(overloaded()).into_http();

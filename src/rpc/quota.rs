@@ -1,55 +1,40 @@
-//! QuotaService: convert, one call, convert.
+//! QuotaService: each request is made an operation, and decided by the org's
+//! owner.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
-use tracing::{Span, debug};
+use tracing::debug;
 
 use super::{
-    convert::{self, quota as wire},
-    layers::Deadline,
+    convert::quota as wire,
+    forward::Forward,
+    operation::{Acquire, GetUsage, Release, Report, Watch},
     status::Problem,
+    watch::{self, BUFFER},
 };
-use crate::{
-    node::{Node, UsageWatch},
-    proto::v1::{self, quota_service_server::QuotaService},
-};
+use crate::proto::v1::{self, quota_service_server::QuotaService};
 
 /// Watches in one process: each costs a task and a bounded buffer.
 const MAX_WATCHES: usize = 1_000;
 
-/// Messages that wait for a slow watcher; further changes wait at the node,
-/// which folds them into one.
-const WATCH_BUFFER: usize = 2;
-
 /// A watcher's place is free when another one leaves.
-const WATCH_RETRY: std::time::Duration = std::time::Duration::from_secs(10);
+const WATCH_RETRY: Duration = Duration::from_secs(10);
 
 /// The service's handlers.
 #[derive(Debug)]
 pub struct Quota {
-    node: Arc<Node>,
+    forward: Arc<Forward>,
     watches: Arc<Semaphore>,
 }
 
 impl Quota {
-    /// The service over a node.
+    /// The service at the edge of a node.
     #[must_use]
-    pub fn new(node: Arc<Node>) -> Self {
-        Self { node, watches: Arc::new(Semaphore::new(MAX_WATCHES)) }
-    }
-
-    /// An answer that names the node which gave it.
-    fn answer<T>(&self, message: T) -> Response<T> {
-        let mut response = Response::new(message);
-        // An address that is no header value would be a fault of the
-        // configuration; the answer itself is good.
-        if let Ok(address) = self.node.address().parse() {
-            response.metadata_mut().insert("quotagate-owner", address);
-        }
-        response
+    pub fn new(forward: Arc<Forward>) -> Self {
+        Self { forward, watches: Arc::new(Semaphore::new(MAX_WATCHES)) }
     }
 }
 
@@ -59,49 +44,39 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::AcquireRequest>,
     ) -> Result<Response<v1::AcquireResponse>, Status> {
-        let deadline = Deadline::of(&request);
-        let (org, mut ask) = wire::ask(request.get_ref())?;
-        let arrived = self.node.now().mono;
-        Span::current().record("org", org.as_str());
-        ask.max_wait = deadline.cap(ask.max_wait);
-        let decided = self.node.acquire(&org, ask, arrived).await?;
-        Ok(self.answer(wire::decided(decided)))
+        let context = self.forward.context(&request);
+        let acquire = Acquire::new(request.into_inner(), Duration::ZERO, context.deadline)?;
+        self.forward.decide(&acquire, &context).await
     }
 
     async fn release(
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        let (permit_id, unused) = wire::release(request.get_ref())?;
-        let released = self.node.release(permit_id, unused).await?;
-        Ok(self.answer(wire::released(released)?))
+        let context = self.forward.context(&request);
+        self.forward.decide(&Release::new(request.into_inner())?, &context).await
     }
 
     async fn report(
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
-        let (subject, report) = wire::report(request.get_ref())?;
-        if report.http_status >= 400 {
-            let (code, message) = wire::error_text(request.get_ref());
-            debug!(status = report.http_status, code, message, "Salesforce refused a call");
+        let context = self.forward.context(&request);
+        let report = Report::new(request.into_inner())?;
+        let request = report.request();
+        if request.http_status >= 400 {
+            let (code, message) = wire::error_text(request);
+            debug!(status = request.http_status, code, message, "Salesforce refused a call");
         }
-        let reported = match subject {
-            wire::Subject::Permit(permit_id) => self.node.report(permit_id, report).await?,
-            wire::Subject::Org(org) => self.node.report_org(&org, report).await?,
-        };
-        Ok(self.answer(wire::reported(reported, self.node.now())))
+        self.forward.decide(&report, &context).await
     }
 
     async fn get_usage(
         &self,
         request: Request<v1::GetUsageRequest>,
     ) -> Result<Response<v1::GetUsageResponse>, Status> {
-        let org = convert::org(&request.get_ref().org)?;
-        Span::current().record("org", org.as_str());
-        let (usage, now) = self.node.usage(&org).await?;
-        let usage = Some(wire::org_usage(usage, now));
-        Ok(self.answer(v1::GetUsageResponse { usage }))
+        let context = self.forward.context(&request);
+        self.forward.decide(&GetUsage::new(request.get_ref())?, &context).await
     }
 
     type WatchUsageStream = ReceiverStream<Result<v1::WatchUsageResponse, Status>>;
@@ -110,35 +85,20 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::WatchUsageRequest>,
     ) -> Result<Response<Self::WatchUsageStream>, Status> {
-        let org = convert::org(&request.get_ref().org)?;
-        Span::current().record("org", org.as_str());
+        let context = self.forward.context(&request);
+        let watch = Watch::new(request.get_ref())?;
         let Ok(place) = Arc::clone(&self.watches).try_acquire_owned() else {
             return Err(too_many_watches().into());
         };
-        let watch = self.node.watch(&org)?;
-        let (events, stream) = mpsc::channel(WATCH_BUFFER);
+        let found = self.forward.decide(&watch, &context).await?;
+        let (metadata, source, extensions) = found.into_parts();
+        let (events, stream) = mpsc::channel(BUFFER);
+        let forward = Arc::clone(&self.forward);
         tokio::spawn(async move {
-            pass_on(watch, events).await;
+            watch::follow(forward, watch, context, source, events).await;
             drop(place);
         });
-        Ok(self.answer(ReceiverStream::new(stream)))
-    }
-}
-
-/// Ends when the service stops, or at once when the watcher goes away.
-async fn pass_on(
-    mut watch: UsageWatch,
-    events: mpsc::Sender<Result<v1::WatchUsageResponse, Status>>,
-) {
-    loop {
-        let event = tokio::select! {
-            event = watch.next() => event,
-            () = events.closed() => None,
-        };
-        let Some(event) = event else { return };
-        if events.send(Ok(wire::usage_event(event))).await.is_err() {
-            return;
-        }
+        Ok(Response::from_parts(metadata, ReceiverStream::new(stream), extensions))
     }
 }
 

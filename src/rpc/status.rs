@@ -132,12 +132,7 @@ impl From<NodeError> for Problem {
                 "must be given, because calls of this permit have been reported: say how many \
                  were never sent",
             ),
-            NodeError::Unavailable { reason, retry_after } => Self::new(
-                Code::Unavailable,
-                "UNAVAILABLE",
-                format!("nobody can decide now: {reason}"),
-            )
-            .retry_after(retry_after),
+            NodeError::NotOwner => AskError::NotOwner.into(),
         }
     }
 }
@@ -298,8 +293,7 @@ mod tests {
         check(garbled, InvalidArgument, "GARBLED_PERMIT_ID", &["permit_id"], false);
         let number = NodeError::NumberNeeded;
         check(number, InvalidArgument, "UNUSED_CALLS_NEEDED", &["unused_calls"], false);
-        let unavailable = NodeError::Unavailable { reason: "draining".into(), retry_after: SOON };
-        check(unavailable, Unavailable, "UNAVAILABLE", &[], true);
+        check(NodeError::NotOwner, Unavailable, "NOT_OWNER", &[], true);
 
         let fault = |field: &str| Fault { line: None, field: field.into(), message: "bad".into() };
         check(AdminError::NotFound("no such user".into()), NotFound, "NOT_FOUND", &[], false);

@@ -1,16 +1,17 @@
 //! Takes shards over: first the owner keys, then, after it, what is recorded. No
 //! older owner can commit any more, so what is read is final.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering,
-};
+use std::collections::BTreeMap;
 
 use tokio::time::timeout;
 
-use super::{Shards, reserver::STORE_TIMEOUT};
+use super::{
+    Shards,
+    reserver::STORE_TIMEOUT,
+    table::{Cell, Terms},
+};
 use crate::{
-    quota::{Group, GroupRecord, Ledger, OrgId, Stored},
+    quota::{Group, GroupRecord, Ledger, Now, OrgId, Stored},
     store::{
         Compare, Key, Record as _, Shard, StoreError, Txn, TxnOutcome, Write,
         keys::SHARDS,
@@ -45,77 +46,132 @@ pub enum RecoverError {
     /// Another process takes shards at the same time.
     #[error("another process is taking over the shards of this store")]
     Contended,
+    /// The shard was given up while its records were read.
+    #[error("the shard was given up while its records were read")]
+    GivenUp,
+}
+
+impl RecoverError {
+    /// Trying again does not help: what is stored is of no use to this version.
+    #[must_use]
+    pub fn is_unusable(&self) -> bool {
+        match self {
+            Self::Value { .. } | Self::Shards { .. } => true,
+            Self::Store(_) | Self::Contended | Self::GivenUp => false,
+        }
+    }
 }
 
 /// Owner keys of one transaction: etcd's bound is 128 operations.
 const SHARDS_PER_TXN: usize = 64;
 
+/// The records of a shard, by org.
+type Found = BTreeMap<OrgId, Vec<(Group, Stored)>>;
+
 impl Shards {
     /// Becomes the owner of shards, in a new epoch, and builds the ledgers of
     /// all orgs that have records there.
-    pub(super) async fn take_over(&self, shards: &[Shard]) -> Result<(), RecoverError> {
+    pub(super) async fn take_over(
+        &self,
+        owner: &OwnerRecord,
+        shards: &[Shard],
+    ) -> Result<(), RecoverError> {
         self.check_meta().await?;
+        let mut epochs = BTreeMap::new();
         for chunk in shards.chunks(SHARDS_PER_TXN) {
-            self.take_owner_keys(chunk).await?;
+            let epoch = self.take_owner_keys(owner, chunk).await?;
+            epochs.extend(chunk.iter().map(|shard| (*shard, epoch)));
         }
-        let wanted: BTreeSet<Shard> = shards.iter().copied().collect();
+        for (shard, epoch) in &epochs {
+            self.begin(*shard, Terms { epoch: *epoch, closed_since: None });
+        }
         let prefix = match shards {
             [shard] => shard.counters(),
             _ => ALL_SHARDS.to_owned(),
         };
-        let mut found: BTreeMap<OrgId, Vec<(Group, Stored)>> = BTreeMap::new();
-        for present in self.store.range(&prefix).await? {
+        let mut found: BTreeMap<Shard, Found> = BTreeMap::new();
+        for (org, stored) in self.read(&prefix).await? {
+            found.entry(shard_of(&org)).or_default().insert(org, stored);
+        }
+        for (shard, epoch) in epochs {
+            self.serve(shard, epoch, found.remove(&shard).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// From now on nothing of a shard's former epoch is used. False if this
+    /// epoch is held already.
+    pub(super) fn begin(&self, shard: Shard, terms: Terms) -> bool {
+        let Some(former) = self.table.begin(shard, terms) else { return false };
+        self.retire(&former);
+        true
+    }
+
+    /// What is recorded under a prefix.
+    pub(super) async fn read(&self, prefix: &str) -> Result<Found, RecoverError> {
+        let mut found = Found::new();
+        for present in self.store.range(prefix).await? {
             let Ok(Key::Counters { org, group }) = present.key.parse() else { continue };
-            if !wanted.contains(&shard_of(&org)) {
-                continue;
-            }
             let record = GroupRecord::decode(&present.value)
                 .map_err(|cause| RecoverError::Value { key: present.key, cause })?;
             let stored = Stored { revision: present.mod_revision, record };
             found.entry(org).or_default().push((group, stored));
         }
-        for org in self.table.orgs() {
-            if wanted.contains(&shard_of(&org)) && !found.contains_key(&org) {
-                found.insert(org, Vec::new());
-            }
-        }
-        for (org, stored) in found {
-            let epoch = self.state(shard_of(&org)).epoch.load(Ordering::Acquire);
-            let (policy, catalogue) = (self.policies.policy(&org), self.policies.catalogue());
-            let now = self.clock.now();
-            let ledger = Ledger::new(now, epoch, self.rules, policy, catalogue, stored);
-            if let Some(former) = self.table.replace(&org, ledger) {
-                let retired = former.with(|inner| {
-                    inner.retire();
-                    self.pump(inner, now.mono);
-                });
-                if retired.is_none() {
-                    former.abandon();
-                }
-            }
-            // What was changed meanwhile takes effect, a record that is empty by
-            // now is deleted, an open block written off.
-            self.reconfigure(std::slice::from_ref(&org));
-        }
-        let owned = self.states.iter().filter(|state| state.epoch.load(Ordering::Acquire) > 0);
-        self.metrics.set_owned_shards(u32::try_from(owned.count()).unwrap_or(u32::MAX));
-        Ok(())
+        Ok(found)
     }
 
-    /// Finds out whether the store carries out a write, by one that changes
-    /// nothing.
+    /// Builds a shard's ledgers, and only then lets requests in: one that came
+    /// before would have found, or made, a ledger that knows of nothing. False
+    /// if the shard was dropped or taken anew meanwhile.
+    pub(super) fn serve(&self, shard: Shard, epoch: u64, found: Found) -> bool {
+        let terms = Terms { epoch, ..self.table.terms(shard) };
+        let orgs: Vec<OrgId> = found.keys().cloned().collect();
+        let cell = |(org, stored)| Cell::new(&org, self.ledger(&org, terms, stored));
+        let cells = found.into_iter().map(cell).collect();
+        let serves = self.table.serve(shard, epoch, cells);
+        // What was changed meanwhile takes effect, a record that is empty by
+        // now is deleted, an open block written off.
+        self.reconfigure(&orgs);
+        self.count_owned();
+        serves
+    }
+
+    /// The ledger of an org, with what is stored.
+    pub(super) fn ledger(&self, org: &OrgId, terms: Terms, stored: Vec<(Group, Stored)>) -> Ledger {
+        let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
+        let (now, Terms { epoch, closed_since }) = (self.takeover_time(), terms);
+        Ledger::closed_since(now, epoch, self.rules, policy, catalogue, stored, closed_since)
+    }
+
+    /// The clocks for what is taken over.
+    fn takeover_time(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Finds out whether the store works: by a write that changes nothing, or,
+    /// where others would be told of that, by reading what was written.
     pub async fn try_store(&self) {
         let key: String = Key::MetaStore.into();
-        let wall = Some(self.clock.now().wall);
-        let then = vec![Write::Put(key, meta().encode())];
-        let answer = timeout(STORE_TIMEOUT, self.store.txn(Txn { when: Vec::new(), then, wall }));
+        let answer = async {
+            if self.is_shared() {
+                return self.store.list(&key).await.map(drop);
+            }
+            let wall = Some(self.clock.now().wall);
+            let then = vec![Write::Put(key, meta().encode())];
+            self.store.txn(Txn { when: Vec::new(), then, wall }).await.map(drop)
+        };
+        let answer = timeout(STORE_TIMEOUT, answer).await;
         let unknown = |_| Err(StoreError::Unknown(format!("no answer within {STORE_TIMEOUT:?}")));
-        self.note_store(&answer.await.unwrap_or_else(unknown));
+        self.note_store(&answer.unwrap_or_else(unknown));
     }
 
-    async fn take_owner_keys(&self, shards: &[Shard]) -> Result<(), RecoverError> {
+    /// Puts the owner keys of shards. Returns their epoch.
+    async fn take_owner_keys(
+        &self,
+        owner: &OwnerRecord,
+        shards: &[Shard],
+    ) -> Result<u64, RecoverError> {
         let keys: Vec<String> = shards.iter().map(|s| Key::ShardOwner(*s).into()).collect();
-        let owner = OwnerRecord { node: self.node.clone(), incarnation: self.incarnation.clone() };
         let mut revisions = vec![0; keys.len()];
         // The first try finds out what stands there, the second replaces it.
         for _ in 0..3 {
@@ -128,12 +184,7 @@ impl Shards {
                 wall: Some(self.clock.now().wall),
             };
             match self.store.txn(txn).await? {
-                TxnOutcome::Done { revision } => {
-                    for shard in shards {
-                        self.state(*shard).epoch.store(revision, Ordering::Release);
-                    }
-                    return Ok(());
-                }
+                TxnOutcome::Done { revision } => return Ok(revision),
                 TxnOutcome::Conflict { current } => {
                     let present = current.iter().map(Option::as_ref);
                     revisions = present.map(|kv| kv.map_or(0, |kv| kv.mod_revision)).collect();

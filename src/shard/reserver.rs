@@ -9,20 +9,16 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Shards, table::Cell};
+use super::{
+    Ownership, ShardEvent, Shards,
+    batch::{Batch, MAX_BYTES, MAX_RECORDS, Part, batches},
+    table::Cell,
+};
 use crate::{
     metrics::ReserveOutcome as Counted,
     quota::{GroupRecord, GroupWrite, Now, OrgId, ReserveOutcome, Standing, Stored},
-    store::{
-        Compare, Key, KeyValue, Record as _, Shard, StoreError, Txn, TxnOutcome, Write, shard_of,
-    },
+    store::{Compare, Key, KeyValue, Record as _, Shard, StoreError, Txn, TxnOutcome, Write},
 };
-
-/// Records of one transaction: etcd's bound is 128 operations.
-const MAX_RECORDS: usize = 126;
-
-/// Bytes of one transaction's values.
-const MAX_BYTES: usize = 1 << 20;
 
 /// An answer that takes longer is taken for unknown.
 pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,10 +54,15 @@ impl Asked {
     }
 }
 
-/// The part of a transaction that belongs to one org.
-struct Part {
-    cell: Arc<Cell>,
-    writes: Vec<GroupWrite>,
+/// What an answer of the store says about the right to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    /// Go on.
+    Held,
+    /// The owner key is not ours in this epoch.
+    Fenced,
+    /// The owner key is ours, but a record is not, or a ledger panicked.
+    Broken,
 }
 
 impl Shards {
@@ -80,7 +81,13 @@ impl Shards {
                 _ = stopping.changed() => {}
             }
         }
-        self.hand_over(shard).await;
+        let Some(epoch) = self.table.served(shard) else { return };
+        match self.ownership {
+            Ownership::Alone(_) => {
+                self.write_out(shard, epoch, &self.table.cells(shard), false).await;
+            }
+            Ownership::Shared(_) => self.hand_over(shard, epoch).await,
+        }
     }
 
     async fn reserve_what_is_asked(&self, shard: Shard) {
@@ -90,45 +97,99 @@ impl Shards {
             if asking.is_empty() {
                 return;
             }
+            let pen = self.state(shard).pen.lock().await;
+            // Whoever asked may be of a former epoch: its ledger is gone.
+            let Some(epoch) = self.table.served(shard) else { continue };
             let now = self.clock.now();
-            let mut parts: Vec<Part> = Vec::new();
-            let mut left = MAX_RECORDS;
-            for org in asking {
-                if left == 0 {
-                    self.state(shard).asked.ask(&org);
-                    continue;
+            let parts = self.gather(shard, epoch, now, asking);
+            let cells: Vec<Arc<Cell>> = parts.iter().map(|part| Arc::clone(&part.cell)).collect();
+            let sent = self.send(shard, epoch, now, batches(parts, MAX_BYTES), Last::Keep).await;
+            drop(pen);
+            match sent {
+                Ok(Right::Held) => failures = 0,
+                Ok(Right::Fenced) => {
+                    self.lost(shard, epoch, ShardEvent::Fenced { shard, epoch }).await;
                 }
-                let Some(cell) = self.table.get(&org) else { continue };
-                let begun = cell.with(|inner| inner.ledger.begin_reserve(now, left));
-                let Some(writes) = begun else { continue };
-                left -= writes.len();
-                if !writes.is_empty() {
-                    parts.push(Part { cell, writes });
+                Ok(Right::Broken) => {
+                    self.lost(shard, epoch, ShardEvent::Broken { shard, epoch }).await;
                 }
-            }
-            if parts.is_empty() {
-                continue;
-            }
-            let standing = self.commit(shard, now, &parts).await;
-            match standing {
-                Ok(Standing::Owner) => failures = 0,
-                Ok(Standing::Overtaken) => self.take_back(shard).await,
                 Err(_) => {
                     failures += 1;
                     tokio::time::sleep(RETRY_PAUSE * failures.min(5)).await;
                 }
             }
             // What the transaction left open asks again by itself.
-            for part in &parts {
-                self.with_live(&part.cell.org, |_, _, _| ());
+            for cell in cells {
+                self.with_live(&cell.org, |_, _, _| ());
             }
         }
     }
 
+    /// What the ledgers that ask want written. Those for which there is no place
+    /// ask again.
+    fn gather(&self, shard: Shard, epoch: u64, now: Now, asking: BTreeSet<OrgId>) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut left = MAX_RECORDS;
+        for org in asking {
+            if left == 0 {
+                self.state(shard).asked.ask(&org);
+                continue;
+            }
+            let Some(cell) = self.table.get(&org).filter(|cell| cell.epoch == epoch) else {
+                continue;
+            };
+            let begun = cell.with(|inner| inner.ledger.begin_reserve(now, left));
+            let Some(writes) = begun else { continue };
+            left -= writes.len();
+            if !writes.is_empty() {
+                parts.push(Part { cell, writes });
+            }
+        }
+        parts
+    }
+
+    /// Sends transactions one after the other, up to the first that fails; of
+    /// those after it the ledgers learn that they were not carried out. The
+    /// whole counts from `now`, which was read before.
+    async fn send(
+        &self,
+        shard: Shard,
+        epoch: u64,
+        now: Now,
+        batches: Vec<Batch>,
+        last: Last,
+    ) -> Result<Right, StoreError> {
+        let mut sent = Ok(Right::Held);
+        let count = batches.len();
+        for (at, batch) in batches.into_iter().enumerate() {
+            if let Ok(Right::Held) = sent {
+                let last = if at + 1 == count { last } else { Last::Keep };
+                sent = self.commit(shard, epoch, now, batch, last).await;
+            } else {
+                self.finish(&batch.parts, &Outcome::All(ReserveOutcome::NotExecuted));
+            }
+        }
+        sent
+    }
+
     /// Sends one transaction and lets the ledgers know what became of it.
-    async fn commit(&self, shard: Shard, now: Now, parts: &[Part]) -> Result<Standing, StoreError> {
-        let epoch = self.state(shard).epoch.load(Ordering::Acquire);
-        let txn = transaction(shard, epoch, now, parts);
+    async fn commit(
+        &self,
+        shard: Shard,
+        epoch: u64,
+        now: Now,
+        batch: Batch,
+        last: Last,
+    ) -> Result<Right, StoreError> {
+        let Batch { parts, when, mut then, .. } = batch;
+        let owner: String = Key::ShardOwner(shard).into();
+        // The owner key is compared first, then each record.
+        let fence = Compare::ModRevision(owner.clone(), epoch);
+        let when = [fence].into_iter().chain(when).collect();
+        if last == Last::DeletesOwner {
+            then.push(Write::Delete(owner));
+        }
+        let txn = Txn { when, then, wall: Some(now.wall) };
         let sent = self.clock.mono();
         let result = tokio::time::timeout(STORE_TIMEOUT, self.store.txn(txn)).await;
         let result = result.unwrap_or_else(|_| {
@@ -155,21 +216,31 @@ impl Shards {
         };
         self.metrics.reserved(counted, self.clock.mono().since(sent));
         self.note_store(&result);
-        let mut standing = Standing::Owner;
+        if let Err(StoreError::WentBack { .. }) = result {
+            self.tell(ShardEvent::WentBack);
+        }
+        let right = self.finish(&parts, &outcome);
+        result.map(|_| right)
+    }
+
+    /// Lets the ledgers know what became of a transaction. A ledger of a former
+    /// epoch hears of it in its own cell, which nobody looks up any more.
+    fn finish(&self, parts: &[Part], outcome: &Outcome<'_>) -> Right {
+        let mut right = match outcome {
+            Outcome::Fenced => Right::Fenced,
+            Outcome::All(_) | Outcome::Conflict(_) => Right::Held,
+        };
         let mut first = 0;
         for part in parts {
             let mine = first..first + part.writes.len();
             first = mine.end;
-            let outcome = match &outcome {
-                Outcome::All(outcome) => outcome.clone(),
-                Outcome::Fenced => ReserveOutcome::NotExecuted,
+            let (outcome, is_readable) = match outcome {
+                Outcome::All(outcome) => (outcome.clone(), true),
+                Outcome::Fenced => (ReserveOutcome::NotExecuted, true),
                 Outcome::Conflict(records) => match stored(&part.writes, &records[mine]) {
-                    Some(current) => ReserveOutcome::Conflict(current),
+                    Some(current) => (ReserveOutcome::Conflict(current), true),
                     // Nothing may be concluded from a record that cannot be read.
-                    None => {
-                        standing = Standing::Overtaken;
-                        ReserveOutcome::NotExecuted
-                    }
+                    None => (ReserveOutcome::NotExecuted, false),
                 },
             };
             let finished = part.cell.with(|inner| {
@@ -180,18 +251,21 @@ impl Shards {
                 standing
             });
             // What a panic has left half done is read again, too.
-            if finished != Some(Standing::Owner) {
-                standing = Standing::Overtaken;
+            let is_ours = is_readable && finished == Some(Standing::Owner);
+            if !is_ours && right == Right::Held {
+                right = Right::Broken;
             }
         }
-        if matches!(outcome, Outcome::Fenced) {
-            standing = Standing::Overtaken;
-        }
-        result.map(|_| standing)
+        right
     }
 
-    /// A ledger of the shard panicked: the shard is to be read again.
-    pub(super) fn read_again(&self, shard: Shard) {
+    /// A ledger panicked: its shard is to be read again.
+    pub(super) fn read_again(&self, cell: &Cell) {
+        let (shard, epoch) = (cell.shard, cell.epoch);
+        if self.is_shared() {
+            self.lose(shard, epoch, ShardEvent::Broken { shard, epoch });
+            return;
+        }
         let state = self.state(shard);
         if !state.broken.swap(true, Ordering::AcqRel) {
             tracing::error!(%shard, "a ledger panicked: this is a bug");
@@ -199,13 +273,24 @@ impl Shards {
         }
     }
 
-    /// Somebody else has written here, or a ledger panicked: every ledger of the
-    /// shard ends, and the shard is taken anew with what the store holds.
+    /// The shard cannot be gone on with: it is taken anew, by whoever says which
+    /// are held.
+    async fn lost(&self, shard: Shard, epoch: u64, why: ShardEvent) {
+        match self.ownership {
+            Ownership::Alone(_) => self.take_back(shard).await,
+            Ownership::Shared(_) => self.lose(shard, epoch, why),
+        }
+    }
+
+    /// Somebody else has written to a store of one process, or a ledger
+    /// panicked: every ledger of the shard ends, and the shard is taken anew
+    /// with what the store holds.
     async fn take_back(&self, shard: Shard) {
+        let Ownership::Alone(owner) = &self.ownership else { return };
         tracing::warn!(%shard, "the shard is read again");
         self.state(shard).broken.store(false, Ordering::Release);
-        self.state(shard).epoch.store(0, Ordering::Release);
-        while let Err(error) = self.take_over(&[shard]).await {
+        self.table.close(shard, self.table.terms(shard).epoch);
+        while let Err(error) = self.take_over(owner, &[shard]).await {
             tracing::error!(%shard, %error, "cannot take the shard");
             tokio::time::sleep(RETRY_PAUSE * 10).await;
             if *self.stopping.borrow() {
@@ -214,36 +299,77 @@ impl Shards {
         }
     }
 
-    /// Writes every record of the shard that has open units or lacks a grant.
-    async fn hand_over(&self, shard: Shard) {
-        let orgs = self.table.orgs().into_iter().filter(|org| shard_of(org) == shard);
-        for org in orgs {
-            let Some(cell) = self.table.get(&org) else { continue };
-            let mut failures = 0;
-            while failures < HAND_OVER_TRIES {
-                let now = self.clock.now();
+    /// Writes every record that has open units or lacks a grant, after what is
+    /// in flight; with `deletes_owner` the last transaction deletes the owner
+    /// key. False if the store did not take all of it.
+    pub(super) async fn write_out(
+        &self,
+        shard: Shard,
+        epoch: u64,
+        cells: &[Arc<Cell>],
+        deletes_owner: bool,
+    ) -> bool {
+        let _pen = self.state(shard).pen.lock().await;
+        let mut cells = cells.to_vec();
+        let mut failures = 0;
+        loop {
+            let now = self.clock.now();
+            let mut parts = Vec::new();
+            let mut left = MAX_RECORDS;
+            cells.retain(|cell| {
+                if left == 0 {
+                    return true;
+                }
                 let begun = cell.with(|inner| {
-                    let writes = inner.ledger.begin_hand_over(now, MAX_RECORDS);
+                    let writes = inner.ledger.begin_hand_over(now, left);
                     self.pump(inner, now.mono);
                     writes
                 });
+                // What a panic has left half done stays as it is recorded.
                 let writes = begun.unwrap_or_default();
-                if writes.is_empty() {
-                    break;
+                left -= writes.len();
+                let is_written = writes.is_empty();
+                if !is_written {
+                    parts.push(Part { cell: Arc::clone(cell), writes });
                 }
-                let part = Part { cell: Arc::clone(&cell), writes };
-                let failure = match self.commit(shard, now, &[part]).await {
-                    Ok(Standing::Owner) => continue,
-                    // Whoever has taken the shard has sealed what stood there.
-                    Ok(Standing::Overtaken) => break,
-                    Err(error) => error,
-                };
-                tracing::warn!(%org, error = %failure, "cannot write a record at the end");
-                failures += 1;
-                tokio::time::sleep(RETRY_PAUSE).await;
+                !is_written
+            });
+            // With a place left over, nothing more is to be written than this.
+            let is_last = deletes_owner && left > 0;
+            if parts.is_empty() && !is_last {
+                return true;
+            }
+            let last = if is_last { Last::DeletesOwner } else { Last::Keep };
+            let mut batches = batches(parts, MAX_BYTES);
+            if batches.is_empty() {
+                batches.push(Batch::default());
+            }
+            match self.send(shard, epoch, now, batches, last).await {
+                Ok(Right::Held) if is_last => return true,
+                Ok(Right::Held) => failures = 0,
+                // Whoever has taken the shard has sealed what stood there; or an
+                // earlier attempt, whose answer was lost, was the last one.
+                Ok(Right::Fenced) => return true,
+                Ok(Right::Broken) if failures >= HAND_OVER_TRIES => return false,
+                Ok(Right::Broken) => failures += 1,
+                Err(error) => {
+                    failures += 1;
+                    tracing::debug!(%shard, %error, "cannot write the records at the end");
+                    if failures >= HAND_OVER_TRIES {
+                        return false;
+                    }
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
             }
         }
     }
+}
+
+/// Whether the last of several transactions ends the ownership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Keep,
+    DeletesOwner,
 }
 
 /// What became of a transaction, for the parts of it.
@@ -251,30 +377,6 @@ enum Outcome<'a> {
     All(ReserveOutcome),
     Conflict(&'a [Option<KeyValue>]),
     Fenced,
-}
-
-/// The owner key is compared first, then each record.
-fn transaction(shard: Shard, epoch: u64, now: Now, parts: &[Part]) -> Txn {
-    let mut txn = Txn { wall: Some(now.wall), ..Txn::default() };
-    txn.when.push(Compare::ModRevision(Key::ShardOwner(shard).into(), epoch));
-    let mut bytes = 0;
-    for part in parts {
-        for write in &part.writes {
-            let key: String =
-                Key::Counters { org: part.cell.org.clone(), group: write.group.clone() }.into();
-            txn.when.push(Compare::ModRevision(key.clone(), write.expected_revision));
-            txn.then.push(match &write.record {
-                Some(record) => {
-                    let value = record.encode();
-                    bytes += value.len();
-                    Write::Put(key, value)
-                }
-                None => Write::Delete(key),
-            });
-        }
-    }
-    debug_assert!(bytes <= MAX_BYTES, "126 records of a few KB each");
-    txn
 }
 
 /// What stands in the store for each write; `None` if a record cannot be read.

@@ -1,24 +1,25 @@
-//! Where a ledger is found: the only file that names `DashMap`. A guard of the
-//! map lives for one expression; the ledger's own lock is taken after it.
+//! Where a ledger is found: by its shard, then by its org. A lock of the table
+//! is held for one look-up or one change of it; a ledger's own lock is never
+//! taken under it, but may be held when it is taken.
 
 use std::{
     collections::HashMap,
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use crate::{
-    quota::{Ledger, Mono, OrgId, Outcome, WaiterId},
+    quota::{Ledger, Mono, OrgId, Outcome, WaiterId, Wall},
     store::{Shard, shard_of},
 };
 
-/// All ledgers of this process.
-#[derive(Debug, Default)]
+/// All ledgers of this process, and the epoch of each shard.
+#[derive(Debug)]
 pub struct Table {
-    cells: DashMap<OrgId, Arc<Cell>>,
+    /// By the shard's number.
+    shards: Vec<RwLock<Held>>,
 }
 
 /// One org's ledger behind its lock.
@@ -26,6 +27,8 @@ pub struct Table {
 pub struct Cell {
     pub org: OrgId,
     pub shard: Shard,
+    /// The epoch of its ledger.
+    pub epoch: u64,
     inner: Mutex<Inner>,
 }
 
@@ -41,10 +44,183 @@ pub struct Inner {
     pub retired: bool,
 }
 
+/// What a new ledger of a shard begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The epoch.
+    pub epoch: u64,
+    /// What was counted until then is not known.
+    pub closed_since: Option<Wall>,
+}
+
+/// One shard as this process holds it.
+#[derive(Debug, Default)]
+struct Held {
+    terms: Terms,
+    phase: Phase,
+    cells: HashMap<OrgId, Arc<Cell>>,
+}
+
+/// How far the hold on a shard has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// It is not held.
+    #[default]
+    None,
+    /// The owner key stands; what is recorded is being read.
+    Reading,
+    /// Its ledgers decide.
+    Serving,
+    /// Its ledgers can still be settled, and no new ones are made.
+    Closing,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { shards: Shard::all().map(|_| RwLock::default()).collect() }
+    }
+}
+
+impl Table {
+    /// The cell of an org.
+    pub fn get(&self, org: &OrgId) -> Option<Arc<Cell>> {
+        self.read(shard_of(org)).cells.get(org).cloned()
+    }
+
+    /// The cell of an org; made if there is none and its shard is served, else
+    /// `None`.
+    pub fn get_or_insert(
+        &self,
+        org: &OrgId,
+        make: impl FnOnce(Terms) -> Ledger,
+    ) -> Option<Arc<Cell>> {
+        let mut held = self.write(shard_of(org));
+        let Held { terms, phase, cells } = &mut *held;
+        if let Some(cell) = cells.get(org) {
+            return Some(Arc::clone(cell));
+        }
+        (*phase == Phase::Serving).then(|| {
+            let cell = Arc::new(Cell::new(org, make(*terms)));
+            cells.insert(org.clone(), Arc::clone(&cell));
+            cell
+        })
+    }
+
+    /// Takes a cell out, unless another one is in its place.
+    pub fn remove(&self, cell: &Arc<Cell>) {
+        let mut held = self.write(cell.shard);
+        if held.cells.get(&cell.org).is_some_and(|present| Arc::ptr_eq(present, cell)) {
+            held.cells.remove(&cell.org);
+        }
+    }
+
+    /// The epoch in which a shard is served; `None` while it is not.
+    pub fn served(&self, shard: Shard) -> Option<u64> {
+        let held = self.read(shard);
+        (held.phase == Phase::Serving).then_some(held.terms.epoch)
+    }
+
+    /// What a new ledger of a shard would begin with.
+    pub fn terms(&self, shard: Shard) -> Terms {
+        self.read(shard).terms
+    }
+
+    /// The epochs of the shards that are served.
+    pub fn epochs(&self) -> impl Iterator<Item = u64> + '_ {
+        Shard::all().filter_map(|shard| self.served(shard))
+    }
+
+    /// What is recorded of a shard is about to be read, in a new epoch. Returns
+    /// the cells of the former one, which are in the table no more; `None` if
+    /// this epoch is held already.
+    pub fn begin(&self, shard: Shard, terms: Terms) -> Option<Vec<Arc<Cell>>> {
+        let mut held = self.write(shard);
+        let is_held = matches!(held.phase, Phase::Serving | Phase::Closing);
+        if is_held && held.terms.epoch == terms.epoch {
+            return None;
+        }
+        held.terms = terms;
+        held.phase = Phase::Reading;
+        Some(held.take())
+    }
+
+    /// Serves a shard with the ledgers that were built from its records. False
+    /// if it was dropped, handed over or taken anew while they were read.
+    pub fn serve(&self, shard: Shard, epoch: u64, cells: Vec<Cell>) -> bool {
+        let mut held = self.write(shard);
+        let awaited = held.phase == Phase::Reading && held.terms.epoch == epoch;
+        if awaited {
+            held.phase = Phase::Serving;
+            held.cells = cells.into_iter().map(|cell| (cell.org.clone(), Arc::new(cell))).collect();
+        }
+        awaited
+    }
+
+    /// No more ledgers are made of a shard in this epoch. Returns those that
+    /// there are.
+    pub fn close(&self, shard: Shard, epoch: u64) -> Vec<Arc<Cell>> {
+        let mut held = self.write(shard);
+        if held.phase == Phase::None || held.terms.epoch != epoch {
+            return Vec::new();
+        }
+        held.phase = Phase::Closing;
+        held.cells.values().cloned().collect()
+    }
+
+    /// Forgets a shard, if it is held in this epoch. Returns its cells, which
+    /// are in the table no more.
+    pub fn drop(&self, shard: Shard, epoch: u64) -> Vec<Arc<Cell>> {
+        let mut held = self.write(shard);
+        if held.phase == Phase::None || held.terms.epoch != epoch {
+            return Vec::new();
+        }
+        held.terms = Terms::default();
+        held.phase = Phase::None;
+        held.take()
+    }
+
+    /// The cells of a shard.
+    pub fn cells(&self, shard: Shard) -> Vec<Arc<Cell>> {
+        self.read(shard).cells.values().cloned().collect()
+    }
+
+    /// The orgs that have a cell.
+    pub fn orgs(&self) -> Vec<OrgId> {
+        let all = Shard::all().flat_map(|shard| self.cells(shard));
+        all.map(|cell| cell.org.clone()).collect()
+    }
+
+    /// How many cells there are.
+    pub fn len(&self) -> usize {
+        Shard::all().map(|shard| self.read(shard).cells.len()).sum()
+    }
+
+    // A panic under one of these locks could only come from a failed allocation
+    // or from a ledger that could not be made, before anything was changed: what
+    // is there is whole.
+
+    fn read(&self, shard: Shard) -> RwLockReadGuard<'_, Held> {
+        let held = &self.shards[usize::from(shard.number())];
+        held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, shard: Shard) -> RwLockWriteGuard<'_, Held> {
+        let held = &self.shards[usize::from(shard.number())];
+        held.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn take(&mut self) -> Vec<Arc<Cell>> {
+        std::mem::take(&mut self.cells).into_values().collect()
+    }
+}
+
 impl Cell {
-    fn new(org: &OrgId, ledger: Ledger) -> Self {
+    pub fn new(org: &OrgId, ledger: Ledger) -> Self {
+        let epoch = ledger.epoch();
         let inner = Inner { ledger, waiters: HashMap::new(), wake_at: None, retired: false };
-        Self { org: org.clone(), shard: shard_of(org), inner: Mutex::new(inner) }
+        Self { org: org.clone(), shard: shard_of(org), epoch, inner: Mutex::new(inner) }
     }
 
     /// Uses the ledger under its lock. `None` if the work panics, or has before:
@@ -69,39 +245,5 @@ impl Inner {
     pub fn retire(&mut self) {
         self.retired = true;
         self.ledger.stop();
-    }
-}
-
-impl Table {
-    /// The cell of an org.
-    pub fn get(&self, org: &OrgId) -> Option<Arc<Cell>> {
-        self.cells.get(org).map(|cell| Arc::clone(&cell))
-    }
-
-    /// The cell of an org; made if there is none.
-    pub fn get_or_insert(&self, org: &OrgId, make: impl FnOnce() -> Ledger) -> Arc<Cell> {
-        Arc::clone(
-            &self.cells.entry(org.clone()).or_insert_with(|| Arc::new(Cell::new(org, make()))),
-        )
-    }
-
-    /// Puts a ledger in the place of the one that is there. Returns that.
-    pub fn replace(&self, org: &OrgId, ledger: Ledger) -> Option<Arc<Cell>> {
-        self.cells.insert(org.clone(), Arc::new(Cell::new(org, ledger)))
-    }
-
-    /// Takes a cell out, unless another one is in its place.
-    pub fn remove(&self, cell: &Arc<Cell>) {
-        self.cells.remove_if(&cell.org, |_, present| Arc::ptr_eq(present, cell));
-    }
-
-    /// The orgs that have a cell.
-    pub fn orgs(&self) -> Vec<OrgId> {
-        self.cells.iter().map(|entry| entry.key().clone()).collect()
-    }
-
-    /// How many cells there are.
-    pub fn len(&self) -> usize {
-        self.cells.len()
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn apply<T: Table>(
 }
 
 impl Compare {
-    fn key(&self) -> &str {
+    pub(super) fn key(&self) -> &str {
         match self {
             Self::ModRevision(key, _) | Self::CreateRevision(key, _) => key,
         }
@@ -92,7 +92,7 @@ impl Compare {
 }
 
 impl Write {
-    fn key(&self) -> &str {
+    pub(super) fn key(&self) -> &str {
         match self {
             Self::Put(key, _) | Self::PutLeased(key, _, _) | Self::Delete(key) => key,
         }

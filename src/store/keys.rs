@@ -230,7 +230,8 @@ fn read_group(text: &str) -> Option<Group> {
     }
 }
 
-fn fnv1a_64(bytes: &[u8]) -> u64 {
+/// FNV-1a with 64 bits: the same on every machine and in every version.
+pub(crate) fn fnv1a_64(bytes: &[u8]) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     bytes.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))

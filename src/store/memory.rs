@@ -5,27 +5,36 @@ use std::{
     convert::Infallible,
     fmt,
     ops::Bound,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 
 use super::{
-    KeyValue, Listing, Store, StoreError, Txn, TxnOutcome,
+    KeyValue, Listing, Sessions, Store, StoreError, Txn, TxnOutcome,
     apply::{self, Table},
 };
 
+mod sessions;
+
+use self::sessions::{Leases, Watchers};
+
 /// A store in this process's memory. What it calls durable lasts as long as the
 /// process. It ignores [`Txn::wall`]: it has no life after this one.
+///
+/// Several nodes of one process can share it as they would share etcd: its
+/// leases end by the runtime's clock.
 #[derive(Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
     revision: u64,
     entries: BTreeMap<String, KeyValue>,
+    leases: Leases,
+    watchers: Watchers,
 }
 
 impl MemoryStore {
@@ -36,10 +45,14 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock could only come from a failed allocation,
-        // before anything was changed: what is there is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // A panic under the lock could only come from a failed allocation, before
+    // anything was changed: what is there is whole.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -49,20 +62,51 @@ impl Store for MemoryStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
-        let state = self.state();
-        let from = state.entries.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let mut state = self.state();
+        state.end_leases();
+        Ok(state.list(prefix))
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        apply::check(&txn)?;
+        let mut state = self.state();
+        state.end_leases();
+        state.txn(txn)
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        Some(self)
+    }
+}
+
+impl State {
+    fn list(&self, prefix: &str) -> Listing {
+        let from = self.entries.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         let entries = from
             .map(|(_, entry)| entry)
             .take_while(|entry| entry.key.starts_with(prefix))
             .cloned()
             .collect();
-        Ok(Listing { revision: state.revision, entries })
+        Listing { revision: self.revision, entries }
     }
 
-    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        apply::check(&txn)?;
-        let State { revision, entries } = &mut *self.state();
-        let Ok(outcome) = apply::apply(entries, revision, txn);
+    fn txn(&mut self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        if let Some(gone) = self.leases.missing(&txn) {
+            // What stands in the way is said first, as etcd does.
+            let conditions = Txn { then: Vec::new(), ..txn };
+            let Ok(outcome) = apply::apply(&mut self.entries, &mut self.revision, conditions);
+            return match outcome {
+                TxnOutcome::Done { .. } => {
+                    Err(StoreError::NotExecuted(format!("the lease {} is gone", gone.0)))
+                }
+                conflict @ TxnOutcome::Conflict { .. } => Ok(conflict),
+            };
+        }
+        let followed = self.followed(&txn);
+        let Ok(outcome) = apply::apply(&mut self.entries, &mut self.revision, txn);
+        if let TxnOutcome::Done { .. } = outcome {
+            self.follow(followed);
+        }
         Ok(outcome)
     }
 }

@@ -1,8 +1,14 @@
 //! From `--store` to a store.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt, fs, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
-use super::{FileStore, MemoryStore, OpenError, SharedStore};
+use tokio::time::{Instant, sleep};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+use super::{
+    EtcdOptions, EtcdStore, FileStore, MemoryStore, OpenError, SharedStore, Store, StoreError,
+    etcd::BadMember,
+};
 use crate::quota::Wall;
 
 /// Where the counters are kept: a value of `--store`.
@@ -12,13 +18,53 @@ pub enum StoreAddress {
     Memory,
     /// `file:DIR`, a directory on the local disk, for one process.
     File(PathBuf),
+    /// `etcd://` or `etcds://`, shared by all nodes of a cluster.
+    Etcd(EtcdAddress),
+}
+
+/// `etcd://HOST:PORT,HOST:PORT/PREFIX`, or `etcds://` for TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdAddress {
+    /// Is TLS spoken?
+    pub tls: bool,
+    /// `HOST:PORT` of each member, at least one.
+    pub members: Vec<String>,
+    /// Begins every key, with a slash at both ends.
+    pub prefix: String,
+}
+
+/// How to speak to a store that is a service of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Options of an etcd store")]
+pub struct StoreOptions {
+    /// The certificates of the authorities that etcd's is checked with (PEM);
+    /// without, the system's
+    #[arg(long = "store-ca", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The certificate that this process shows to etcd (PEM)
+    #[arg(long = "store-cert", value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long = "store-key", id = "key", value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// The name that this process has at etcd
+    #[arg(long = "store-user", value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// A file with the password of that user; a line break at its end does not count
+    #[arg(
+        long = "store-password-file",
+        id = "password_file",
+        value_name = "FILE",
+        requires = "user"
+    )]
+    pub password_file: Option<PathBuf>,
 }
 
 /// Why a text is not the address of a store: a sentence that says what would be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAddress {
     /// It begins like no store.
-    #[error("{0:?} is not a store: it must be memory: or file:DIR")]
+    #[error("{0:?} is not a store: it must be memory:, file:DIR or etcd://HOST:PORT")]
     Unknown(String),
     /// `memory:` with something behind it.
     #[error("memory: takes nothing behind the colon; for a directory write file:DIR")]
@@ -26,9 +72,45 @@ pub enum BadAddress {
     /// `file:` with nothing behind it.
     #[error("file: needs a directory, for example file:./quotagate-data")]
     FileWithoutPath,
-    /// `etcd://`, which other builds have.
-    #[error("this build has no etcd store yet: it must be memory: or file:DIR")]
-    NoEtcd,
+    /// `etcd://` with something that is no list of members.
+    #[error("{member:?} is not a member of an etcd: {reason}; write etcd://HOST:PORT,HOST:PORT")]
+    BadMember {
+        /// What stands where a member should.
+        member: String,
+        /// Why it is none.
+        reason: &'static str,
+    },
+}
+
+/// Why a store does not open: a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotOpen {
+    /// A directory.
+    #[error(transparent)]
+    File(#[from] OpenError),
+    /// The address of an etcd.
+    #[error(transparent)]
+    Member(#[from] BadMember),
+    /// A file of the options.
+    #[error("cannot read {} ({option}): {error}", path.display())]
+    Unreadable {
+        /// Which option names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Options that the store has no use for.
+    #[error("{option} is for {what} only, and the store is {store}")]
+    Useless {
+        /// Which option.
+        option: &'static str,
+        /// What it is for.
+        what: &'static str,
+        /// The address.
+        store: StoreAddress,
+    },
 }
 
 /// A store that was opened, and what it remembers of time.
@@ -41,18 +123,118 @@ pub struct Opened {
     pub last_wall: Option<Wall>,
 }
 
-/// Opens the store at an address.
+/// The prefix of all keys in an etcd, where the address names none.
+const PREFIX: &str = "/quotagate/";
+
+/// How often a store that does not answer is asked again.
+const ASK: Duration = Duration::from_millis(500);
+
+/// How often is told that a store does not answer.
+const TELL: Duration = Duration::from_secs(5);
+
+/// Opens the store at an address. An etcd is not asked anything yet:
+/// [`wait_until_it_answers`] does.
 ///
 /// # Errors
-/// [`OpenError`], a sentence that says what to do; `memory:` always opens.
-pub fn open(address: &StoreAddress) -> Result<Opened, OpenError> {
+/// [`CannotOpen`]; `memory:` without options always opens.
+pub fn open(address: &StoreAddress, options: &StoreOptions) -> Result<Opened, CannotOpen> {
+    options.suit(address)?;
     Ok(match address {
         StoreAddress::Memory => Opened { store: Arc::new(MemoryStore::new()), last_wall: None },
         StoreAddress::File(dir) => {
             let store = FileStore::open(dir)?;
             Opened { last_wall: store.last_wall(), store: Arc::new(store) }
         }
+        StoreAddress::Etcd(address) => {
+            let store = EtcdStore::new(EtcdOptions {
+                members: address.members.clone(),
+                prefix: address.prefix.clone(),
+                tls: if address.tls { Some(options.tls()?) } else { None },
+                user: options.credentials()?,
+                dial: None,
+            })?;
+            Opened { store: Arc::new(store), last_wall: None }
+        }
     })
+}
+
+/// Returns when a store that is shared answers; says every few seconds why it
+/// does not. A service that starts before its store, or while that has no
+/// quorum, is to wait where everybody can see it, and not to end again and again.
+pub async fn wait_until_it_answers(store: &dyn Store, prefix: &str) {
+    if store.sessions().is_none() {
+        return;
+    }
+    let start = Instant::now();
+    let mut told: Option<Instant> = None;
+    // That it went back is an answer, too.
+    while let Err(error @ (StoreError::NotExecuted(_) | StoreError::Unknown(_))) =
+        store.list(prefix).await
+    {
+        if told.is_none_or(|told| told.elapsed() >= TELL) {
+            let waited = start.elapsed().as_secs();
+            tracing::warn!(%error, waited, "waiting for the store: nothing is served before");
+            told = Some(Instant::now());
+        }
+        sleep(ASK).await;
+    }
+    if told.is_some() {
+        tracing::info!(waited = start.elapsed().as_secs(), "the store answers");
+    }
+}
+
+impl StoreOptions {
+    /// Options without effect are a misunderstanding, which may be dangerous.
+    fn suit(&self, address: &StoreAddress) -> Result<(), CannotOpen> {
+        let given = [
+            ("--store-ca", "etcds://", self.ca.is_some()),
+            ("--store-cert", "etcds://", self.cert.is_some()),
+            ("--store-key", "etcds://", self.key.is_some()),
+            ("--store-user", "etcd:// and etcds://", self.user.is_some()),
+            ("--store-password-file", "etcd:// and etcds://", self.password_file.is_some()),
+        ];
+        let (is_etcd, is_tls) = match address {
+            StoreAddress::Etcd(address) => (true, address.tls),
+            StoreAddress::Memory | StoreAddress::File(_) => (false, false),
+        };
+        let useless = |(_, what, given): &&(_, &str, bool)| {
+            *given && !(is_tls || is_etcd && *what != "etcds://")
+        };
+        match given.iter().find(useless) {
+            Some((option, what, _)) => {
+                Err(CannotOpen::Useless { option, what, store: address.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn tls(&self) -> Result<ClientTlsConfig, CannotOpen> {
+        let mut tls = ClientTlsConfig::new();
+        tls = match &self.ca {
+            Some(path) => tls.ca_certificate(Certificate::from_pem(read("--store-ca", path)?)),
+            None => tls.with_native_roots(),
+        };
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            let (cert, key) = (read("--store-cert", cert)?, read("--store-key", key)?);
+            tls = tls.identity(Identity::from_pem(cert, key));
+        }
+        Ok(tls)
+    }
+
+    fn credentials(&self) -> Result<Option<(String, String)>, CannotOpen> {
+        let (Some(user), Some(path)) = (&self.user, &self.password_file) else { return Ok(None) };
+        let password = read("--store-password-file", path)?;
+        let password = String::from_utf8(password).map_err(|_| CannotOpen::Unreadable {
+            option: "--store-password-file",
+            path: path.clone(),
+            error: io::Error::new(io::ErrorKind::InvalidData, "it is not text"),
+        })?;
+        Ok(Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned())))
+    }
+}
+
+fn read(option: &'static str, path: &PathBuf) -> Result<Vec<u8>, CannotOpen> {
+    fs::read(path).map_err(|error| CannotOpen::Unreadable { option, path: path.clone(), error })
 }
 
 impl FromStr for StoreAddress {
@@ -64,9 +246,52 @@ impl FromStr for StoreAddress {
             Some(("memory", _)) => Err(BadAddress::MemoryWithPath),
             Some(("file", "")) => Err(BadAddress::FileWithoutPath),
             Some(("file", dir)) => Ok(Self::File(dir.into())),
-            Some(("etcd", _)) => Err(BadAddress::NoEtcd),
+            Some((scheme @ ("etcd" | "etcds"), rest)) => {
+                let rest = rest.strip_prefix("//").unwrap_or(rest);
+                EtcdAddress::read(scheme == "etcds", rest).map(Self::Etcd)
+            }
             _ => Err(BadAddress::Unknown(text.to_owned())),
         }
+    }
+}
+
+impl EtcdAddress {
+    /// From what stands behind `etcd://`.
+    fn read(tls: bool, text: &str) -> Result<Self, BadAddress> {
+        let (members, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let members = members
+            .split(',')
+            .map(|member| match why_no_member(member) {
+                Some(reason) => {
+                    // What stands before it may be a password.
+                    let shown = member.rsplit_once('@').map_or(member, |(_, shown)| shown);
+                    Err(BadAddress::BadMember { member: shown.to_owned(), reason })
+                }
+                None => Ok(member.to_owned()),
+            })
+            .collect::<Result<_, _>>()?;
+        let prefix = match prefix.trim_matches('/') {
+            "" => PREFIX.to_owned(),
+            prefix => format!("/{prefix}/"),
+        };
+        Ok(Self { tls, members, prefix })
+    }
+}
+
+fn why_no_member(member: &str) -> Option<&'static str> {
+    if member.contains('@') {
+        return Some("a user is named by --store-user, with --store-password-file");
+    }
+    match member.rsplit_once(':') {
+        None => Some("it needs a port, which is mostly 2379"),
+        Some(("", _)) => Some("it needs a host"),
+        Some((host, _))
+            if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) =>
+        {
+            Some("an IPv6 address stands in brackets")
+        }
+        Some((_, port)) if port.parse::<u16>().is_err() => Some("its port is no number"),
+        Some(_) => None,
     }
 }
 
@@ -75,6 +300,14 @@ impl fmt::Display for StoreAddress {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::File(dir) => write!(f, "file:{}", dir.display()),
+            Self::Etcd(EtcdAddress { tls, members, prefix }) => {
+                let scheme = if *tls { "etcds" } else { "etcd" };
+                write!(f, "{scheme}://{}", members.join(","))?;
+                match prefix.as_str() {
+                    PREFIX => Ok(()),
+                    prefix => f.write_str(prefix.trim_end_matches('/')),
+                }
+            }
         }
     }
 }
@@ -83,6 +316,11 @@ impl fmt::Display for StoreAddress {
 mod tests {
     use super::*;
 
+    fn etcd(tls: bool, members: &[&str], prefix: &str) -> StoreAddress {
+        let members = members.iter().map(|&member| member.to_owned()).collect();
+        StoreAddress::Etcd(EtcdAddress { tls, members, prefix: prefix.to_owned() })
+    }
+
     #[test]
     fn addresses_are_read_and_written_alike() {
         for (text, address) in [
@@ -90,6 +328,9 @@ mod tests {
             ("file:./quotagate-data", StoreAddress::File("./quotagate-data".into())),
             ("file:/var/lib/quota gate", StoreAddress::File("/var/lib/quota gate".into())),
             ("file:a:b", StoreAddress::File("a:b".into())),
+            ("etcd://h:1", etcd(false, &["h:1"], "/quotagate/")),
+            ("etcds://a.b:2379,[::1]:2", etcd(true, &["a.b:2379", "[::1]:2"], "/quotagate/")),
+            ("etcd://h:1/team/a", etcd(false, &["h:1"], "/team/a/")),
         ] {
             assert_eq!(text.parse(), Ok(address.clone()));
             assert_eq!(address.to_string(), text);
@@ -97,18 +338,57 @@ mod tests {
     }
 
     #[test]
+    fn slashes_around_a_prefix_mean_nothing() {
+        for text in ["etcd://h:1/", "etcd://h:1//", "etcd:h:1", "etcd://h:1/quotagate/"] {
+            assert_eq!(text.parse(), Ok(etcd(false, &["h:1"], "/quotagate/")), "{text}");
+        }
+    }
+
+    #[test]
     fn a_wrong_address_says_what_would_be_right() {
+        let no_store = "is not a store: it must be memory:, file:DIR or etcd://HOST:PORT";
+        let no_member = "is not a member of an etcd:";
         for (text, sentence) in [
-            ("", r#""" is not a store: it must be memory: or file:DIR"#),
-            ("memory", r#""memory" is not a store: it must be memory: or file:DIR"#),
-            ("/var/lib", r#""/var/lib" is not a store: it must be memory: or file:DIR"#),
-            ("redis://x", r#""redis://x" is not a store: it must be memory: or file:DIR"#),
-            ("memory:x", "memory: takes nothing behind the colon; for a directory write file:DIR"),
-            ("file:", "file: needs a directory, for example file:./quotagate-data"),
-            ("etcd://h:1", "this build has no etcd store yet: it must be memory: or file:DIR"),
+            ("", format!(r#""" {no_store}"#)),
+            ("memory", format!(r#""memory" {no_store}"#)),
+            ("/var/lib", format!(r#""/var/lib" {no_store}"#)),
+            ("redis://x", format!(r#""redis://x" {no_store}"#)),
+            (
+                "memory:x",
+                "memory: takes nothing behind the colon; for a directory write file:DIR".into(),
+            ),
+            ("file:", "file: needs a directory, for example file:./quotagate-data".into()),
+            ("etcd://", format!(r#""" {no_member} it needs a port, which is mostly 2379"#)),
+            ("etcd://h", format!(r#""h" {no_member} it needs a port, which is mostly 2379"#)),
+            ("etcd://h:1,,i:1", format!(r#""" {no_member} it needs a port"#)),
+            ("etcd://:1", format!(r#"":1" {no_member} it needs a host"#)),
+            ("etcd://h:x", format!(r#""h:x" {no_member} its port is no number"#)),
+            ("etcd://::1:1", format!(r#""::1:1" {no_member} an IPv6 address stands in brackets"#)),
+            ("etcd://me:secret@h:1", format!(r#""h:1" {no_member} a user is named by"#)),
         ] {
             let error = text.parse::<StoreAddress>().unwrap_err();
-            assert_eq!(error.to_string(), sentence, "{text:?}");
+            assert!(error.to_string().starts_with(&sentence), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn options_that_have_no_effect_are_refused() {
+        let ca = StoreOptions { ca: Some("ca.pem".into()), ..StoreOptions::default() };
+        let user = StoreOptions {
+            user: Some("me".into()),
+            password_file: Some("password".into()),
+            ..StoreOptions::default()
+        };
+        for (store, options, refused) in [
+            ("memory:", &ca, true),
+            ("etcd://h:1", &ca, true),
+            ("etcds://h:1", &ca, false),
+            ("file:x", &user, true),
+            ("etcd://h:1", &user, false),
+            ("etcds://h:1", &user, false),
+        ] {
+            let useless = options.suit(&store.parse().unwrap());
+            assert_eq!(useless.is_err(), refused, "{store} {options:?}");
         }
     }
 }

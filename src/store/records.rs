@@ -299,6 +299,7 @@ fn counter_to_wire(counter: &CounterRecord) -> wire::CounterRecord {
         lost: Some(pack(&counter.lost)),
         open_n: counter.open,
         open_until_ms: ms_up(counter.open_until),
+        bound_plus_one: counter.bound.map_or(0, |bound| bound.saturating_add(1)),
     }
 }
 
@@ -318,6 +319,7 @@ fn counter_from_wire(counter: wire::CounterRecord) -> Result<CounterRecord, Reco
         lost: unpack(counter.lost.unwrap_or_default())?,
         open: counter.open_n,
         open_until: wall(counter.open_until_ms)?,
+        bound: counter.bound_plus_one.checked_sub(1),
     })
 }
 
@@ -504,6 +506,7 @@ mod tests {
             lost: vec![],
             open: 3,
             open_until,
+            bound: None,
         };
         let record = GroupRecord {
             counters: vec![counter(
@@ -546,6 +549,7 @@ mod tests {
             lost: vec![],
             open: 500,
             open_until: Wall(1_800_086_400_000_000),
+            bound: Some(5_000_000),
         };
         let record = GroupRecord { counters: vec![counter], ..GroupRecord::default() };
         let bytes = record.encode().len();
@@ -600,16 +604,20 @@ mod tests {
         let limit = "[A-Za-z0-9._-]{1,64}"
             .prop_filter_map("a limit's name", |name| LimitName::parse(&name).ok());
         let kind = prop_oneof![Just(Kind::Window), Just(Kind::Concurrency)];
-        (limit, kind, lengths(), lengths(), entries(), entries(), any::<u64>(), times()).prop_map(
-            |(limit, kind, window, ttl_cap, sealed, lost, open, open_until)| CounterRecord {
-                limit,
-                kind,
-                window,
-                ttl_cap,
-                sealed,
-                lost,
-                open,
-                open_until,
+        let block = (any::<u64>(), times(), option::of(0..u64::MAX));
+        (limit, kind, lengths(), lengths(), entries(), entries(), block).prop_map(
+            |(limit, kind, window, ttl_cap, sealed, lost, (open, open_until, bound))| {
+                CounterRecord {
+                    limit,
+                    kind,
+                    window,
+                    ttl_cap,
+                    sealed,
+                    lost,
+                    open,
+                    open_until,
+                    bound,
+                }
             },
         )
     }

@@ -10,7 +10,7 @@ use quotagate::{
         v1::quota_service_client::QuotaServiceClient,
     },
     server::{Options, Service},
-    store::{self, Opened, StoreAddress},
+    store::{self, Opened, StoreAddress, StoreOptions},
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -33,7 +33,7 @@ impl TestServer {
 
     /// Starts a server on this store.
     pub async fn start_on(config_yaml: &str, store: StoreAddress) -> Self {
-        let opened = store::open(&store).expect("it opens");
+        let opened = store::open(&store, &StoreOptions::default()).expect("it opens");
         Self::start_opened(config_yaml, opened).await
     }
 
@@ -45,6 +45,7 @@ impl TestServer {
             grpc: free,
             http: free,
             store: StoreAddress::Memory,
+            store_options: StoreOptions::default(),
             node: "test".to_owned(),
         };
         let service = Service::start_on(opened, options).await.expect("it starts");

@@ -12,7 +12,10 @@ use std::{
 
 use quotagate::{
     quota::Wall,
-    store::{FileStore, OpenError, SharedStore, Store as _, StoreAddress, Txn, TxnOutcome, open},
+    store::{
+        FileStore, OpenError, SharedStore, Store as _, StoreAddress, StoreOptions, Txn, TxnOutcome,
+        open,
+    },
 };
 use tempfile::TempDir;
 
@@ -139,7 +142,7 @@ async fn the_wall_clock_of_the_last_writer_is_remembered() {
         assert_eq!(crashed.last_wall(), after);
         store.close();
         let address = StoreAddress::File(dir.path().into());
-        assert_eq!(open(&address).unwrap().last_wall, after);
+        assert_eq!(open(&address, &StoreOptions::default()).unwrap().last_wall, after);
     }
 }
 

@@ -161,7 +161,7 @@ async fn the_metrics_count_what_happens() {
         r#"quotagate_reports_total{answered="true"} 1"#,
         acquired,
         "quotagate_owned_shards 256",
-        "quotagate_forwarded_total 0",
+        r#"quotagate_forwarded_total{outcome="answered"} 0"#,
     ] {
         assert!(metrics.lines().any(|l| l == line), "{line} is not in {metrics}");
     }

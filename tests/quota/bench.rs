@@ -230,6 +230,22 @@ impl Bench {
         self.quiet();
     }
 
+    /// The same, where what was counted until a moment is not known.
+    pub fn restart_closed(&mut self, after: Duration, since: Wall) {
+        self.restart(after);
+        let (policy, catalogue) = (self.policy.clone(), self.catalogue.clone());
+        self.ledger = Ledger::closed_since(
+            self.now,
+            self.epoch,
+            self.rules,
+            Arc::new(policy),
+            Arc::new(catalogue),
+            self.store.clone().into_iter().collect(),
+            Some(since),
+        );
+        self.quiet();
+    }
+
     /// Grants nothing any more and writes all down.
     pub fn hand_over(&mut self) {
         self.ledger.stop();

@@ -3,6 +3,7 @@
 
 mod bench;
 mod classes;
+mod closed;
 mod decisions;
 mod header;
 mod names;

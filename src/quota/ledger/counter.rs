@@ -294,6 +294,7 @@ impl Counter {
             lost: pack(self.inherited.recorded(true), self.window),
             open,
             open_until: Wall(open_until.0.div_ceil(1_000) * 1_000),
+            bound: (self.scope != Scope::Workspace).then_some(self.bound),
         }
     }
 

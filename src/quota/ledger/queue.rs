@@ -110,6 +110,9 @@ impl Ledger {
         if self.queue.is_empty() {
             return Vec::new();
         }
+        if self.stopped {
+            return self.dismiss();
+        }
         self.expire(now);
         self.update_classes(now);
         let mut answers = Vec::new();
@@ -118,7 +121,7 @@ impl Ledger {
         let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
         for key in keys {
             let Some(waiter) = self.queue.waiters.get(&key) else { continue };
-            let failed = if self.stopped { Some(AskError::NotOwner) } else { waiter.failed };
+            let failed = waiter.failed;
             if failed.is_none() && now < waiter.deadline {
                 // Most of a long queue: no estimate is needed before its end.
                 let lacking = self.behind(now, &waiter.ask, &waiter.plan, &ahead);
@@ -173,6 +176,16 @@ impl Ledger {
         }
         self.recount_demand();
         answers
+    }
+
+    /// Sends every waiting request away: somebody else may be able to decide it.
+    pub fn dismiss(&mut self) -> Vec<(WaiterId, Outcome)> {
+        let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
+        for key in &keys {
+            self.unpark(*key);
+        }
+        self.recount_demand();
+        keys.into_iter().map(|(_, id)| (id, Outcome::Failed(AskError::NotOwner))).collect()
     }
 
     /// Plans the waiting requests again: the pool, the operations and the names

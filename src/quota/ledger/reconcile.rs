@@ -82,6 +82,7 @@ impl Ledger {
         self.unread_since = None;
         self.last_probe = None;
         self.changes += 1;
+        self.open_by_reading();
         if self.foreign_units(now.mono) < before {
             self.others_use_less();
         }

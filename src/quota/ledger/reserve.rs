@@ -98,6 +98,12 @@ impl Ledger {
         self.stopped = true;
     }
 
+    /// True once all granting has ended.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// The writes, at most `most` records, that leave nothing open: every record
     /// that has open units or lacks a grant. Empty when all is written.
     pub fn begin_hand_over(&mut self, now: Now, most: usize) -> Vec<GroupWrite> {

@@ -13,8 +13,8 @@ use crate::quota::{
 impl Ledger {
     /// Everything that is counted for the org.
     pub fn usage(&mut self, now: Mono) -> OrgUsage {
-        self.expire(now);
         self.show_declared();
+        self.expire(now);
         self.update_classes(now);
         let mut limits = Vec::new();
         let mut workspaces = Vec::new();

@@ -2,12 +2,12 @@
 //! are checked here; the node checks a declaration as a whole, with the same
 //! rules as a configuration file.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{Checks, duration, wire_duration, wire_time};
 use crate::{
     config::{OrgDeclaration, PartialClasses, WorkspaceDeclaration},
-    node::{AdminChange, Change, ClusterInfo, OrgEntry, OrgSource},
+    node::{AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry},
     proto::admin::v1,
     quota::{OrgId, Thresholds, UserId, WorkspaceId},
     rpc::status::Problem,
@@ -309,32 +309,49 @@ pub fn change(change: Change) -> v1::Change {
     }
 }
 
-/// The cluster: one node.
+/// The cluster.
 #[must_use]
 pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
-    let (min_epoch, max_epoch) = info.epochs;
+    let owner = |ShardEntry { shard, node, epoch }| v1::ShardOwner { shard, node, epoch };
     v1::GetClusterResponse {
         store: info.store.to_owned(),
         shards: info.shards,
-        nodes: vec![v1::Node {
-            name: info.node,
-            address: info.address,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            owned_shards: info.shards,
-            orgs: info.orgs,
-            started: Some(wire_time(info.started)),
-            min_epoch,
-            max_epoch,
-            ..v1::Node::default()
-        }],
-        ..v1::GetClusterResponse::default()
+        nodes: info.nodes.into_iter().map(node).collect(),
+        owners: info.owners.into_iter().map(owner).collect(),
+        generation: info.generation,
+        answered_by: info.answered_by,
     }
+}
+
+fn node(entry: NodeEntry) -> v1::Node {
+    let (min_epoch, max_epoch) = entry.epochs;
+    v1::Node {
+        name: entry.name,
+        address: entry.address,
+        version: entry.version,
+        owned_shards: entry.owned_shards,
+        orgs: entry.orgs,
+        started: entry.started.map(wire_time),
+        min_epoch,
+        max_epoch,
+        peer_address: entry.peer_address,
+        incarnation: entry.incarnation,
+        draining: entry.draining,
+        session_left: entry.session_left.map(wire_duration),
+        clock_offset: entry.clock_offset_us.map(wire_offset),
+        problem: entry.problem,
+    }
+}
+
+fn wire_offset(micros: i64) -> prost_types::Duration {
+    let duration = wire_duration(Duration::from_micros(micros.unsigned_abs()));
+    let sign = if micros < 0 { -1 } else { 1 };
+    let (seconds, nanos) = (i64::from(sign) * duration.seconds, sign * duration.nanos);
+    prost_types::Duration { seconds, nanos }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn faults<T: std::fmt::Debug>(result: Result<T, Problem>) -> Vec<String> {

@@ -1,0 +1,312 @@
+//! From the edge to an org's owner: here, or one hop away.
+//!
+//! Routes may be old, owners change, and connections break. As long as it is
+//! certain that nothing was done, a request is sent on by newer routes, for a
+//! short time; what may have been done is asked again only where that does no
+//! harm. A node that is asked as the owner never sends a request on.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tonic::{Code, Request, Response, Status};
+use tracing::{Span, debug};
+
+use super::{
+    layers::Deadline,
+    operation::{Failure, Operation},
+    status::Problem,
+};
+use crate::{
+    cluster::{
+        View,
+        peers::{Call, PeerError, Peers, Trace},
+    },
+    metrics::{ForwardOutcome, Metrics},
+    node::{Node, NodeError, PeerTarget, Route},
+    proto::peer::v1::Forwarded,
+    quota::Mono,
+};
+
+/// How long a request that does not wait for room is sent after its owner.
+const SEARCH: Duration = Duration::from_secs(1);
+
+/// How long an owner may take to answer besides the wait that was asked for: it
+/// waits for its store at most 2 s.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// The owner's word about a deadline comes before the edge's own.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// Between two tries by the same routes: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+
+/// A takeover or a restart is over after some such times.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Has requests decided by whoever owns their org.
+#[derive(Debug)]
+pub struct Forward {
+    node: Arc<Node>,
+    peers: Arc<Peers>,
+    metrics: Arc<Metrics>,
+    stopping: watch::Sender<bool>,
+    /// How many pauses were made, so that no two are alike.
+    pauses: AtomicU64,
+}
+
+/// What is known of a request besides its message.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// When it came.
+    pub arrived: Mono,
+    /// When its caller stops listening.
+    pub deadline: Deadline,
+    /// The trace that it belongs to.
+    pub trace: Trace,
+    /// Who calls, as far as it is known: the address.
+    pub caller: String,
+}
+
+impl Forward {
+    /// Sends what `node` does not decide to its peers.
+    #[must_use]
+    pub fn new(node: Arc<Node>, peers: Arc<Peers>, metrics: Arc<Metrics>) -> Self {
+        let stopping = watch::channel(false).0;
+        Self { node, peers, metrics, stopping, pauses: AtomicU64::new(0) }
+    }
+
+    /// The node at whose edge this is.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// From now on streams end, and nothing waits at another node any more:
+    /// clients are to go to another edge. For good.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Follows whether it has been stopped.
+    #[must_use]
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// What is known of a request that has just come.
+    pub fn context<M>(&self, request: &Request<M>) -> Context {
+        let address = request.remote_addr();
+        Context {
+            arrived: self.node.now().mono,
+            deadline: Deadline::of(request),
+            trace: Trace::of(request.metadata()),
+            caller: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+        }
+    }
+
+    /// Has an operation carried out by the org's owner. The answer names it.
+    ///
+    /// # Errors
+    /// The owner's own, unchanged; or there is no owner, or none that answers.
+    pub async fn decide<O: Operation>(
+        &self,
+        operation: &O,
+        context: &Context,
+    ) -> Result<Response<O::Answer>, Status> {
+        Span::current().record("org", operation.org().as_str());
+        let mut search: Option<Search<'_>> = None;
+        loop {
+            let route = self.node.route(operation.org());
+            let why = match &route {
+                Route::Here { .. } => match operation.here(&self.node, context.arrived).await {
+                    Ok(answer) => return Ok(answer_of(self.node.address(), answer)),
+                    Err(Failure::Problem(problem)) => return Err(problem.into()),
+                    Err(Failure::NotOwner) if self.node.is_alone() => {
+                        return Err(NodeError::NotOwner.into());
+                    }
+                    Err(Failure::NotOwner) => "this node owns it no longer".to_owned(),
+                },
+                Route::Peer(target) => match self.ask(operation, context, target).await {
+                    Ok(answer) => return Ok(answer_of(&target.address, answer)),
+                    Err(PeerError::Status(status)) => return Err(status),
+                    Err(PeerError::Lost(why)) if !self.may_repeat(operation, context) => {
+                        return Err(lost(&target.node, &why).into());
+                    }
+                    Err(error) => format!("its owner is {}: {error}", target.node),
+                },
+                Route::Nobody { .. } if O::NEEDS_NO_OWNER => {
+                    let answer = operation.here(&self.node, context.arrived).await;
+                    return match answer {
+                        Ok(answer) => Ok(answer_of(self.node.address(), answer)),
+                        Err(Failure::Problem(problem)) => Err(problem.into()),
+                        Err(Failure::NotOwner) => Err(NodeError::NotOwner.into()),
+                    };
+                }
+                Route::Nobody { why } => (*why).to_owned(),
+            };
+            let wait = self.wait_left(operation, context);
+            if *self.stopping.borrow() && !wait.is_zero() {
+                return Err(stopping().into());
+            }
+            debug!(%why, "no decision yet");
+            let search = search.get_or_insert_with(|| Search::begin(self, context.deadline, wait));
+            if !search.goes_on(operation, &route).await {
+                return Err(no_owner(&why).into());
+            }
+        }
+    }
+
+    /// One hop.
+    async fn ask<O: Operation>(
+        &self,
+        operation: &O,
+        context: &Context,
+        target: &PeerTarget,
+    ) -> Result<O::Answer, PeerError> {
+        Span::current().record("owner", target.node.as_str());
+        let wait = self.wait_left(operation, context);
+        let deadline = (Instant::now() + wait + ANSWER).min(context.deadline.at() - MARGIN);
+        let asked = async {
+            let connection = self.peers.connect(&target.peer_address, deadline).await?;
+            let waited = self.node.now().mono.since(context.arrived);
+            let forwarded = Forwarded {
+                waited: waited.try_into().ok(),
+                epoch: target.epoch,
+                caller: context.caller.clone(),
+                node: self.peers.node().to_owned(),
+            };
+            let call = Call { deadline, trace: context.trace.clone() };
+            operation.there(connection, forwarded, &call).await
+        };
+        let answer = tokio::select! {
+            answer = asked => answer,
+            // Whoever waits can wait elsewhere; anything else is over soon.
+            () = self.stopped(), if !wait.is_zero() => {
+                Err(PeerError::Status(stopping().into()))
+            }
+        };
+        self.metrics.forwarded(match &answer {
+            Ok(_) => ForwardOutcome::Answered,
+            Err(PeerError::Status(_)) => ForwardOutcome::Failed,
+            Err(PeerError::NotOwner) => ForwardOutcome::NotOwner,
+            Err(PeerError::NotSent(_)) => ForwardOutcome::NotSent,
+            Err(PeerError::Refused(_)) => ForwardOutcome::Refused,
+            Err(PeerError::Lost(_)) => ForwardOutcome::Lost,
+        });
+        answer
+    }
+
+    fn may_repeat<O: Operation>(&self, operation: &O, context: &Context) -> bool {
+        operation.may_repeat(self.wait_left(operation, context))
+    }
+
+    fn wait_left<O: Operation>(&self, operation: &O, context: &Context) -> Duration {
+        operation.max_wait().saturating_sub(self.node.now().mono.since(context.arrived))
+    }
+
+    async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as this does.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Half to all of `pause`: those who failed together do not come back
+    /// together.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        let count = self.pauses.fetch_add(1, Ordering::Relaxed);
+        (self.peers.node(), count).hash(&mut hasher);
+        let [chance, ..] = hasher.finish().to_be_bytes();
+        pause / 2 + pause * u32::from(chance) / 510
+    }
+}
+
+/// The time in which a request without a decision is tried again.
+struct Search<'f> {
+    forward: &'f Forward,
+    ends: Instant,
+    pause: Duration,
+    changed: watch::Receiver<Arc<View>>,
+}
+
+impl<'f> Search<'f> {
+    /// Begins when the first try has come to nothing. Who waits for room may as
+    /// well wait for an owner.
+    fn begin(forward: &'f Forward, deadline: Deadline, wait: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            forward,
+            ends: now + deadline.cap(wait.max(SEARCH)),
+            pause: FIRST_PAUSE,
+            changed: forward.node.routes_changed(),
+        }
+    }
+
+    /// Returns when it is worth trying again: the route is another one, or some
+    /// time has passed. False: the time is over.
+    async fn goes_on<O: Operation>(&mut self, operation: &O, tried: &Route) -> bool {
+        let now = Instant::now();
+        if now >= self.ends {
+            return false;
+        }
+        let again = (now + self.forward.jittered(self.pause)).min(self.ends);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let mut paused = pin!(sleep_until(again));
+        loop {
+            tokio::select! {
+                () = &mut paused => return true,
+                changed = self.changed.changed() => {
+                    if changed.is_err() {
+                        // Nobody follows the cluster any more: the process ends.
+                        paused.await;
+                        return true;
+                    }
+                    if self.forward.node.route(operation.org()) != *tried {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An answer that names the node which gave it.
+fn answer_of<T>(owner: &str, message: T) -> Response<T> {
+    let mut response = Response::new(message);
+    // An address that is no header value would be a fault of the configuration;
+    // the answer itself is good.
+    if let Ok(address) = owner.parse() {
+        response.metadata_mut().insert("quotagate-owner", address);
+    }
+    response
+}
+
+fn no_owner(why: &str) -> Problem {
+    let message = format!("nobody can decide for the org now: {why}: try again");
+    Problem::new(Code::Unavailable, "NO_OWNER", message).retry_after(RETRY)
+}
+
+fn lost(node: &str, why: &str) -> Problem {
+    let message = format!(
+        "the org's owner, {node}, was asked, and its answer was lost ({why}): try again, with the \
+         same request_id if there was one"
+    );
+    Problem::new(Code::Unavailable, "ANSWER_LOST", message).retry_after(RETRY)
+}
+
+fn stopping() -> Problem {
+    let message = "this node stops: try again, at another one";
+    Problem::new(Code::Unavailable, "STOPPING", message).retry_after(Duration::ZERO)
+}

@@ -1,0 +1,488 @@
+//! What can be asked about an org: each in one place, as this node carries it
+//! out and as it asks another one for it. The edge and the peer port both use
+//! these, so a forwarded request is decided as one that came to its owner.
+
+use std::time::Duration;
+
+use tonic::Streaming;
+
+use super::{
+    convert::{self, admin, quota as wire},
+    layers::Deadline,
+    status::Problem,
+};
+use crate::{
+    cluster::peers::{Call, Connection, PeerError},
+    node::{AdminError, Node, NodeError, UsageWatch},
+    proto::{
+        admin::v1::{
+            DeleteExecutionUserRequest, DeleteExecutionUserResponse, DeleteOrgRequest,
+            DeleteOrgResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse,
+            PutExecutionUserRequest, PutExecutionUserResponse, PutOrgRequest, PutOrgResponse,
+            PutWorkspaceRequest, PutWorkspaceResponse,
+        },
+        peer::v1::{self as peer, Forwarded, administer_request, administer_response},
+        v1,
+    },
+    quota::{Ask, Mono, OrgId, Report as Reported},
+};
+
+/// A request about one org.
+pub trait Operation: Sync {
+    /// The message that answers it.
+    type Answer: Send;
+
+    /// True if any node may carry it out while nobody owns the org.
+    const NEEDS_NO_OWNER: bool = false;
+
+    /// The org.
+    fn org(&self) -> &OrgId;
+
+    /// How long it may wait for room, since it came to the service.
+    fn max_wait(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// True if it may be asked again when nobody knows whether it was carried
+    /// out. `wait`: how long it may still wait.
+    fn may_repeat(&self, wait: Duration) -> bool;
+
+    /// Carries it out in this process. `arrived`: when it came to the service,
+    /// by this node's clock.
+    fn here(
+        &self,
+        node: &Node,
+        arrived: Mono,
+    ) -> impl Future<Output = Result<Self::Answer, Failure>> + Send;
+
+    /// Has it carried out at another node.
+    fn there(
+        &self,
+        connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> impl Future<Output = Result<Self::Answer, PeerError>> + Send;
+}
+
+/// Why this node gave no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The org is not decided here; nothing was done.
+    NotOwner,
+    /// Anything else, for the caller.
+    Problem(Problem),
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        if error.is_not_owner() { Self::NotOwner } else { Self::Problem(error.into()) }
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// An answer of a peer that has not the message it should have: one of another
+/// version, which has done nobody knows what.
+fn answer_of<T>(message: Option<T>) -> Result<T, PeerError> {
+    message.ok_or_else(|| PeerError::Lost("its answer is empty".to_owned()))
+}
+
+/// An Acquire.
+#[derive(Debug)]
+pub struct Acquire {
+    request: v1::AcquireRequest,
+    org: OrgId,
+    ask: Ask,
+}
+
+impl Acquire {
+    /// Checks an Acquire that has waited so long already. Its wait is shortened
+    /// so that there is time for an answer.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn new(
+        request: v1::AcquireRequest,
+        waited: Duration,
+        deadline: Deadline,
+    ) -> Result<Self, Problem> {
+        let (org, mut ask) = wire::ask(&request)?;
+        ask.max_wait = waited + deadline.cap(ask.max_wait.saturating_sub(waited));
+        Ok(Self { request, org, ask })
+    }
+}
+
+impl Operation for Acquire {
+    type Answer = v1::AcquireResponse;
+
+    fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    fn max_wait(&self) -> Duration {
+        self.ask.max_wait
+    }
+
+    /// Who waits has time for a second try. If the first one was granted and its
+    /// answer lost, its calls stay counted until they expire: it is charged
+    /// twice then, unless its request_id finds the first permit, but what is
+    /// granted twice was charged twice, so no limit is passed.
+    fn may_repeat(&self, wait: Duration) -> bool {
+        self.ask.check_only || !wait.is_zero()
+    }
+
+    async fn here(&self, node: &Node, arrived: Mono) -> Result<v1::AcquireResponse, Failure> {
+        Ok(wire::decided(node.acquire(&self.org, &self.ask, arrived).await?))
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<v1::AcquireResponse, PeerError> {
+        let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
+        let message = peer::AcquireRequest { forwarded, request };
+        answer_of(connection.acquire(message, call).await?.response)
+    }
+}
+
+/// A Release.
+#[derive(Debug)]
+pub struct Release {
+    request: v1::ReleaseRequest,
+    org: OrgId,
+}
+
+impl Release {
+    /// Checks a Release.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn new(request: v1::ReleaseRequest) -> Result<Self, Problem> {
+        let (permit_id, _) = wire::release(&request)?;
+        let org = Node::org_of(permit_id)?;
+        Ok(Self { request, org })
+    }
+}
+
+impl Operation for Release {
+    type Answer = v1::ReleaseResponse;
+
+    fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    fn may_repeat(&self, _: Duration) -> bool {
+        true
+    }
+
+    async fn here(&self, node: &Node, _: Mono) -> Result<v1::ReleaseResponse, Failure> {
+        let (permit_id, unused) = wire::release(&self.request)?;
+        Ok(wire::released(node.release(permit_id, unused).await?)?)
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<v1::ReleaseResponse, PeerError> {
+        let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
+        let message = peer::ReleaseRequest { forwarded, request };
+        answer_of(connection.release(message, call).await?.response)
+    }
+}
+
+/// A Report.
+#[derive(Debug)]
+pub struct Report {
+    request: v1::ReportRequest,
+    org: OrgId,
+    report: Reported,
+}
+
+impl Report {
+    /// Checks a Report.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn new(request: v1::ReportRequest) -> Result<Self, Problem> {
+        let (subject, report) = wire::report(&request)?;
+        let org = match subject {
+            wire::Subject::Permit(permit_id) => Node::org_of(permit_id)?,
+            wire::Subject::Org(org) => org,
+        };
+        Ok(Self { request, org, report })
+    }
+
+    /// The request, as it came.
+    pub fn request(&self) -> &v1::ReportRequest {
+        &self.request
+    }
+}
+
+impl Operation for Report {
+    type Answer = v1::ReportResponse;
+
+    fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    fn may_repeat(&self, _: Duration) -> bool {
+        true
+    }
+
+    async fn here(&self, node: &Node, _: Mono) -> Result<v1::ReportResponse, Failure> {
+        let report = self.report.clone();
+        let reported = if self.request.permit_id.is_empty() {
+            node.report_org(&self.org, report).await?
+        } else {
+            node.report(&self.request.permit_id, report).await?
+        };
+        Ok(wire::reported(reported, node.now()))
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<v1::ReportResponse, PeerError> {
+        let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
+        let message = peer::ReportRequest { forwarded, request };
+        answer_of(connection.report(message, call).await?.response)
+    }
+}
+
+/// A GetUsage.
+#[derive(Debug)]
+pub struct GetUsage {
+    org: OrgId,
+}
+
+impl GetUsage {
+    /// Checks a GetUsage.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it.
+    pub fn new(request: &v1::GetUsageRequest) -> Result<Self, Problem> {
+        Ok(Self { org: convert::org(&request.org)? })
+    }
+}
+
+impl Operation for GetUsage {
+    type Answer = v1::GetUsageResponse;
+
+    fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    fn may_repeat(&self, _: Duration) -> bool {
+        true
+    }
+
+    async fn here(&self, node: &Node, _: Mono) -> Result<v1::GetUsageResponse, Failure> {
+        let (usage, now) = node.usage(&self.org).await?;
+        Ok(v1::GetUsageResponse { usage: Some(wire::org_usage(usage, now)) })
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<v1::GetUsageResponse, PeerError> {
+        let request = v1::GetUsageRequest { org: self.org.as_str().to_owned() };
+        let (forwarded, request) = (Some(forwarded), Some(request));
+        let message = peer::GetUsageRequest { forwarded, request };
+        answer_of(connection.get_usage(message, call).await?.response)
+    }
+}
+
+/// A WatchUsage, until the org moves.
+#[derive(Debug)]
+pub struct Watch {
+    org: OrgId,
+}
+
+/// Where the events of a watch come from; the first one is a snapshot.
+#[derive(Debug)]
+pub enum Source {
+    /// The org's ledger in this process.
+    Here(Box<UsageWatch>),
+    /// Its owner.
+    Peer(Box<Streaming<peer::WatchUsageResponse>>),
+}
+
+impl Watch {
+    /// Checks a WatchUsage.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it.
+    pub fn new(request: &v1::WatchUsageRequest) -> Result<Self, Problem> {
+        Ok(Self { org: convert::org(&request.org)? })
+    }
+}
+
+impl Operation for Watch {
+    type Answer = Source;
+
+    fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    fn may_repeat(&self, _: Duration) -> bool {
+        true
+    }
+
+    async fn here(&self, node: &Node, _: Mono) -> Result<Source, Failure> {
+        Ok(Source::Here(Box::new(node.watch(&self.org)?)))
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<Source, PeerError> {
+        let request = v1::WatchUsageRequest { org: self.org.as_str().to_owned() };
+        let (forwarded, request) = (Some(forwarded), Some(request));
+        let message = peer::WatchUsageRequest { forwarded, request };
+        Ok(Source::Peer(Box::new(connection.watch_usage(message, call).await?)))
+    }
+}
+
+/// An administrator's change.
+#[derive(Debug)]
+pub struct Change<M> {
+    message: M,
+    what: admin::Administer,
+    who: String,
+}
+
+/// A message that asks for a change.
+pub trait Mutation: Clone + Send + Sync {
+    /// The message that answers it.
+    type Answer: Send;
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    fn check(self) -> Result<admin::Administer, Problem>;
+
+    /// The answer: the org as it is in force then.
+    fn answer(entry: crate::node::OrgEntry) -> Self::Answer;
+
+    /// The message as another node is sent it.
+    fn forward(self) -> administer_request::Request;
+
+    /// The answer out of another node's; `None` if it is that to something else.
+    fn answered(response: administer_response::Response) -> Option<Self::Answer>;
+}
+
+macro_rules! mutations {
+    ($($name:ident($request:ty) -> $response:ident $fields:tt by $check:ident;)*) => {$(
+        impl Mutation for $request {
+            type Answer = $response;
+
+            fn check(self) -> Result<admin::Administer, Problem> {
+                admin::$check(self)
+            }
+
+            fn answer(entry: crate::node::OrgEntry) -> $response {
+                mutations!(@answer $response $fields entry)
+            }
+
+            fn forward(self) -> administer_request::Request {
+                administer_request::Request::$name(self)
+            }
+
+            fn answered(response: administer_response::Response) -> Option<$response> {
+                match response {
+                    administer_response::Response::$name(response) => Some(response),
+                    _ => None,
+                }
+            }
+        }
+
+        impl From<$response> for administer_response::Response {
+            fn from(response: $response) -> Self {
+                Self::$name(response)
+            }
+        }
+    )*};
+    (@answer $response:ident {} $entry:ident) => {{
+        let _ = $entry;
+        $response {}
+    }};
+    (@answer $response:ident { entry } $entry:ident) => {
+        $response { entry: Some(admin::org_entry($entry)) }
+    };
+}
+
+mutations! {
+    PutOrg(PutOrgRequest) -> PutOrgResponse { entry } by put_org;
+    DeleteOrg(DeleteOrgRequest) -> DeleteOrgResponse {} by delete_org;
+    PutWorkspace(PutWorkspaceRequest) -> PutWorkspaceResponse { entry } by put_workspace;
+    DeleteWorkspace(DeleteWorkspaceRequest) -> DeleteWorkspaceResponse { entry } by delete_workspace;
+    PutExecutionUser(PutExecutionUserRequest) -> PutExecutionUserResponse { entry } by put_execution_user;
+    DeleteExecutionUser(DeleteExecutionUserRequest) -> DeleteExecutionUserResponse { entry } by delete_execution_user;
+}
+
+impl<M: Mutation> Change<M> {
+    /// Checks a change that `who` asks for.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn new(message: M, who: String) -> Result<Self, Problem> {
+        let what = message.clone().check()?;
+        Ok(Self { message, what, who })
+    }
+}
+
+impl<M: Mutation> Operation for Change<M> {
+    type Answer = M::Answer;
+
+    /// The store tells changes apart by revision, and the next owner reads them.
+    const NEEDS_NO_OWNER: bool = true;
+
+    fn org(&self) -> &OrgId {
+        &self.what.org
+    }
+
+    /// A second try would find the etag changed by the first.
+    fn may_repeat(&self, _: Duration) -> bool {
+        false
+    }
+
+    async fn here(&self, node: &Node, _: Mono) -> Result<M::Answer, Failure> {
+        let admin::Administer { org, change, etag, validate_only } = &self.what;
+        let (change, etag) = (change.clone(), etag.as_deref());
+        let entry = node.administer(org, change, etag, *validate_only, &self.who).await?;
+        Ok(M::answer(entry))
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<M::Answer, PeerError> {
+        let (forwarded, request) = (Some(forwarded), Some(self.message.clone().forward()));
+        let message = peer::AdministerRequest { forwarded, request };
+        let response = connection.administer(message, call).await?.response;
+        answer_of(response.and_then(M::answered))
+    }
+}

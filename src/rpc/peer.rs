@@ -1,0 +1,256 @@
+//! PeerService: what other nodes forward is carried out here, or not at all.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Code, Request, Response, Status, service::interceptor::InterceptedService,
+    transport::server::Router,
+};
+use tower::layer::util::{Identity, Stack};
+use tracing::Span;
+
+use super::{
+    convert::{self, quota as wire},
+    forward::Forward,
+    layers::{self, Deadline, EdgeLayer},
+    operation::{Acquire, Change, Failure, GetUsage, Mutation, Operation, Release, Report},
+    status::Problem,
+    watch::BUFFER,
+};
+use crate::{
+    cluster::peers::{NOT_OWNER, Token},
+    metrics::Metrics,
+    node::Node,
+    proto::peer::v1::{
+        self as peer, Forwarded, administer_request, administer_response,
+        peer_service_server::{PeerService, PeerServiceServer},
+    },
+    quota::Mono,
+};
+
+/// A message of the public contract, and what goes with it.
+const MAX_MESSAGE_BYTES: usize = layers::MAX_MESSAGE_BYTES + 4 * 1024;
+
+/// Watches that other nodes forward: each costs a task and a bounded buffer, and
+/// each node forwards at most 1,000.
+const MAX_WATCHES: usize = 10_000;
+
+/// A watcher's place is free when another one leaves.
+const WATCH_RETRY: Duration = Duration::from_secs(10);
+
+/// The longest that a request can have waited at its edge; what is said beyond
+/// is cut, which makes a permit's life shorter.
+const MAX_WAITED: Duration = Duration::from_secs(wire::MAX_WAIT.as_secs() + 30);
+
+/// What is served to other nodes, on a port of its own. With a token, only those
+/// who know it are served.
+///
+/// It is served like [`router`](super::router), and ends when `forward` is
+/// stopped: streams to other edges do not hold it up.
+pub fn peer_router(
+    forward: &Forward,
+    token: Option<Token>,
+    metrics: Arc<Metrics>,
+) -> Router<Stack<EdgeLayer, Identity>> {
+    let peer = Peer {
+        node: Arc::clone(forward.node()),
+        watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+        stopping: forward.stopping(),
+    };
+    let service = PeerServiceServer::new(peer).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let guard = move |request: Request<()>| match &token {
+        Some(token) if !token.is_in(request.metadata()) => Err(Status::from(wrong_token())),
+        _ => Ok(request),
+    };
+    layers::peer_server(metrics).add_service(InterceptedService::new(service, guard))
+}
+
+struct Peer {
+    node: Arc<Node>,
+    watches: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// What another node says of a request, checked.
+struct Origin {
+    waited: Duration,
+    arrived: Mono,
+    caller: String,
+}
+
+impl Peer {
+    fn origin(&self, forwarded: Option<Forwarded>) -> Origin {
+        let Forwarded { waited, caller, node, epoch: _ } = forwarded.unwrap_or_default();
+        Span::current().record("from", node.as_str());
+        // What cannot be read has not waited: that makes a permit's life shorter.
+        let waited = waited.and_then(|waited| Duration::try_from(waited).ok());
+        let waited = waited.unwrap_or_default().min(MAX_WAITED);
+        Origin { waited, arrived: self.node.now().mono - waited, caller }
+    }
+
+    async fn carry_out<O: Operation>(
+        &self,
+        operation: &O,
+        origin: &Origin,
+    ) -> Result<O::Answer, Status> {
+        Span::current().record("org", operation.org().as_str());
+        // Which epoch the sender believed in does not matter: if it is served
+        // here, then it is by whoever owns it now.
+        if !self.node.is_here(operation.org()) {
+            return Err(not_owner().into());
+        }
+        operation.here(&self.node, origin.arrived).await.map_err(|failure| match failure {
+            Failure::NotOwner => not_owner().into(),
+            Failure::Problem(problem) => problem.into(),
+        })
+    }
+
+    async fn change<M>(
+        &self,
+        message: M,
+        origin: Origin,
+    ) -> Result<administer_response::Response, Status>
+    where
+        M: Mutation<Answer: Into<administer_response::Response>>,
+    {
+        let change = Change::new(message, origin.caller.clone())?;
+        self.carry_out(&change, &origin).await.map(Into::into)
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for Peer {
+    async fn ping(
+        &self,
+        _: Request<peer::PingRequest>,
+    ) -> Result<Response<peer::PingResponse>, Status> {
+        Ok(Response::new(convert::peer::pong(self.node.facts())))
+    }
+
+    async fn acquire(
+        &self,
+        request: Request<peer::AcquireRequest>,
+    ) -> Result<Response<peer::AcquireResponse>, Status> {
+        let deadline = Deadline::of(&request);
+        let peer::AcquireRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded);
+        let acquire = Acquire::new(request.unwrap_or_default(), origin.waited, deadline)?;
+        let response = Some(self.carry_out(&acquire, &origin).await?);
+        Ok(Response::new(peer::AcquireResponse { response }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<peer::ReleaseRequest>,
+    ) -> Result<Response<peer::ReleaseResponse>, Status> {
+        let peer::ReleaseRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded);
+        let release = Release::new(request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&release, &origin).await?);
+        Ok(Response::new(peer::ReleaseResponse { response }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<peer::ReportRequest>,
+    ) -> Result<Response<peer::ReportResponse>, Status> {
+        let peer::ReportRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded);
+        let report = Report::new(request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&report, &origin).await?);
+        Ok(Response::new(peer::ReportResponse { response }))
+    }
+
+    async fn get_usage(
+        &self,
+        request: Request<peer::GetUsageRequest>,
+    ) -> Result<Response<peer::GetUsageResponse>, Status> {
+        let peer::GetUsageRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded);
+        let get_usage = GetUsage::new(&request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&get_usage, &origin).await?);
+        Ok(Response::new(peer::GetUsageResponse { response }))
+    }
+
+    type WatchUsageStream = ReceiverStream<Result<peer::WatchUsageResponse, Status>>;
+
+    async fn watch_usage(
+        &self,
+        request: Request<peer::WatchUsageRequest>,
+    ) -> Result<Response<Self::WatchUsageStream>, Status> {
+        let peer::WatchUsageRequest { forwarded, request } = request.into_inner();
+        self.origin(forwarded);
+        let org = convert::org(&request.unwrap_or_default().org)?;
+        Span::current().record("org", org.as_str());
+        let Ok(place) = Arc::clone(&self.watches).try_acquire_owned() else {
+            return Err(too_many_watches().into());
+        };
+        let mut watch = match self.node.watch(&org) {
+            Ok(watch) => watch,
+            Err(error) if error.is_not_owner() => return Err(not_owner().into()),
+            Err(error) => return Err(error.into()),
+        };
+        let (events, stream) = mpsc::channel(BUFFER);
+        let mut stopping = self.stopping.clone();
+        tokio::spawn(async move {
+            let pass_on = async {
+                while let Some(event) = watch.next().await {
+                    let response = Some(wire::usage_event(event));
+                    if events.send(Ok(peer::WatchUsageResponse { response })).await.is_err() {
+                        return;
+                    }
+                }
+                // A watcher that has gone needs no word.
+                let _ = events.send(Err(not_owner().into())).await;
+            };
+            tokio::select! {
+                () = pass_on => {}
+                () = events.closed() => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
+            drop(place);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn administer(
+        &self,
+        request: Request<peer::AdministerRequest>,
+    ) -> Result<Response<peer::AdministerResponse>, Status> {
+        use administer_request::Request as Change;
+        let peer::AdministerRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded);
+        let response = match request {
+            Some(Change::PutOrg(request)) => self.change(request, origin).await?,
+            Some(Change::DeleteOrg(request)) => self.change(request, origin).await?,
+            Some(Change::PutWorkspace(request)) => self.change(request, origin).await?,
+            Some(Change::DeleteWorkspace(request)) => self.change(request, origin).await?,
+            Some(Change::PutExecutionUser(request)) => self.change(request, origin).await?,
+            Some(Change::DeleteExecutionUser(request)) => self.change(request, origin).await?,
+            None => return Err(unknown_change().into()),
+        };
+        Ok(Response::new(peer::AdministerResponse { response: Some(response) }))
+    }
+}
+
+fn not_owner() -> Problem {
+    let message = "this node does not own the org, and has done nothing";
+    Problem::new(Code::FailedPrecondition, NOT_OWNER, message)
+}
+
+fn wrong_token() -> Problem {
+    let message = "the peer token is missing or another one: all nodes of a cluster need the same";
+    Problem::new(Code::Unauthenticated, "WRONG_PEER_TOKEN", message)
+}
+
+fn too_many_watches() -> Problem {
+    let message = format!("{MAX_WATCHES} watches of other nodes are open: try again later");
+    Problem::new(Code::ResourceExhausted, "TOO_MANY_WATCHES", message).retry_after(WATCH_RETRY)
+}
+
+fn unknown_change() -> Problem {
+    let message = "the owner's version does not know this change: update all nodes";
+    Problem::new(Code::Unimplemented, "UNKNOWN_CHANGE", message)
+}

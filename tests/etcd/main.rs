@@ -1,0 +1,6 @@
+//! The etcd store against a real etcd whose members die, stop and come back.
+#![cfg(feature = "server")]
+
+#[path = "../common/etcd.rs"]
+mod etcd;
+mod launcher;

@@ -7,6 +7,7 @@ use quotagate::store::{Changed, LeaseId, Sessions, SharedStore, StoreError, Watc
 use tokio::{sync::mpsc::Receiver, time::timeout};
 
 use crate::{
+    Fake,
     etcd::{Etcd, Which},
     open,
     words::{delete, get, put, show, txn, write},
@@ -21,11 +22,13 @@ const SHORT: Duration = Duration::from_secs(2);
 /// Long enough for any test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Runs a promise on both versions.
+/// Runs a promise on both versions, and on the one in memory.
 macro_rules! each_etcd_keeps {
     ($($promise:ident,)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
+            let fake = Fake::start().await;
+            promises::$promise(&fake.open("here"), &fake.open("there")).await;
             for which in [Which::Current, Which::Packaged] {
                 let Some(etcd) = Etcd::start(1, which) else { continue };
                 promises::$promise(&open(&etcd, "here"), &open(&etcd, "there")).await;

@@ -1,8 +1,11 @@
 //! The program's commands.
 
 mod admin;
+#[cfg(feature = "server")]
+mod audit;
 mod bench;
 mod call;
+mod cluster;
 mod exit;
 #[cfg(feature = "server")]
 mod local;
@@ -75,7 +78,12 @@ enum Verb {
     #[command(subcommand, after_help = admin::USERS_HELP)]
     Users(admin::Users),
     /// Show the nodes of the cluster and what each owns
-    Cluster(admin::ClusterArgs),
+    #[command(after_help = cluster::HELP)]
+    Cluster(cluster::ClusterArgs),
+    /// Prove from the store alone that no limit was overrun, while the cluster runs
+    #[cfg(feature = "server")]
+    #[command(after_help = audit::HELP)]
+    Audit(audit::AuditArgs),
     /// Say whether a configuration is good: every fault at once, with its line
     #[cfg(feature = "server")]
     #[command(after_help = local::CHECK_HELP)]
@@ -159,7 +167,9 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
         Verb::Orgs(verb) => admin::orgs(verb).await,
         Verb::Workspaces(verb) => admin::workspaces(verb).await,
         Verb::Users(verb) => admin::users(verb).await,
-        Verb::Cluster(args) => admin::cluster(args).await,
+        Verb::Cluster(args) => cluster::cluster(args).await,
+        #[cfg(feature = "server")]
+        Verb::Audit(args) => audit::audit(args).await,
         #[cfg(feature = "server")]
         Verb::Check(args) => local::check(args),
         #[cfg(feature = "server")]
@@ -258,6 +268,7 @@ mod tests {
             ("workspaces put --org o --workspace w --daily-calls 10 --preset strict", true),
             ("users delete --org o --execution-user u --validate-only", true),
             ("cluster -o json", true),
+            ("cluster --shards", true),
             ("bench --concurrency 0", false),
             ("bench --duration 1s --concurrency 1", true),
             ("completions zsh", true),

@@ -1,12 +1,15 @@
 //! The library for callers: a connection to the service, and its calls.
 
-use std::{fmt, time::Duration};
+mod owners;
+
+use std::{error::Error, fmt, time::Duration};
 
 use tonic::{
-    Request, Status, Streaming,
+    Code, ConnectError as NotConnected, Request, Response, Status, Streaming,
     transport::{Channel, Endpoint},
 };
 
+use self::owners::Owners;
 use crate::proto::{
     admin::v1::{
         DeleteExecutionUserRequest, DeleteExecutionUserResponse, DeleteOrgRequest,
@@ -33,6 +36,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// service itself waits at most 2 s for its store.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long to try to connect to an org's owner. It is tried beside the
+/// requests, which go to the configured server meanwhile.
+const OWNER_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How long the longest wait may be; more is refused by the service anyway.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
@@ -46,8 +53,13 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// A connection to the service. Clones share it.
+///
+/// Any server takes any request and passes it on to the node that owns the org.
+/// The client learns from the answers which node that is, and asks it directly
+/// where it can be reached.
 #[derive(Clone, Debug)]
 pub struct Client {
+    owners: Owners,
     quota: QuotaServiceClient<Channel>,
     admin: AdminServiceClient<Channel>,
 }
@@ -82,8 +94,8 @@ impl Client {
             .await
             .map_err(|source| ConnectError::Unreachable { server: server.into(), source })?;
         Ok(Self {
-            quota: QuotaServiceClient::new(channel.clone())
-                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            owners: Owners::new(server),
+            quota: quota(channel.clone()),
             admin: AdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES),
         })
     }
@@ -99,9 +111,42 @@ impl Client {
             .and_then(|wait| Duration::try_from(wait).ok())
             .unwrap_or_default()
             .min(MAX_WAIT);
-        let mut request = Request::new(request);
-        request.set_timeout(CALL_TIMEOUT + wait);
-        self.quota.clone().acquire(request).await.map(tonic::Response::into_inner)
+        let org = request.org.clone();
+        self.ask_owner(&org, async |mut quota| {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(CALL_TIMEOUT + wait);
+            quota.acquire(request).await
+        })
+        .await
+    }
+
+    /// Gives back calls that were never sent.
+    ///
+    /// # Errors
+    /// The service refused it, could not decide, or did not answer in time.
+    pub async fn release(&self, request: ReleaseRequest) -> Result<ReleaseResponse, Status> {
+        let org = org_of(&request.permit_id).to_owned();
+        self.ask_owner(&org, async |mut quota| {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(CALL_TIMEOUT);
+            quota.release(request).await
+        })
+        .await
+    }
+
+    /// Tells what Salesforce answered.
+    ///
+    /// # Errors
+    /// The service refused it, could not decide, or did not answer in time.
+    pub async fn report(&self, request: ReportRequest) -> Result<ReportResponse, Status> {
+        let permit = request.permit_id.as_str();
+        let org = if permit.is_empty() { &request.org } else { org_of(permit) }.to_owned();
+        self.ask_owner(&org, async |mut quota| {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(CALL_TIMEOUT);
+            quota.report(request).await
+        })
+        .await
     }
 
     /// Streams an org's usage: a snapshot first, then what changes.
@@ -114,6 +159,62 @@ impl Client {
     ) -> Result<Streaming<WatchUsageResponse>, Status> {
         self.quota.clone().watch_usage(request).await.map(tonic::Response::into_inner)
     }
+
+    /// Asks the org's owner, where the way to it is known and open, else the
+    /// configured server.
+    async fn ask_owner<T>(
+        &self,
+        org: &str,
+        ask: impl AsyncFn(QuotaServiceClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Status> {
+        let learnt = |answer: Response<T>| {
+            self.owners.learn(org, answer.metadata(), owner_endpoint);
+            answer.into_inner()
+        };
+        if let Some((owner, channel)) = self.owners.of(org) {
+            match ask(quota(channel)).await {
+                Ok(answer) => return Ok(learnt(answer)),
+                Err(status) => {
+                    if is_of_transport(&status) {
+                        self.owners.leave_alone(&owner);
+                    } else if status.code() == Code::Unavailable {
+                        self.owners.forget(org);
+                    }
+                    // What was not sent cannot have been decided.
+                    if !was_not_sent(&status) {
+                        return Err(status);
+                    }
+                }
+            }
+        }
+        ask(self.quota.clone()).await.map(learnt)
+    }
+}
+
+fn quota(channel: Channel) -> QuotaServiceClient<Channel> {
+    QuotaServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+/// The org that a permit is of, which stands last in its name. Should that ever
+/// change, requests only take a hop more.
+fn org_of(permit_id: &str) -> &str {
+    permit_id.splitn(5, '-').nth(4).unwrap_or_default()
+}
+
+/// Every error of the service has details; those of a connection have a cause.
+fn is_of_transport(status: &Status) -> bool {
+    status.details().is_empty() && status.source().is_some()
+}
+
+fn was_not_sent(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<NotConnected>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 macro_rules! calls {
@@ -133,10 +234,6 @@ macro_rules! calls {
 }
 
 calls! {
-    /// Gives back calls that were never sent.
-    quota.release(ReleaseRequest) -> ReleaseResponse;
-    /// Tells what Salesforce answered.
-    quota.report(ReportRequest) -> ReportResponse;
     /// Shows one org.
     quota.get_usage(GetUsageRequest) -> GetUsageResponse;
     /// Lists a page of orgs.
@@ -157,6 +254,10 @@ calls! {
     admin.delete_execution_user(DeleteExecutionUserRequest) -> DeleteExecutionUserResponse;
     /// Shows the cluster.
     admin.get_cluster(GetClusterRequest) -> GetClusterResponse;
+}
+
+fn owner_endpoint(address: &str) -> Option<Endpoint> {
+    endpoint(address).ok().map(|endpoint| endpoint.connect_timeout(OWNER_CONNECT_TIMEOUT))
 }
 
 fn endpoint(server: &str) -> Result<Endpoint, ConnectError> {
@@ -190,8 +291,8 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Address { .. } => None,
             Self::Unreachable { source, .. } => Some(source),

@@ -9,6 +9,7 @@
 //! Safety does not rest on anything in here. A node that believes wrongly to own
 //! a shard is fenced by the shard's owner key in every transaction.
 
+pub mod audit;
 pub mod clock_guard;
 pub mod driver;
 pub mod member;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 pub use self::{
     clock_guard::{ClockGuard, Verdict},
-    member::{Effect, Event, Member},
+    member::{Effect, Event, Member, StateCounts},
     view::{NodeInfo, OwnerInfo, View},
 };
 

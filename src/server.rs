@@ -1,5 +1,8 @@
 //! The service as a process: configuration, store, node, edges, and their end.
 
+mod args;
+pub mod cluster;
+
 use std::{
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
@@ -18,9 +21,11 @@ use tokio::{
 };
 use tonic::transport::server::TcpIncoming;
 
+pub use self::args::{ClusterArgs, ColdStart, ServeArgs};
+use self::cluster::{Addresses, Around, Place};
 use crate::{
     clock::Clock,
-    cluster::peers::Peers,
+    cluster::{peers::Peers, pings::Standing},
     config::{
         Config,
         reload::{self, Reload, Watcher},
@@ -29,50 +34,10 @@ use crate::{
     node::{Node, Routes, Settings},
     rpc::{self, Forward, Health},
     shard::{Running, Shards},
-    store::{self, Opened, StoreAddress, StoreOptions, keys::META},
-    telemetry::{self, LogFormat},
-    web,
+    store::{self, Opened, SharedStore, StoreAddress, StoreOptions},
+    telemetry,
+    web::{self, Readiness},
 };
-
-/// What `serve` is told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ServeArgs {
-    /// The configuration file (YAML); read again whenever it changes
-    ///
-    /// Without one, any org is taken, with 15,000 calls a day and the built-in
-    /// catalogue.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where to listen for gRPC; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7400")]
-    pub grpc: SocketAddr,
-    /// Where to listen for HTTP: probes, metrics, JSON; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7401")]
-    pub http: SocketAddr,
-    /// What holds the counters: `memory:`, `file:DIR` or `etcd://HOST:PORT,…`
-    ///
-    /// `memory:` forgets everything at exit. A restart on the same `file:`
-    /// directory goes on with the same counts. Nodes with the same etcd share
-    /// them: `etcd://HOST:PORT,HOST:PORT/PREFIX` names its members, and what its
-    /// keys begin with; `etcds://` speaks TLS.
-    #[arg(long, value_name = "STORE", default_value = "file:./quotagate-data")]
-    pub store: StoreAddress,
-    /// The name of this node in logs and in GetCluster
-    #[arg(long, value_name = "NAME", default_value = "local")]
-    pub node: String,
-    /// Listen also where others can connect, although callers are not identified
-    #[arg(long)]
-    pub insecure: bool,
-    /// What to log: a level, or directives such as `info,quotagate::shard=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub log: String,
-    /// How to log
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub log_format: LogFormat,
-    /// How to speak to the store.
-    #[command(flatten)]
-    pub store_options: StoreOptions,
-}
 
 /// What a service needs to start.
 #[derive(Debug)]
@@ -89,6 +54,9 @@ pub struct Options {
     pub store_options: StoreOptions,
     /// The name of this node.
     pub node: String,
+    /// How it takes part in a cluster; `None` where one process has the store
+    /// for itself.
+    pub cluster: Option<cluster::Options>,
 }
 
 /// A service that runs.
@@ -98,11 +66,13 @@ pub struct Service {
     http_addr: SocketAddr,
     node: Arc<Node>,
     forward: Arc<Forward>,
+    clock: Clock,
     metrics: Arc<Metrics>,
     health: Health,
     /// Tells health checks of the store.
     told: JoinHandle<()>,
     shards: Running,
+    cluster: Option<Cluster>,
     stop: watch::Sender<bool>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<()>,
@@ -118,15 +88,15 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 const RELOADS: usize = 1;
 
 impl Service {
-    /// Opens the store, takes over what it holds, and serves on both addresses
-    /// when it returns.
+    /// Opens the store, takes over what it holds, and serves on all addresses
+    /// when it returns. In a cluster it serves at once, and is ready when it has
+    /// its place there.
     ///
     /// # Errors
     /// What kept it from starting.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let opened = store::open(&options.store, &options.store_options)
             .with_context(|| format!("cannot open the store {}", options.store))?;
-        store::open::wait_until_it_answers(&*opened.store, META).await;
         Self::start_on(opened, options).await
     }
 
@@ -143,57 +113,63 @@ impl Service {
                 "the clock is behind the store's last time: time goes on from there"
             );
         }
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall));
-        let settings = Arc::new(
-            Settings::read(options.config, &*store).await.context("cannot read the settings")?,
-        );
         let grpc = bind(options.grpc, "gRPC").await?;
         let http = bind(options.http, "HTTP").await?;
         let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
-        let name = options.node;
-        let shards = Shards::start(
-            Arc::clone(&store),
-            clock,
-            Arc::clone(&metrics),
-            Arc::clone(&settings) as _,
-            name.clone(),
-        )
-        .await
-        .context("cannot take over what the store holds")?;
-        let address = grpc_addr.to_string();
-        let routes = Routes::alone();
-        let peers = Arc::new(Peers::new(name.clone(), None));
-        let node = Node::new(name, address, store, settings, shards.shards(), routes);
-        let node = Arc::new(node);
-        let forward = Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics));
-        let forward = Arc::new(forward);
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall));
+        let parts = Parts { store, clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let stop = watch::channel(false).0;
+
+        let (node, shards, forward, cluster) = match options.cluster {
+            None => {
+                let (node, shards) =
+                    parts.alone(options.node.clone(), grpc_addr, options.config).await?;
+                let peers = Arc::new(Peers::new(options.node, None));
+                let forward = Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics));
+                (node, shards, Arc::new(forward), None)
+            }
+            Some(cluster) => {
+                let listener = bind(cluster.peer, "the other nodes").await?;
+                let peer_addr = listener.local_addr()?;
+                let addresses = cluster.addresses(grpc_addr, peer_addr)?;
+                let (node, shards, place) =
+                    parts.shared(options.node, &addresses, &cluster, options.config);
+                let forward = Forward::new(Arc::clone(&node), place.peers(), Arc::clone(&metrics));
+                let router = rpc::peer_router(&forward, cluster.token, Arc::clone(&metrics));
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                let served = router.serve_with_incoming_shutdown(incoming, stopped(&stop));
+                let cluster = Cluster { peer_addr, place, served: tokio::spawn(served) };
+                (node, shards, Arc::new(forward), Some(cluster))
+            }
+        };
+        let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
+        let readiness = readiness(Arc::clone(&node), standing.clone());
+
         let (router, health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics)).await;
         let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
         let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped(&stop)));
-        let ready = Arc::clone(&node);
         let services = web::Services {
             quota: rpc::Quota::new(Arc::clone(&forward)),
             admin: rpc::Admin::new(Arc::clone(&forward)),
             metrics: Arc::clone(&metrics),
-            readiness: Arc::new(move || {
-                let sentence = "this node does not grant: it starts, stops, or lost its store";
-                (!ready.is_ready()).then(|| sentence.to_owned())
-            }),
+            readiness: Arc::clone(&readiness),
         };
         let http =
             tokio::spawn(web::serve(http, services, web::Options::default(), stopped(&stop)));
-        health.set_serving(true).await;
-        let told = tokio::spawn(tell_health(health.clone(), node.store_works()));
+        health.set_serving(readiness().is_none()).await;
+        let told =
+            tokio::spawn(tell_health(health.clone(), readiness, node.store_works(), standing));
         Ok(Self {
             grpc_addr,
             http_addr,
             node,
             forward,
+            clock,
             metrics,
             health,
             told,
             shards,
+            cluster,
             stop,
             grpc,
             http,
@@ -212,16 +188,27 @@ impl Service {
         self.http_addr
     }
 
+    /// Where it takes the other nodes; `None` where there is no cluster.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.cluster.as_ref().map(|cluster| cluster.peer_addr)
+    }
+
     /// The node.
     #[must_use]
     pub fn node(&self) -> Arc<Node> {
         Arc::clone(&self.node)
     }
 
-    /// Not ready, no more grants, requests end, records are written.
+    /// Not ready, shards are given away, no more grants, requests end, records
+    /// are written.
     pub async fn stop(mut self) {
         self.told.abort();
         self.health.set_serving(false).await;
+        if let Some(cluster) = &self.cluster {
+            // Requests are taken and forwarded until all orgs are others'.
+            cluster.place.drain().await;
+        }
         self.shards.stop_granting();
         self.forward.stop();
         self.stop.send_replace(true);
@@ -237,7 +224,83 @@ impl Service {
                 "not every record was written within {HAND_OVER:?}: open blocks stay counted as held"
             );
         }
+        if let Some(Cluster { place, mut served, .. }) = self.cluster {
+            place.leave().await;
+            if timeout(DRAIN, &mut served).await.is_err() {
+                served.abort();
+            }
+        }
     }
+}
+
+/// What the two kinds of service are made of.
+struct Parts {
+    store: SharedStore,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Parts {
+    /// One process has the store for itself.
+    async fn alone(
+        self,
+        name: String,
+        address: SocketAddr,
+        config: Config,
+    ) -> anyhow::Result<(Arc<Node>, Running)> {
+        let Self { store, clock, metrics } = self;
+        let settings = Settings::read(config, &*store).await.context("cannot read the settings")?;
+        let settings = Arc::new(settings);
+        let policies = Arc::clone(&settings) as _;
+        let shards = Shards::start(Arc::clone(&store), clock, metrics, policies, name.clone())
+            .await
+            .context("cannot take over what the store holds")?;
+        let routes = Routes::alone();
+        let node = Node::new(name, address.to_string(), store, settings, shards.shards(), routes);
+        Ok((Arc::new(node), shards))
+    }
+
+    /// Others share the store.
+    fn shared(
+        self,
+        name: String,
+        addresses: &Addresses,
+        options: &cluster::Options,
+        config: Config,
+    ) -> (Arc<Node>, Running, Place) {
+        let Self { store, clock, metrics } = self;
+        // What is declared in the store follows, before any shard is taken.
+        let settings = Arc::new(Settings::of_file(config));
+        let policies = Arc::clone(&settings) as _;
+        let (running, events) =
+            Shards::start_shared(Arc::clone(&store), clock.clone(), metrics, policies);
+        let shards = running.shards();
+        let around = Around { store: &store, clock: &clock, settings: &settings, shards: &shards };
+        let place = Place::take(&name, addresses, options, &around, events);
+        let address = addresses.clients.clone();
+        let node = Node::new(name, address, store, settings, shards, place.routes());
+        (Arc::new(node.observing(place.insight())), running, place)
+    }
+}
+
+/// A node's part in a cluster, while it runs.
+#[derive(Debug)]
+struct Cluster {
+    peer_addr: SocketAddr,
+    place: Place,
+    served: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+/// Why requests cannot be decided by this process, if they cannot.
+fn readiness(node: Arc<Node>, standing: Option<watch::Receiver<Standing>>) -> Readiness {
+    Arc::new(move || {
+        let problem = standing.as_ref().map(|standing| standing.borrow().problem.clone());
+        if let Some(problem) = problem.filter(|problem| !problem.is_empty()) {
+            return Some(problem);
+        }
+        let sentence = "this node does not grant: it starts, stops, or lost its store";
+        (!node.is_ready()).then(|| sentence.to_owned())
+    })
 }
 
 /// Runs the service until it is told to stop.
@@ -246,14 +309,30 @@ impl Service {
 /// What kept it from starting, or from ending in order.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log)?;
-    for (name, address) in [("--grpc", args.grpc), ("--http", args.http)] {
+    let in_cluster = matches!(args.store, StoreAddress::Etcd(_));
+    let mut listeners = vec![("--grpc", args.grpc), ("--http", args.http)];
+    if in_cluster && args.cluster.peer_token_file.is_none() {
+        listeners.push(("--peer", args.cluster.peer));
+    }
+    for (name, address) in listeners {
         if !is_loopback(address.ip()) && !args.insecure {
+            let instead = match name {
+                "--peer" => "name a --peer-token-file",
+                _ => "listen on 127.0.0.1",
+            };
             bail!(
                 "{name} {address} can be reached from other machines, and callers are not \
-                 identified: listen on 127.0.0.1, or say --insecure"
+                 identified: {instead}, or say --insecure"
             );
         }
     }
+    let node = match args.node {
+        Some(name) => name,
+        None if in_cluster => host_name(),
+        None => "local".to_owned(),
+    };
+    check_name(&node)?;
+    let cluster = in_cluster.then(|| args.cluster.options()).transpose()?;
     let (config, watcher) = match &args.config {
         None => (Config::built_in(), None),
         Some(path) => {
@@ -267,20 +346,19 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let starting = Service::start(Options {
+    let service = Service::start(Options {
         config,
         grpc: args.grpc,
         http: args.http,
         store: args.store.clone(),
         store_options: args.store_options,
-        node: args.node,
-    });
-    // It may have to wait for its store.
-    let service = tokio::select! {
-        started = starting => started?,
-        _ = terminate.recv() => return Ok(tracing::info!("SIGTERM: stopped before it served")),
-        _ = interrupt.recv() => return Ok(tracing::info!("SIGINT: stopped before it served")),
-    };
+        node,
+        cluster,
+    })
+    .await?;
+    if let Some(file) = args.cluster.test_clock_offset {
+        tokio::spawn(follow_clock_offset(file, service.clock.clone()));
+    }
     announce(&service, &args.store);
     let reloads = watcher.map(|watcher| follow(watcher, &service));
     tokio::select! {
@@ -302,12 +380,13 @@ fn announce(service: &Service, store: &StoreAddress) {
         StoreAddress::Memory => " (everything is forgotten at the end)",
         StoreAddress::File(_) | StoreAddress::Etcd(_) => "",
     };
+    let peer = service.peer_addr().map(|peer| format!("peer   {peer}\n")).unwrap_or_default();
     // Whoever has read what it wanted may close the pipe: that ends no service.
     let _ = writeln!(
         io::stdout(),
         "gRPC   {grpc}\n\
          HTTP   http://{http}/\n\
-         store  {store}{note}\n\
+         {peer}store  {store}{note}\n\
          try    grpcurl -plaintext -d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire"
     );
     tracing::info!(%grpc, %http, %store, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -351,11 +430,24 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
     })
 }
 
-/// A service whose store does not work can decide nothing for long.
-async fn tell_health(health: Health, mut store_works: watch::Receiver<bool>) {
-    while store_works.changed().await.is_ok() {
-        let works = *store_works.borrow_and_update();
-        health.set_serving(works).await;
+/// A service whose store does not work can decide nothing for long, and one
+/// without a session nothing at all.
+async fn tell_health(
+    health: Health,
+    readiness: Readiness,
+    mut store_works: watch::Receiver<bool>,
+    standing: Option<watch::Receiver<Standing>>,
+) {
+    // Alone there is no session to follow: this one never changes.
+    let (_never, forever) = watch::channel(Standing::default());
+    let mut standing = standing.unwrap_or(forever);
+    loop {
+        tokio::select! {
+            Ok(()) = store_works.changed() => {}
+            Ok(()) = standing.changed() => {}
+            else => return,
+        }
+        health.set_serving(readiness().is_none()).await;
     }
 }
 
@@ -370,6 +462,32 @@ fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
     async move {
         // An error means that the service is gone: that is a stop, too.
         let _ = stop.wait_for(|stop| *stop).await;
+    }
+}
+
+/// A name goes into keys of the store.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_good) {
+        bail!("--node {name:?} must be 1 to 64 letters, digits, dots, dashes or underscores");
+    }
+    Ok(())
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Moves this process's wall clock as a file says, for tests that cannot step
+/// the machine's.
+async fn follow_clock_offset(file: PathBuf, clock: Clock) {
+    const EVERY: Duration = Duration::from_millis(50);
+    loop {
+        let text = tokio::fs::read_to_string(&file).await.unwrap_or_default();
+        if let Ok(offset_ms) = text.trim().parse::<i64>() {
+            clock.plant_step(offset_ms.saturating_mul(1_000));
+        }
+        tokio::time::sleep(EVERY).await;
     }
 }
 

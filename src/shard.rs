@@ -8,7 +8,7 @@
 
 mod batch;
 pub mod permit_id;
-mod random;
+pub mod random;
 mod recover;
 mod reserver;
 mod shared;

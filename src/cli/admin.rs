@@ -1,4 +1,4 @@
-//! Orgs, workspaces, execution users, and the cluster.
+//! Orgs, workspaces and execution users.
 
 use std::{fmt::Write as _, fs, io::Read as _, path::PathBuf, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     duration, json,
     proto::admin::v1::{
         ClassThresholds, Classes, DeleteExecutionUserRequest, DeleteOrgRequest,
-        DeleteWorkspaceRequest, GetClusterRequest, GetClusterResponse, GetOrgRequest,
+        DeleteWorkspaceRequest, GetOrgRequest,
         GetOrgResponse, ListOrgsRequest, ListOrgsResponse, Org, OrgEntry, OrgSource,
         PutExecutionUserRequest, PutOrgRequest, PutWorkspaceRequest, Workspace,
     },
@@ -148,13 +148,6 @@ pub enum Users {
         #[command(flatten)]
         remote: Remote,
     },
-}
-
-/// GetClusterRequest has no fields.
-#[derive(Debug, Args)]
-pub struct ClusterArgs {
-    #[command(flatten)]
-    remote: Remote,
 }
 
 /// Fields of PutOrgRequest.
@@ -343,12 +336,6 @@ pub async fn users(verb: Users) -> Result<Exit, Fault> {
     Ok(Exit::Done)
 }
 
-/// Shows the cluster.
-pub async fn cluster(args: ClusterArgs) -> Result<Exit, Fault> {
-    let response = args.remote.connect().await?.get_cluster(GetClusterRequest {}).await?;
-    answer(args.remote.output, &response, cluster_text)?;
-    Ok(Exit::Done)
-}
 
 /// The org as the file and the options declare it.
 fn declared(args: &PutOrgArgs) -> Result<Org, Fault> {
@@ -529,40 +516,6 @@ fn workspaces_text(workspaces: &[Workspace]) -> String {
         ]);
     }
     if table.is_empty() { "no workspaces are declared\n".into() } else { table.render() }
-}
-
-fn cluster_text(response: &GetClusterResponse) -> String {
-    let mut table = Table::new([
-        ("NODE", Align::Left),
-        ("ADDRESS", Align::Left),
-        ("VERSION", Align::Left),
-        ("SHARDS", Align::Right),
-        ("ORGS", Align::Right),
-        ("EPOCHS", Align::Right),
-        ("STARTED", Align::Left),
-    ]);
-    for node in &response.nodes {
-        let epochs = if node.min_epoch == node.max_epoch {
-            node.min_epoch.to_string()
-        } else {
-            format!("{}–{}", node.min_epoch, node.max_epoch)
-        };
-        table.row([
-            clean(&node.name),
-            clean(&node.address),
-            clean(&node.version),
-            thousands(node.owned_shards.into()),
-            thousands(node.orgs.into()),
-            epochs,
-            node.started.map(|time| time.to_string()).unwrap_or_default(),
-        ]);
-    }
-    format!(
-        "counters in the {} store, in {} shards\n\n{}",
-        clean(&response.store),
-        response.shards,
-        table.render()
-    )
 }
 
 fn source(entry: &OrgEntry) -> &'static str {

@@ -42,6 +42,12 @@ impl Fault {
         Self { exit: Exit::Usage, lines: vec![line.into()] }
     }
 
+    /// What is needed cannot be reached.
+    #[cfg(feature = "server")]
+    pub fn unavailable(line: impl Into<String>) -> Self {
+        Self { exit: Exit::Unavailable, lines: vec![line.into()] }
+    }
+
     /// It failed.
     pub fn failure(line: impl Into<String>) -> Self {
         Self { exit: Exit::Failure, lines: vec![line.into()] }

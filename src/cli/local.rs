@@ -77,6 +77,7 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             store: StoreAddress::Memory,
             store_options: StoreOptions::default(),
             node: "demo".to_owned(),
+            cluster: None,
         };
         let service = Service::start(options).await?;
         Ok(DemoService { grpc_addr: service.grpc_addr(), stop: Box::pin(service.stop()) })

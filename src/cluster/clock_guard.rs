@@ -36,8 +36,10 @@ struct Sample {
 /// What is to be done about this node's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
+    /// It differs from nobody's, as far as anybody was measured.
     Fine,
+    /// Besides, a majority of at least two agree with it.
+    Confirmed,
     /// It differs from some peers, too few to tell whose clock is wrong.
     Warn {
         /// From so many.
@@ -89,11 +91,13 @@ impl ClockGuard {
     #[must_use]
     pub fn verdict<'a>(&self, now: Mono, live_peers: impl IntoIterator<Item = &'a str>) -> Verdict {
         let bound = micros(self.epsilon) / PARTS * ALLOWED;
-        let (mut live, mut peers, mut greatest) = (0_usize, 0_usize, 0_i64);
+        let (mut live, mut agree, mut peers, mut greatest) = (0_usize, 0_usize, 0_usize, 0_i64);
         for peer in live_peers {
             live += 1;
             let Some(offset) = self.offset(now, peer) else { continue };
-            if offset.unsigned_abs() > bound {
+            if offset.unsigned_abs() <= bound {
+                agree += 1;
+            } else {
                 peers += 1;
                 if offset.unsigned_abs() > greatest.unsigned_abs() {
                     greatest = offset;
@@ -101,6 +105,7 @@ impl ClockGuard {
             }
         }
         match peers {
+            0 if agree >= 2 && agree * 2 > live => Verdict::Confirmed,
             0 => Verdict::Fine,
             _ if peers >= 2 && peers * 2 > live => Verdict::Drain { peers, offset_us: greatest },
             _ => Verdict::Warn { peers, offset_us: greatest },
@@ -138,7 +143,7 @@ mod tests {
         let drain = |peers, ms: i64| Verdict::Drain { peers, offset_us: ms * 1000 };
         check(&[], Verdict::Fine);
         check(&[None, None], Verdict::Fine);
-        check(&[Some(1600), Some(-1600)], Verdict::Fine);
+        check(&[Some(1600), Some(-1600)], Verdict::Confirmed);
         check(&[Some(1601)], warn(1, 1601));
         check(&[Some(i64::MIN / 1000)], warn(1, i64::MIN / 1000));
         check(&[Some(1601), None], warn(1, 1601));

@@ -583,3 +583,6 @@ fn revision_of(change: &Changed) -> u64 {
         Changed::Deleted { revision, .. } => *revision,
     }
 }
+
+#[cfg(test)]
+mod tests;

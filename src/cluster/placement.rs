@@ -72,7 +72,7 @@ mod tests {
         (0..count).map(|n| format!("quotagate-{n}")).collect()
     }
 
-    fn owner<'a>(shard: Shard, nodes: &'a [String]) -> &'a str {
+    fn owner(shard: Shard, nodes: &[String]) -> &str {
         ranked(shard, nodes.iter().map(String::as_str))[0]
     }
 

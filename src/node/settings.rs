@@ -78,15 +78,25 @@ impl Settings {
     /// # Errors
     /// The store did not answer, or holds what cannot be used.
     pub async fn read(config: Config, store: &dyn Store) -> Result<Self, SettingsError> {
+        let settings = Self::of_file(config);
         let mut stored = BTreeMap::new();
         for present in store.range(ORG_CONFIGS).await? {
             let Ok(Key::OrgConfig(org)) = present.key.parse() else { continue };
             let unusable = |cause| SettingsError::Value { key: present.key.clone(), cause };
             stored.insert(org, StoredOrg::read(&present).map_err(unusable)?);
         }
+        settings.state.write().unwrap_or_else(PoisonError::into_inner).stored = stored;
+        Ok(settings)
+    }
+
+    /// The settings of a configuration alone; what a store holds is to be taken
+    /// in with [`Settings::take_in`].
+    #[must_use]
+    pub fn of_file(config: Config) -> Self {
         let catalogue = Arc::new(config.catalogue.clone());
-        let state = State { config: Arc::new(config), catalogue, generation: 1, stored };
-        Ok(Self { state: RwLock::new(state), changing: tokio::sync::Mutex::default() })
+        let config = Arc::new(config);
+        let state = State { config, catalogue, generation: 1, stored: BTreeMap::new() };
+        Self { state: RwLock::new(state), changing: tokio::sync::Mutex::default() }
     }
 
     /// The configuration in force.

@@ -108,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_transaction_has_no_more_records_and_bytes_than_a_store_takes() {
-        let one = part("o1", 1).await;
+        let one = part("o0", 1).await;
         let bytes = operations(&one.cell, &one.writes[0]).2;
         // (records of each org, bytes, records of each transaction)
         type Row = (&'static [usize], usize, &'static [usize]);
@@ -117,7 +117,7 @@ mod tests {
             (&[1, 2, 3], MAX_BYTES, &[6]),
             (&[100, 26], MAX_BYTES, &[126]),
             (&[100, 27, 126], MAX_BYTES, &[126, 126, 1]),
-            (&[3, 2], 2 * bytes, &[2, 2, 1]),
+            (&[5], 2 * bytes, &[2, 2, 1]),
             (&[2], 1, &[1, 1]),
         ];
         for (orgs, max_bytes, expected) in rows {

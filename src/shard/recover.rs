@@ -145,7 +145,7 @@ impl Shards {
 
     /// The clocks for what is taken over.
     fn takeover_time(&self) -> Now {
-        self.clock.now()
+        self.clock.now_for_takeover()
     }
 
     /// Finds out whether the store works: by a write that changes nothing, or,

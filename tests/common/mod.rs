@@ -46,6 +46,7 @@ impl TestServer {
             http: free,
             store: StoreAddress::Memory,
             store_options: StoreOptions::default(),
+            cluster: None,
             node: "test".to_owned(),
         };
         let service = Service::start_on(opened, options).await.expect("it starts");

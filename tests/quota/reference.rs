@@ -13,7 +13,8 @@ use std::{
 use proptest::prelude::*;
 use quotagate::quota::{
     Ask, Catalogue, Charge, Class, ClassPolicy, Denial, DenialReason, Kind, LimitUsage, Mono,
-    OrgPolicy, Outcome, Permit, Released, Scope, Thresholds, catalogue::Cost,
+    OrgPolicy, Outcome, Permit, Released, Scope, Thresholds, WorkspaceId, WorkspacePolicy,
+    catalogue::Cost,
 };
 
 use crate::bench::*;
@@ -175,8 +176,10 @@ impl Reference {
     }
 
     /// Pauses and resumes classes by what is used.
-    fn update_classes(&mut self, used: &BTreeMap<Place, u64>, afresh: bool) {
+    /// The classes of a workspace whose settings were others before begin afresh.
+    fn update_classes(&mut self, used: &BTreeMap<Place, u64>, before: Option<&Workspaces>) {
         for (id, policy) in &self.policy.workspaces {
+            let afresh = before.is_some_and(|before| before.get(id) != Some(policy));
             let Some(cap) = policy.daily_calls else { continue };
             let place = (Scope::Workspace, id.to_string(), "calls".to_owned());
             let used = used.get(&place).copied().unwrap_or(0);
@@ -392,6 +395,9 @@ enum Step {
     Slots(u64),
 }
 
+/// The settings of workspaces.
+type Workspaces = BTreeMap<WorkspaceId, WorkspacePolicy>;
+
 const OPS: [&str; 4] = ["minute", "hours", "total", "long"];
 const USERS: [&str; 2] = ["alice", "bob"];
 const WORKSPACES: [&str; 3] = ["capped", "strict", "free"];
@@ -522,7 +528,7 @@ impl Pair {
                 assert_eq!(self.bench.release(&permit, unused), expected);
             }
             Step::Cap { workspace: index, cap } => {
-                self.update_classes(false);
+                self.update_classes(None);
                 self.change(|policy| {
                     let id = workspace(WORKSPACES[index]);
                     policy.workspaces.get_mut(&id).expect("declared").daily_calls = Some(cap);
@@ -544,11 +550,11 @@ impl Pair {
         let before = self.reference.policy.workspaces.clone();
         change(&mut self.reference.policy);
         self.bench.change(change);
-        self.update_classes(before != self.reference.policy.workspaces);
+        self.update_classes(Some(&before));
     }
 
     fn ask(&mut self, ask: &Ask) {
-        self.update_classes(false);
+        self.update_classes(None);
         let used = self.compare();
         // A check says what can be had as if every block could be fetched: it
         // must agree to the unit.
@@ -574,7 +580,7 @@ impl Pair {
                     let cap = used.get_mut(&place).expect("counted");
                     *cap -= u64::from(permit.calls) * u64::from(ask.cost);
                 }
-                self.reference.update_classes(&used, false);
+                self.reference.update_classes(&used, None);
                 match self.reference.expected(now, ask, &used) {
                     Expected::Granted { calls } => {
                         let range = ask.min_calls..=calls;
@@ -593,11 +599,11 @@ impl Pair {
                 let wanted = ask.ttl.unwrap_or(operation.default_ttl());
                 assert_eq!(permit.life_left, wanted.min(cap));
                 self.reference.granted(now, ask, &permit);
-                self.update_classes(false);
+                self.update_classes(None);
             }
             Outcome::Denied(denial) => {
                 let now = self.now();
-                self.update_classes(false);
+                self.update_classes(None);
                 let used = self.counted();
                 let expected = self.reference.expected(now, ask, &used);
                 self.same_denial(ask, &denial, &expected);
@@ -720,7 +726,7 @@ impl Pair {
             }
             assert_eq!(limit.max, self.max_now(place), "{place:?}");
         }
-        self.update_classes(false);
+        self.update_classes(None);
         for id in &WORKSPACES[..2] {
             for class in Class::PAUSABLE {
                 let paused = self.reference.paused.contains(&((*id).to_owned(), class));
@@ -741,9 +747,9 @@ impl Pair {
         }
     }
 
-    fn update_classes(&mut self, afresh: bool) {
+    fn update_classes(&mut self, before: Option<&Workspaces>) {
         let used = self.counted();
-        self.reference.update_classes(&used, afresh);
+        self.reference.update_classes(&used, before);
     }
 }
 

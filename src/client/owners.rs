@@ -1,0 +1,131 @@
+//! Which node decides for an org, and the way to it: answers name it, and
+//! requests that go there directly save a hop.
+//!
+//! It is a shortcut and nothing else. The owner's address may be one that cannot
+//! be reached from here, so it is connected to beside the requests, never within
+//! one; and what fails to connect is left alone for a while.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tonic::{
+    metadata::MetadataMap,
+    transport::{Channel, Endpoint},
+};
+
+/// Orgs whose owner is remembered; beyond, all are forgotten and learnt anew.
+const MAX_ORGS: usize = 10_000;
+
+/// Nodes that are connected to directly.
+const MAX_NODES: usize = 64;
+
+/// A node that could not be reached is not tried again for so long.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
+
+/// The owners, as far as answers have named them. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Owners {
+    /// `host:port` of the server that was configured.
+    server: Arc<str>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The owner's address, by org.
+    of: HashMap<String, Arc<str>>,
+    /// By address.
+    nodes: HashMap<Arc<str>, Way>,
+}
+
+/// The way to a node.
+#[derive(Clone, Debug)]
+enum Way {
+    Opening,
+    Open(Channel),
+    Closed { until: Instant },
+}
+
+impl Owners {
+    /// Nothing is known yet. `server` is `host:port`, with or without a scheme.
+    pub fn new(server: &str) -> Self {
+        let server = server.split_once("://").map_or(server, |(_, server)| server);
+        Self { server: server.trim_end_matches('/').into(), known: Arc::default() }
+    }
+
+    /// The connection to the node that decides for an org, if there is one that
+    /// is not the configured server's.
+    pub fn of(&self, org: &str) -> Option<(Arc<str>, Channel)> {
+        let known = self.known();
+        let address = known.of.get(org)?;
+        match known.nodes.get(address)? {
+            Way::Open(channel) => Some((Arc::clone(address), channel.clone())),
+            Way::Opening | Way::Closed { .. } => None,
+        }
+    }
+
+    /// Takes in which node has answered for an org. `endpoint` makes its
+    /// endpoint, if it is an address at all.
+    pub fn learn(
+        &self,
+        org: &str,
+        answer: &MetadataMap,
+        endpoint: impl FnOnce(&str) -> Option<Endpoint>,
+    ) {
+        let Some(owner) = answer.get("quotagate-owner").and_then(|owner| owner.to_str().ok()) else {
+            return;
+        };
+        let mut known = self.known();
+        if owner == &*self.server {
+            known.of.remove(org);
+            return;
+        }
+        if known.of.get(org).is_none_or(|present| &**present != owner) {
+            if known.of.len() >= MAX_ORGS {
+                known.of.clear();
+            }
+            known.of.insert(org.to_owned(), owner.into());
+        }
+        let is_worth_it = match known.nodes.get(owner) {
+            None => known.nodes.len() < MAX_NODES,
+            Some(Way::Closed { until }) => Instant::now() >= *until,
+            Some(Way::Opening | Way::Open(_)) => false,
+        };
+        if is_worth_it && let Some(endpoint) = endpoint(owner) {
+            let owner: Arc<str> = owner.into();
+            known.nodes.insert(Arc::clone(&owner), Way::Opening);
+            drop(known);
+            let owners = self.clone();
+            tokio::spawn(async move {
+                let way = match endpoint.connect().await {
+                    Ok(channel) => Way::Open(channel),
+                    Err(_) => closed(),
+                };
+                owners.known().nodes.insert(owner, way);
+            });
+        }
+    }
+
+    /// A node cannot be reached any more.
+    pub fn leave_alone(&self, address: &Arc<str>) {
+        self.known().nodes.insert(Arc::clone(address), closed());
+    }
+
+    /// The node that was asked for an org did not decide: whoever is asked next
+    /// knows better.
+    pub fn forget(&self, org: &str) {
+        self.known().of.remove(org);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn closed() -> Way {
+    Way::Closed { until: Instant::now() + LEFT_ALONE }
+}

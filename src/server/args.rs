@@ -1,0 +1,136 @@
+//! The options of `quotagate serve`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::cluster::{Options, read_token};
+use crate::{
+    duration,
+    store::{StoreAddress, StoreOptions},
+    telemetry::LogFormat,
+};
+
+/// What `serve` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// The configuration file (YAML); read again whenever it changes
+    ///
+    /// Without one, any org is taken, with 15,000 calls a day and the built-in
+    /// catalogue.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to listen for gRPC; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7400")]
+    pub grpc: SocketAddr,
+    /// Where to listen for HTTP: probes, metrics, JSON; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7401")]
+    pub http: SocketAddr,
+    /// What holds the counters: `memory:`, `file:DIR` or `etcd://HOST:PORT,…[/PREFIX]`
+    ///
+    /// `memory:` forgets everything at exit. A restart on the same `file:`
+    /// directory goes on with the same counts. With `etcd://` any number of
+    /// nodes share them (`etcds://` connects by TLS).
+    #[arg(long, value_name = "STORE", default_value = "file:./quotagate-data")]
+    pub store: StoreAddress,
+    /// The name of this node, in logs and in GetCluster; in a cluster no two have
+    /// the same, and a node keeps it over restarts [default: the host's name in a
+    /// cluster, else "local"]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// How to speak to the store.
+    #[command(flatten)]
+    pub store_options: StoreOptions,
+    /// How it takes part in a cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Listen also where others can connect, although callers are not identified
+    #[arg(long)]
+    pub insecure: bool,
+    /// What to log: a level, or directives such as `info,quotagate::shard=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// How to log
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// What `serve` is told about its cluster.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Cluster (with --store etcd://…)")]
+pub struct ClusterArgs {
+    /// Where to listen for the other nodes; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7402")]
+    pub peer: SocketAddr,
+    /// Where clients reach this node [default: the address of --grpc]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Where the other nodes reach this one [default: the host of --advertise
+    /// with the port of --peer]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise_peer: Option<String>,
+    /// A file with a secret that all nodes share; without it any process that
+    /// reaches the peer port can speak as a node
+    #[arg(long, value_name = "FILE")]
+    pub peer_token_file: Option<PathBuf>,
+    /// Make the cluster, if there is none at the store's prefix; to be said once
+    ///
+    /// Without it a node that finds no cluster waits: a wrong prefix, or a store
+    /// that has lost its data, would else begin to count from nothing.
+    #[arg(long)]
+    pub create_cluster: bool,
+    /// `closed`: the store was restored or made anew while no node ran, so what
+    /// was counted is not known; everything counts as spent until its window has
+    /// passed
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub cold_start: ColdStart,
+    /// How long a node that does not answer keeps its shards; 2s or more
+    ///
+    /// Shorter is back sooner after a crash, and takes a long pause for one.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = lease)]
+    pub lease: Duration,
+    /// A file with milliseconds that are added to the wall clock, read again
+    /// every 50 ms: for tests of clocks that step
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub test_clock_offset: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// What they mean.
+    ///
+    /// # Errors
+    /// The file with the token is of no use.
+    pub fn options(&self) -> anyhow::Result<Options> {
+        Ok(Options {
+            peer: self.peer,
+            advertise: self.advertise.clone(),
+            advertise_peer: self.advertise_peer.clone(),
+            token: self.peer_token_file.as_deref().map(read_token).transpose()?,
+            create: self.create_cluster,
+            cold_start_closed: self.cold_start == ColdStart::Closed,
+            lease: self.lease,
+        })
+    }
+}
+
+/// What the counts in the store are worth at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColdStart {
+    /// They hold
+    #[default]
+    Open,
+    /// They are not known
+    Closed,
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration::parse(text)?;
+    if (SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
+        return Ok(lease);
+    }
+    Err("a lease is 2s to 1m: etcd makes 2 s of less, and a crash costs service for as long".into())
+}
+
+/// etcd makes this of shorter ones.
+const SHORTEST_LEASE: Duration = Duration::from_secs(2);
+
+/// Nobody wants to wait longer for a node that is gone.
+const LONGEST_LEASE: Duration = Duration::from_secs(60);

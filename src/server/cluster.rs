@@ -1,0 +1,256 @@
+//! The parts of a service that has others beside it: its place in the cluster,
+//! the port for the other nodes, and what follows the store.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    clock::Clock,
+    cluster::{
+        Event, Timing,
+        driver::{self, Driver},
+        peers::{Peers, Token},
+        pings::{self, Pings},
+    },
+    node::{Insight, Routes, Settings},
+    quota::Rules,
+    shard::{ShardEvent, Shards, random},
+    store::{SharedStore, keys::ORG_CONFIGS},
+};
+
+/// What a service needs to take part in a cluster.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen for the other nodes.
+    pub peer: SocketAddr,
+    /// Where clients reach this node; the address of its listener if `None`.
+    pub advertise: Option<String>,
+    /// Where the other nodes reach it; the host of `advertise` with the port of
+    /// the peers' listener if `None`.
+    pub advertise_peer: Option<String>,
+    /// What all nodes know, and nobody else.
+    pub token: Option<Token>,
+    /// Make the cluster, if there is none.
+    pub create: bool,
+    /// What was counted until now is not known.
+    pub cold_start_closed: bool,
+    /// How long a lease lives unless it is kept alive.
+    pub lease: Duration,
+}
+
+/// Where a node is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// By clients.
+    pub clients: String,
+    /// By the other nodes.
+    pub peers: String,
+}
+
+/// A node's place in the cluster, while it runs.
+#[derive(Debug)]
+pub struct Place {
+    driver: Driver,
+    routes: Routes,
+    insight: Insight,
+    peers: Arc<Peers>,
+    /// End with this.
+    tasks: JoinSet<()>,
+}
+
+/// The parts of the service that a place in the cluster has to do with.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// Shared with the other nodes.
+    pub store: &'a SharedStore,
+    /// The process's clocks.
+    pub clock: &'a Clock,
+    /// What is declared.
+    pub settings: &'a Arc<Settings>,
+    /// The ledgers.
+    pub shards: &'a Arc<Shards>,
+}
+
+/// How long a node that ends waits for its shards to be others'.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// A store that has not told what is declared for so long is worth a line.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A session ends this long before its lease may.
+const MARGIN: Duration = Duration::from_secs(2);
+
+impl Options {
+    /// Where a node is reached that listens on these addresses.
+    ///
+    /// # Errors
+    /// It listens on all addresses, so it has to be said which of them to use.
+    pub fn addresses(&self, grpc: SocketAddr, peer: SocketAddr) -> anyhow::Result<Addresses> {
+        let clients = match &self.advertise {
+            Some(address) => address.clone(),
+            None if grpc.ip().is_unspecified() => bail!(
+                "--grpc {grpc} listens on all addresses: say with --advertise HOST:PORT where \
+                 clients and other nodes reach this node"
+            ),
+            None => grpc.to_string(),
+        };
+        let peers = match &self.advertise_peer {
+            Some(address) => address.clone(),
+            None if peer.ip().is_unspecified() => {
+                let host = clients.rsplit_once(':').map_or(clients.as_str(), |(host, _)| host);
+                format!("{host}:{}", peer.port())
+            }
+            None => peer.to_string(),
+        };
+        Ok(Addresses { clients, peers })
+    }
+
+    fn timing(&self) -> Timing {
+        // A short lease, for tests, has a short margin.
+        Timing { ttl: self.lease, margin: MARGIN.min(self.lease / 4), ..Timing::default() }
+    }
+}
+
+/// Reads what all nodes know, and nobody else.
+///
+/// # Errors
+/// The file cannot be read, or holds no token.
+pub fn read_token(path: &Path) -> anyhow::Result<Token> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read --peer-token-file {}", path.display()))?;
+    Token::parse(&text).with_context(|| format!("--peer-token-file {}", path.display()))
+}
+
+impl Place {
+    /// Starts to take part. `events` are what the shards find out.
+    #[must_use]
+    pub fn take(
+        name: &str,
+        addresses: &Addresses,
+        options: &Options,
+        around: &Around<'_>,
+        events: UnboundedReceiver<ShardEvent>,
+    ) -> Self {
+        let &Around { store, clock, settings, shards } = around;
+        let mut tasks = JoinSet::new();
+        let (settled, settled_is) = oneshot::channel();
+        tasks.spawn(follow_settings(
+            Arc::clone(store),
+            Arc::clone(settings),
+            Arc::clone(shards),
+            settled,
+        ));
+        let (tell_pings, pings) = watch::channel(Arc::new(Pings::new()));
+        let driver = Driver::start(
+            Arc::clone(store),
+            clock.clone(),
+            Arc::clone(shards) as _,
+            pings.clone(),
+            settled_is,
+            driver::Options {
+                name: name.to_owned(),
+                address: addresses.clients.clone(),
+                peer_address: addresses.peers.clone(),
+                timing: options.timing(),
+                create: options.create,
+                cold_start_closed: options.cold_start_closed,
+                clock_error: Rules::default().clock_error,
+                seed: random::next(),
+            },
+        );
+        tasks.spawn(pass_on(events, driver.teller()));
+        let peers = Arc::new(Peers::new(name.to_owned(), options.token.clone()));
+        tasks.spawn(pings::run(Arc::clone(&peers), clock.clone(), driver.view(), tell_pings));
+        let served = {
+            let shards = Arc::clone(shards);
+            Arc::new(move |shard| shards.served(shard))
+        };
+        let routes = Routes::shared(name.to_owned(), driver.view(), served);
+        let insight = Insight { standing: driver.standing(), pings };
+        Self { driver, routes, insight, peers, tasks }
+    }
+
+    /// The way to every org's owner.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    /// How this node and the others are.
+    #[must_use]
+    pub fn insight(&self) -> Insight {
+        self.insight.clone()
+    }
+
+    /// The connections to the other nodes.
+    #[must_use]
+    pub fn peers(&self) -> Arc<Peers> {
+        Arc::clone(&self.peers)
+    }
+
+    /// Gives every shard to the other nodes.
+    pub async fn drain(&self) {
+        if !self.driver.drain(DRAIN).await {
+            tracing::warn!(
+                "not every shard was given away within {DRAIN:?}: the others take the rest when \
+                 this node's session has ended"
+            );
+        }
+    }
+
+    /// Ends this node's session.
+    pub async fn leave(mut self) {
+        self.driver.leave().await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Puts in force what is declared in the store, as it changes. Says when all of
+/// it is known for the first time.
+async fn follow_settings(
+    store: SharedStore,
+    settings: Arc<Settings>,
+    shards: Arc<Shards>,
+    settled: oneshot::Sender<()>,
+) {
+    let Some(sessions) = store.sessions() else { return };
+    let mut told = sessions.watch(ORG_CONFIGS);
+    let mut settled = Some(settled);
+    loop {
+        let told = match timeout(SILENCE, told.recv()).await {
+            Ok(Some(told)) => told,
+            Ok(None) => return,
+            // Nothing has changed, or nothing was told at all yet.
+            Err(_) => {
+                if settled.is_some() {
+                    tracing::warn!("the store does not answer: this node waits for it");
+                }
+                continue;
+            }
+        };
+        let changed = settings.take_in(&told);
+        shards.reconfigure(&changed);
+        if let Some(settled) = settled.take() {
+            tracing::debug!(orgs = changed.len(), "the declared orgs are known");
+            // The service has ended meanwhile, where nobody listens.
+            let _ = settled.send(());
+        }
+    }
+}
+
+/// What the shards find out changes the node's part in the cluster.
+async fn pass_on(mut events: UnboundedReceiver<ShardEvent>, tell: impl Fn(Event)) {
+    while let Some(event) = events.recv().await {
+        tell(match event {
+            ShardEvent::Fenced { shard, epoch } => Event::Fenced { shard, epoch },
+            ShardEvent::Broken { shard, epoch } => Event::Broken { shard, epoch },
+            ShardEvent::WentBack => Event::WentBack,
+        });
+    }
+}

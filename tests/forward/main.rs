@@ -1,0 +1,8 @@
+//! Nodes that forward to each other, over loopback. Who owns what is said by the
+//! tests; no store and no leases are involved.
+#![cfg(all(feature = "client", feature = "server"))]
+
+mod broken;
+mod moves;
+mod owner;
+mod world;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use tokio::time::Instant;
 
 use crate::quota::{Mono, Now, Wall};
 
@@ -30,12 +31,40 @@ pub struct Clock {
 /// What all copies of a clock have in common.
 #[derive(Debug, Default)]
 struct Shared {
+    source: Source,
     /// The wall clock that never steps, less the monotonic clock, in
     /// microseconds.
     anchor_us: AtomicI64,
     /// Added to the operating system's wall clock, in microseconds; by tests
     /// that cannot step the machine's clock.
     planted_us: AtomicI64,
+}
+
+/// Where the time comes from.
+#[derive(Debug, Default)]
+enum Source {
+    #[default]
+    OperatingSystem,
+    /// The runtime's clock, which showed `start` when it was `wall`.
+    Runtime { start: Instant, wall: Wall },
+}
+
+impl Source {
+    /// Counted from some moment in the past, in microseconds.
+    fn mono_us(&self) -> u64 {
+        match self {
+            Self::OperatingSystem => micros(clock_gettime(MONOTONIC)),
+            Self::Runtime { start, .. } => elapsed_us(*start),
+        }
+    }
+
+    /// Since 1970, in microseconds.
+    fn wall_us(&self) -> u64 {
+        match self {
+            Self::OperatingSystem => micros(clock_gettime(ClockId::Realtime)),
+            Self::Runtime { start, wall } => wall.0 + elapsed_us(*start),
+        }
+    }
 }
 
 /// The monotonic clock of a machine starts near zero when it boots, but entries
@@ -71,6 +100,17 @@ impl Clock {
         clock
     }
 
+    /// A clock that follows the runtime's own, and shows this wall time now: for
+    /// simulations, which say how fast time passes.
+    #[must_use]
+    pub fn of_runtime(wall: Wall) -> Self {
+        let source = Source::Runtime { start: Instant::now(), wall };
+        let shared = Shared { source, ..Shared::default() };
+        let clock = Self { behind: Duration::ZERO, shared: Arc::new(shared) };
+        clock.trust_wall_clock();
+        clock
+    }
+
     /// How far the wall clock was behind the store's last time.
     #[must_use]
     pub fn behind(&self) -> Duration {
@@ -94,7 +134,7 @@ impl Clock {
     /// The monotonic clock alone.
     #[must_use]
     pub fn mono(&self) -> Mono {
-        Mono(EPOCH_US + micros(clock_gettime(MONOTONIC)))
+        Mono(EPOCH_US + self.shared.source.mono_us())
     }
 
     /// The operating system's wall clock, which is compared with the other
@@ -102,7 +142,7 @@ impl Clock {
     #[must_use]
     pub fn wall(&self) -> Wall {
         let planted = self.shared.planted_us.load(Ordering::Relaxed);
-        let wall = micros(clock_gettime(ClockId::Realtime)).saturating_add_signed(planted);
+        let wall = self.shared.source.wall_us().saturating_add_signed(planted);
         Wall(wall) + self.behind
     }
 
@@ -145,6 +185,10 @@ impl Clock {
     }
 }
 
+fn elapsed_us(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
 fn micros(time: Timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
@@ -182,6 +226,17 @@ mod tests {
             assert_eq!(clock.stepped_us() / 1_000_000, 0);
             assert_eq!(clock.now_for_takeover().wall >= start.wall, forth);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_of_the_runtime_goes_as_fast_as_the_runtime() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let clock = Clock::of_runtime(Wall(1_000_000));
+        let start = clock.now();
+        assert_eq!(start.wall, Wall(1_000_000));
+        tokio::time::advance(DAY).await;
+        let end = clock.now();
+        assert_eq!((end.mono.since(start.mono), end.wall.since(start.wall)), (DAY, DAY));
     }
 
     #[test]

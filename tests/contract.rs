@@ -5,6 +5,8 @@
 
 #[path = "common/etcd.rs"]
 mod etcd;
+#[path = "common/fake_etcd/mod.rs"]
+mod fake_etcd;
 #[path = "contract/file.rs"]
 mod file;
 #[path = "contract/model.rs"]
@@ -16,9 +18,10 @@ mod suite;
 #[path = "contract/words.rs"]
 mod words;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use etcd::{Etcd, Which};
+use fake_etcd::FakeEtcd;
 use quotagate::store::{self, FileStore, MemoryStore, SharedStore, StoreOptions};
 
 /// Runs each promise on each store: a test each, on the stores that a process
@@ -42,12 +45,11 @@ macro_rules! every_store_keeps {
             });)*
         }
 
-        /// All on one version of etcd, in one test.
-        async fn etcd_keeps_every_promise(which: Which) {
-            let Some(etcd) = Etcd::start(1, which) else { return };
+        /// All on one etcd, in one test.
+        async fn etcd_keeps_every_promise(open: impl Fn(&str) -> SharedStore) {
             $(
                 eprintln!("{}", stringify!($promise));
-                suite::$promise(open(&etcd, stringify!($promise))).await;
+                suite::$promise(open(stringify!($promise))).await;
             )*
         }
     };
@@ -85,16 +87,44 @@ every_store_keeps! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_current_etcd_keeps_every_promise() {
-    etcd_keeps_every_promise(Which::Current).await;
+    let Some(etcd) = Etcd::start(1, Which::Current) else { return };
+    etcd_keeps_every_promise(|prefix| open(&etcd, prefix)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_etcd_of_the_system_keeps_every_promise() {
-    etcd_keeps_every_promise(Which::Packaged).await;
+    let Some(etcd) = Etcd::start(1, Which::Packaged) else { return };
+    etcd_keeps_every_promise(|prefix| open(&etcd, prefix)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_etcd_in_memory_keeps_every_promise() {
+    let fake = Fake::start().await;
+    etcd_keeps_every_promise(|prefix| fake.open(prefix)).await;
 }
 
 /// A store in an etcd, with a prefix of its own.
 fn open(etcd: &Etcd, prefix: &str) -> SharedStore {
-    let address = etcd.store_address(prefix).parse().expect("an address");
+    open_at(&etcd.store_address(prefix))
+}
+
+fn open_at(address: &str) -> SharedStore {
+    let address = address.parse().expect("an address");
     store::open(&address, &StoreOptions::default()).expect("it opens").store
+}
+
+/// An etcd in memory, behind a port.
+struct Fake {
+    address: SocketAddr,
+}
+
+impl Fake {
+    async fn start() -> Self {
+        Self { address: FakeEtcd::new().listen(1).await.expect("there is a free port") }
+    }
+
+    /// A store in it, with a prefix of its own.
+    fn open(&self, prefix: &str) -> SharedStore {
+        open_at(&format!("etcd://{}/{prefix}", self.address))
+    }
 }

@@ -9,6 +9,7 @@ use quotagate::store::{
 use tokio::{sync::mpsc::Receiver, time::timeout};
 
 use crate::{
+    Fake,
     etcd::{Etcd, Which},
     open,
     words::{delete, get, put, show, txn, write},
@@ -23,13 +24,16 @@ const SHORT: Duration = Duration::from_secs(2);
 /// Long enough for any test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Runs each promise on two stores that know nothing of each other.
+/// Runs each promise on two stores that know nothing of each other, of every
+/// kind.
 macro_rules! every_store_keeps {
     ($($promise:ident,)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
             let memory = || -> SharedStore { Arc::new(MemoryStore::new()) };
             promises::$promise(&memory(), &memory()).await;
+            let fake = Fake::start().await;
+            promises::$promise(&fake.open("here"), &fake.open("there")).await;
             for which in [Which::Current, Which::Packaged] {
                 let Some(etcd) = Etcd::start(1, which) else { continue };
                 promises::$promise(&open(&etcd, "here"), &open(&etcd, "there")).await;

@@ -112,10 +112,9 @@ impl Client {
             .unwrap_or_default()
             .min(MAX_WAIT);
         let org = request.org.clone();
-        self.ask_owner(&org, async |mut quota| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(CALL_TIMEOUT + wait);
-            quota.acquire(request).await
+        self.ask_owner(&org, |mut quota| {
+            let request = within(CALL_TIMEOUT + wait, request.clone());
+            async move { quota.acquire(request).await }
         })
         .await
     }
@@ -126,10 +125,9 @@ impl Client {
     /// The service refused it, could not decide, or did not answer in time.
     pub async fn release(&self, request: ReleaseRequest) -> Result<ReleaseResponse, Status> {
         let org = org_of(&request.permit_id).to_owned();
-        self.ask_owner(&org, async |mut quota| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(CALL_TIMEOUT);
-            quota.release(request).await
+        self.ask_owner(&org, |mut quota| {
+            let request = within(CALL_TIMEOUT, request.clone());
+            async move { quota.release(request).await }
         })
         .await
     }
@@ -141,10 +139,9 @@ impl Client {
     pub async fn report(&self, request: ReportRequest) -> Result<ReportResponse, Status> {
         let permit = request.permit_id.as_str();
         let org = if permit.is_empty() { &request.org } else { org_of(permit) }.to_owned();
-        self.ask_owner(&org, async |mut quota| {
-            let mut request = Request::new(request.clone());
-            request.set_timeout(CALL_TIMEOUT);
-            quota.report(request).await
+        self.ask_owner(&org, |mut quota| {
+            let request = within(CALL_TIMEOUT, request.clone());
+            async move { quota.report(request).await }
         })
         .await
     }
@@ -157,16 +154,19 @@ impl Client {
         &self,
         request: WatchUsageRequest,
     ) -> Result<Streaming<WatchUsageResponse>, Status> {
-        self.quota.clone().watch_usage(request).await.map(tonic::Response::into_inner)
+        self.quota.clone().watch_usage(request).await.map(Response::into_inner)
     }
 
     /// Asks the org's owner, where the way to it is known and open, else the
     /// configured server.
-    async fn ask_owner<T>(
+    async fn ask_owner<T, F>(
         &self,
         org: &str,
-        ask: impl AsyncFn(QuotaServiceClient<Channel>) -> Result<Response<T>, Status>,
-    ) -> Result<T, Status> {
+        ask: impl Fn(QuotaServiceClient<Channel>) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let learnt = |answer: Response<T>| {
             self.owners.learn(org, answer.metadata(), owner_endpoint);
             answer.into_inner()
@@ -193,6 +193,12 @@ impl Client {
 
 fn quota(channel: Channel) -> QuotaServiceClient<Channel> {
     QuotaServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+fn within<M>(timeout: Duration, message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
 }
 
 /// The org that a permit is of, which stands last in its name. Should that ever
@@ -225,9 +231,8 @@ macro_rules! calls {
             /// # Errors
             /// The service refused it, could not decide, or did not answer in time.
             pub async fn $name(&self, request: $request) -> Result<$response, Status> {
-                let mut request = Request::new(request);
-                request.set_timeout(CALL_TIMEOUT);
-                self.$field.clone().$name(request).await.map(tonic::Response::into_inner)
+                let request = within(CALL_TIMEOUT, request);
+                self.$field.clone().$name(request).await.map(Response::into_inner)
             }
         )*}
     };

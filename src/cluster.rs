@@ -16,6 +16,8 @@ pub mod member;
 pub mod peers;
 pub mod pings;
 pub mod placement;
+#[cfg(test)]
+mod sim;
 pub mod view;
 
 use std::time::Duration;

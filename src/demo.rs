@@ -5,13 +5,16 @@
 //! once with each pod counting alone. Both want the same calls at the same
 //! moments, twice what Salesforce gives.
 //!
+//! With `--cluster` it is another play: [`cluster`] has three nodes and an etcd,
+//! and harms them.
+//!
 //! - [`world`]: the org, its workspaces, and what they want.
 //! - [`fleet`]: the callers.
 //! - `operator`: asks the service how things stand, and raises a cap.
 //! - [`picture`]: what is drawn, as pure functions.
-//! - `screen`: where it is drawn.
+//! - `screen`: where it is drawn; [`ink`]: text in colours.
 
-use std::{net::SocketAddr, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -33,7 +36,9 @@ use crate::{
     standin::{StandIn, options::GET_ENTRIES, worst_window},
 };
 
+pub mod cluster;
 pub mod fleet;
+pub mod ink;
 mod operator;
 pub mod picture;
 mod screen;
@@ -42,14 +47,14 @@ pub mod world;
 /// The options of `quotagate demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How long it runs, for example 30s or 5m; from 1s to 1h
-    #[arg(long, default_value = "1m", value_parser = parse_duration)]
-    pub duration: Duration,
+    /// How long it runs, for example 30s or 5m; from 1s to 1h [default: 1m, 90s with --cluster]
+    #[arg(long, value_parser = parse_duration)]
+    pub duration: Option<Duration>,
     /// How many times as fast as real time Salesforce's minute passes, 1 to 60
     ///
     /// Without it, as fast as shows six of its minutes, in which the whole
     /// story fits.
-    #[arg(long, value_name = "FACTOR", value_parser = parse_speed)]
+    #[arg(long, value_name = "FACTOR", value_parser = parse_speed, conflicts_with = "cluster")]
     pub speed: Option<f64>,
     /// How many pods each fleet has
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -57,15 +62,28 @@ pub struct Args {
     /// Lines instead of a live picture, also on a terminal
     #[arg(long)]
     pub plain: bool,
+    /// Another play: three nodes and an etcd on this machine, to be killed, paused and rolled
+    ///
+    /// By the keys k, p, r and e, or by themselves one after another.
+    #[arg(long)]
+    pub cluster: bool,
+    /// The program etcd, for --cluster; looked for in .tools/ and on the PATH without it
+    #[arg(long, value_name = "PATH")]
+    pub etcd: Option<PathBuf>,
 }
 
 impl Args {
+    /// How long it runs.
+    fn duration(&self) -> Duration {
+        self.duration.unwrap_or(Duration::from_secs(60))
+    }
+
     /// How many times as fast as real time a minute passes.
     fn speed(&self) -> f64 {
         /// What the story takes, in Salesforce's time.
         const STORY: Duration = Duration::from_secs(6 * 60);
         self.speed.unwrap_or_else(|| {
-            let tenths = (STORY.div_duration_f64(self.duration) * 10.0).round();
+            let tenths = (STORY.div_duration_f64(self.duration()) * 10.0).round();
             (tenths / 10.0).clamp(SLOWEST, FASTEST)
         })
     }
@@ -98,17 +116,20 @@ pub async fn run(
     args: Args,
     start: impl AsyncFnOnce(Config) -> anyhow::Result<DemoService>,
 ) -> anyhow::Result<ExitCode> {
+    if args.cluster {
+        return cluster::run(&args).await;
+    }
+    let duration = args.duration();
     let mut stop = StopSignals::listen()?;
-    let world = Arc::new(World::new(args.pods, args.speed(), args.duration)?);
+    let world = Arc::new(World::new(args.pods, args.speed(), duration)?);
     let service = start(world.config()?).await.context("the service does not start")?;
     let together = Stage::set(&world, Coordination::Quotagate(service.grpc_addr)).await?;
     let alone = Stage::set(&world, Coordination::EachAlone).await?;
-    let mut operator =
-        Operator::connect(service.grpc_addr, &world, args.duration.div_f64(12.0)).await?;
+    let mut operator = Operator::connect(service.grpc_addr, &world, duration.div_f64(12.0)).await?;
 
-    let mut screen = Screen::open(args.plain, args.duration)?;
+    let mut screen = Screen::open(args.plain, duration)?;
     let begin = Instant::now();
-    let mut ticks = interval(TICK.min(args.duration / 20));
+    let mut ticks = interval(TICK.min(duration / 20));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut news = Vec::new();
     let mut before: Option<Snapshot> = None;
@@ -117,10 +138,10 @@ pub async fn run(
             _ = ticks.tick() => false,
             () = stop.any() => true,
         };
-        let elapsed = begin.elapsed().min(args.duration);
+        let elapsed = begin.elapsed().min(duration);
         let mut snapshot = Snapshot {
             elapsed,
-            duration: args.duration,
+            duration,
             speed: world.speed,
             pods: args.pods,
             together: together.side(&world),
@@ -132,7 +153,7 @@ pub async fn run(
             news.extend(picture::news(&before, &snapshot).map(|text| News { at: elapsed, text }));
         }
         snapshot.news.clone_from(&news);
-        if stopped || elapsed == args.duration {
+        if stopped || elapsed == duration {
             break snapshot;
         }
         screen.show(&snapshot)?;
@@ -284,7 +305,14 @@ mod tests {
             [(60, 6.0), (15, 24.0), (7, 51.4), (1, 60.0), (300, 1.2), (3600, 1.0)]
         {
             let duration = Duration::from_secs(seconds);
-            let args = Args { duration, speed: None, pods: 4, plain: true };
+            let args = Args {
+                duration: Some(duration),
+                speed: None,
+                pods: 4,
+                plain: true,
+                cluster: false,
+                etcd: None,
+            };
             assert_eq!(args.speed(), speed, "{seconds} s");
         }
     }

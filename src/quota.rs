@@ -12,7 +12,7 @@ pub mod record;
 pub mod rules;
 pub mod salesforce;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 pub mod time;
 mod window;
 

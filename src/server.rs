@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
@@ -427,16 +427,22 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     announce(&service, &args.store);
     let reloads = watcher.map(|watcher| follow(watcher, &service));
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-    }
+    let told = stop_told(&mut terminate, &mut interrupt).await;
+    tracing::info!("{told}: stopping");
     if let Some(reloads) = reloads {
         reloads.abort();
     }
     service.stop().await;
     tracing::info!("stopped: every counter is written down");
     Ok(())
+}
+
+/// Waits for a signal to stop: its name.
+async fn stop_told(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
 }
 
 /// Says where it listens, and what to try first.

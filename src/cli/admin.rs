@@ -15,9 +15,9 @@ use crate::{
     duration, json,
     proto::admin::v1::{
         ClassThresholds, Classes, DeleteExecutionUserRequest, DeleteOrgRequest,
-        DeleteWorkspaceRequest, GetOrgRequest,
-        GetOrgResponse, ListOrgsRequest, ListOrgsResponse, Org, OrgEntry, OrgSource,
-        PutExecutionUserRequest, PutOrgRequest, PutWorkspaceRequest, Workspace,
+        DeleteWorkspaceRequest, GetOrgRequest, GetOrgResponse, ListOrgsRequest, ListOrgsResponse,
+        Org, OrgEntry, OrgSource, PutExecutionUserRequest, PutOrgRequest, PutWorkspaceRequest,
+        Workspace,
     },
 };
 
@@ -335,7 +335,6 @@ pub async fn users(verb: Users) -> Result<Exit, Fault> {
     }
     Ok(Exit::Done)
 }
-
 
 /// The org as the file and the options declare it.
 fn declared(args: &PutOrgArgs) -> Result<Org, Fault> {

@@ -31,7 +31,8 @@ Examples:
   quotagate demo
   quotagate demo --duration 15s
   quotagate demo --duration 6m --speed 1          Salesforce's minutes as long as they are
-  quotagate demo --plain | tee demo.log";
+  quotagate demo --plain | tee demo.log
+  quotagate demo --cluster                        three nodes and an etcd, to be harmed";
 
 pub const CHECK_HELP: &str = "\
 Exits with 1 where the configuration has faults.

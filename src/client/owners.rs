@@ -76,7 +76,8 @@ impl Owners {
         answer: &MetadataMap,
         endpoint: impl FnOnce(&str) -> Option<Endpoint>,
     ) {
-        let Some(owner) = answer.get("quotagate-owner").and_then(|owner| owner.to_str().ok()) else {
+        let Some(owner) = answer.get("quotagate-owner").and_then(|owner| owner.to_str().ok())
+        else {
             return;
         };
         let mut known = self.known();

@@ -491,13 +491,6 @@ fn sorted(status: Status) -> PeerError {
     }
 }
 
-impl Default for Peers {
-    /// The peers of a node that has none.
-    fn default() -> Self {
-        Self::new(String::new(), None)
-    }
-}
-
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peers").field("node", &self.node).finish_non_exhaustive()
@@ -508,5 +501,42 @@ impl fmt::Debug for Token {
     /// Never shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_line_of_visible_characters_and_only_the_same_one_is_taken() {
+        let text = "0123456789abcdef";
+        for (text, good) in [
+            (text, true),
+            ("  0123456789abcdef\n", true),
+            ("0123456789abcde", false),
+            ("0123456789 abcdef", false),
+            ("0123456789abcdef\u{e4}", false),
+            (&"x".repeat(512), true),
+            (&"x".repeat(513), false),
+        ] {
+            assert_eq!(Token::parse(text).is_ok(), good, "{text:?}");
+        }
+        let token = Token::parse(text).expect("a good one");
+        for (given, taken) in [
+            (Some(text), true),
+            (Some("0123456789abcdeF"), false),
+            (Some("0123456789abcde"), false),
+            (Some("0123456789abcdef0"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            let mut metadata = MetadataMap::new();
+            if let Some(given) = given {
+                metadata.insert(TOKEN_KEY, given.parse().expect("a value"));
+            }
+            assert_eq!(token.is_in(&metadata), taken, "{given:?}");
+        }
+        assert!(!format!("{token:?}").contains(text));
     }
 }

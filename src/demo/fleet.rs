@@ -78,10 +78,7 @@ impl Fleet {
                 world: world.clone(),
                 tally: tally.clone(),
                 gate,
-                salesforce: Salesforce {
-                    client: Client::builder(TokioExecutor::new()).build_http(),
-                    url: salesforce_url.to_owned(),
-                },
+                salesforce: Salesforce::at(salesforce_url),
             });
             for (index, demand) in world.demands.iter().enumerate() {
                 // The same seeds in both fleets: they want the same calls at
@@ -190,7 +187,8 @@ async fn call(caller: Arc<Caller>, demand: Demand) {
             // It came too late to be used; the service counts it as used.
             continue;
         }
-        let answer = match caller.salesforce.call(&caller.world, &pass, &demand).await {
+        let (org, operation) = (caller.world.org.as_str(), demand.operation());
+        let answer = match caller.salesforce.call(org, &pass.user, operation).await {
             Ok(answer) => answer,
             Err(error) => {
                 caller.tally.fault("calling Salesforce", &format_args!("{error:#}"));
@@ -315,17 +313,7 @@ impl Gate {
                 return;
             }
         };
-        let completed_ago = answer.at.elapsed();
-        let report = ReportRequest {
-            permit_id: pass.permit_id,
-            http_status: answer.status.into(),
-            error_code: answer.error_code,
-            error_message: answer.error_message,
-            limit_info: answer.limit_info,
-            answer_time: answer.date.map(prost_types::Timestamp::from),
-            completed_ago: prost_types::Duration::try_from(completed_ago).ok(),
-            ..ReportRequest::default()
-        };
+        let report = answer.report(pass.permit_id);
         if let Err(status) = client.clone().report(report).await {
             tally.fault("Report", &status);
         }
@@ -399,33 +387,44 @@ impl OwnCount {
     }
 }
 
-/// How a pod reaches Salesforce.
-struct Salesforce {
+/// How a caller reaches Salesforce.
+pub(super) struct Salesforce {
     client: Client<HttpConnector, Empty<Bytes>>,
     url: String,
 }
 
 /// What Salesforce said.
-struct Answer {
+pub(super) struct Answer {
     at: Instant,
     /// When Salesforce says that it answered.
     date: Option<SystemTime>,
-    status: u16,
+    pub(super) status: u16,
     limit_info: Vec<String>,
     error_code: String,
     error_message: String,
 }
 
 impl Salesforce {
-    async fn call(&self, world: &World, pass: &Pass, demand: &Demand) -> anyhow::Result<Answer> {
-        let path = match demand.operation() {
+    pub(super) fn at(url: &str) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { client, url: url.to_owned() }
+    }
+
+    /// Makes a call as this user of an org.
+    pub(super) async fn call(
+        &self,
+        org: &str,
+        user: &str,
+        operation: &str,
+    ) -> anyhow::Result<Answer> {
+        let path = match operation {
             GET_ENTRIES => "/services/data/v66.0/conversation-entries",
             _ => "/services/data/v66.0/sobjects/Account/describe",
         };
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("{}{path}", self.url))
-            .header("authorization", format!("Bearer {}!{}", world.org, pass.user))
+            .header("authorization", format!("Bearer {org}!{user}"))
             .body(Empty::new())?;
         let (parts, body) = self.client.request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
@@ -442,6 +441,22 @@ impl Salesforce {
             error_code: text("errorCode"),
             error_message: text("message"),
         })
+    }
+}
+
+impl Answer {
+    /// What is told of it to the service that gave this permit.
+    pub(super) fn report(self, permit_id: String) -> ReportRequest {
+        ReportRequest {
+            permit_id,
+            http_status: self.status.into(),
+            error_code: self.error_code,
+            error_message: self.error_message,
+            limit_info: self.limit_info,
+            answer_time: self.date.map(prost_types::Timestamp::from),
+            completed_ago: prost_types::Duration::try_from(self.at.elapsed()).ok(),
+            ..ReportRequest::default()
+        }
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use super::{
+    ink::{Ink, Line, Size, Style, thousands},
+    screen::Picture,
+};
 use crate::quota::Class;
 
 /// The demo at one moment.
@@ -119,22 +123,27 @@ impl Side {
     }
 }
 
-/// Whether text is coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
-    /// Characters alone.
-    Plain,
-    /// ANSI colours.
-    Color,
-}
+impl Picture for Snapshot {
+    fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
 
-/// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Characters of a line.
-    pub columns: usize,
-    /// Lines.
-    pub rows: usize,
+    fn render(&self, size: Size, ink: Ink) -> String {
+        render(self, size, ink)
+    }
+
+    fn line(&self) -> String {
+        line(self)
+    }
+
+    fn news(&self) -> Vec<String> {
+        let line = |news: &News| format!("{:>7}  {}", clock(self, news.at), news.text);
+        self.news.iter().map(line).collect()
+    }
+
+    fn summary(&self) -> String {
+        summary(self)
+    }
 }
 
 /// Draws the picture for a terminal: the two fleets side by side, or one below
@@ -456,83 +465,6 @@ fn bar(line: &mut Line, name: &str, used: u64, most: u64, max: u64, figures: &st
     line.put(&"▓".repeat(most_end.saturating_sub(limit_end)), Style::Bad);
     let style = if most > max { Style::Bad } else { Style::Normal };
     line.put_right(figures, style, width);
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// What a piece of text means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Style {
-    Normal,
-    Strong,
-    Faint,
-    Good,
-    Warn,
-    Bad,
-}
-
-impl Style {
-    /// The parameters of the ANSI sequence.
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Normal => "",
-            Self::Strong => "1",
-            Self::Faint => "2",
-            Self::Good => "32",
-            Self::Warn => "33",
-            Self::Bad => "1;31",
-        }
-    }
-}
-
-/// A line that knows how many columns it fills; every character used here
-/// fills one.
-struct Line {
-    text: String,
-    width: usize,
-    ink: Ink,
-}
-
-impl Line {
-    const fn new(ink: Ink) -> Self {
-        Self { text: String::new(), width: 0, ink }
-    }
-
-    fn put(&mut self, text: &str, style: Style) {
-        self.width += text.chars().count();
-        if self.ink == Ink::Plain || style == Style::Normal {
-            self.text += text;
-        } else {
-            self.text += &format!("\x1b[{}m{text}\x1b[0m", style.code());
-        }
-    }
-
-    fn pad_to(&mut self, width: usize) {
-        let missing = width.saturating_sub(self.width);
-        self.put(&" ".repeat(missing), Style::Normal);
-    }
-
-    /// Puts a text so that it ends in column `width`.
-    fn put_right(&mut self, text: &str, style: Style, width: usize) {
-        self.pad_to(width.saturating_sub(text.chars().count()));
-        self.put(text, style);
-    }
-
-    fn join(mut self, other: Self) -> Self {
-        self.text += &other.text;
-        self.width += other.width;
-        self
-    }
 }
 
 #[cfg(test)]

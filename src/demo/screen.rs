@@ -6,7 +6,21 @@ use std::{
     time::Duration,
 };
 
-use super::picture::{Ink, Size, Snapshot, clock, line, render, summary};
+use super::ink::{Ink, Size};
+
+/// What a screen shows, at one moment.
+pub(super) trait Picture {
+    /// Real time since the start.
+    fn elapsed(&self) -> Duration;
+    /// All of it, for a terminal.
+    fn render(&self, size: Size, ink: Ink) -> String;
+    /// A line for a log.
+    fn line(&self) -> String;
+    /// What has happened so far, oldest first, a line each.
+    fn news(&self) -> Vec<String>;
+    /// What was seen, at the end.
+    fn summary(&self) -> String;
+}
 
 /// Standard output, as it is.
 pub(super) enum Screen {
@@ -37,21 +51,26 @@ impl Screen {
         Ok(Self::Terminal { ink })
     }
 
+    /// It is drawn over, for somebody who looks on.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Terminal { .. })
+    }
+
     /// Shows how things stand.
-    pub(super) fn show(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(super) fn show(&mut self, picture: &impl Picture) -> io::Result<()> {
         match self {
             Self::Terminal { ink } => {
-                let picture = render(snapshot, size(), *ink);
+                let picture = picture.render(size(), *ink);
                 // Each line clears what was behind it: no flicker. None after
                 // the last, which would move everything up on a full screen.
                 let picture = picture.trim_end().replace('\n', "\x1b[K\r\n");
                 print(&format!("\x1b[H{picture}\x1b[K\x1b[J"))
             }
             Self::Lines { period, next, told } => {
-                let mut lines = news_after(snapshot, told);
-                if snapshot.elapsed >= *next {
-                    *next = snapshot.elapsed + *period;
-                    lines += &format!("{}\n", line(snapshot));
+                let mut lines = news_after(picture, told);
+                if picture.elapsed() >= *next {
+                    *next = picture.elapsed() + *period;
+                    lines += &format!("{}\n", picture.line());
                 }
                 print(&lines)
             }
@@ -59,17 +78,17 @@ impl Screen {
     }
 
     /// Gives the terminal back and says what was seen.
-    pub(super) fn close(mut self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(super) fn close(mut self, picture: &impl Picture) -> io::Result<()> {
         let last = match &mut self {
             // There is room for all of it: the terminal scrolls.
             Self::Terminal { ink } => {
                 let size = Size { rows: usize::MAX, ..size() };
-                render(snapshot, size, *ink)
+                picture.render(size, *ink)
             }
-            Self::Lines { told, .. } => news_after(snapshot, told),
+            Self::Lines { told, .. } => news_after(picture, told),
         };
         drop(self);
-        print(&format!("{last}\n{}", summary(snapshot)))
+        print(&format!("{last}\n{}", picture.summary()))
     }
 }
 
@@ -89,11 +108,11 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 /// The events that have not been told, a line each.
-fn news_after(snapshot: &Snapshot, told: &mut usize) -> String {
-    let lines = snapshot.news.iter().skip(*told);
-    let lines = lines.map(|news| format!("{:>7}  {}\n", clock(snapshot, news.at), news.text));
-    *told = snapshot.news.len();
-    lines.collect()
+fn news_after(picture: &impl Picture, told: &mut usize) -> String {
+    let news = picture.news();
+    let lines = news.iter().skip(*told).map(|line| format!("{line}\n")).collect();
+    *told = news.len();
+    lines
 }
 
 fn size() -> Size {

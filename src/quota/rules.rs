@@ -97,6 +97,12 @@ pub enum Fault {
     ReleaseRecordedToOpen,
     /// A release without a number is accepted after a report.
     ReleaseAfterReport,
+    /// A hand-over closes the blocks, but does not write what was granted from
+    /// them.
+    HandOverForgetsGrants,
+    /// A hand-over writes that blocks are closed, and goes on granting from
+    /// them.
+    HandOverGrantsOn,
 }
 
 impl Rules {

@@ -11,13 +11,14 @@
 //! the shell's part, and what goes wrong), `client`, `node`, `store`,
 //! `observer`.
 
-mod client;
-mod coverage;
-mod node;
-mod observer;
-mod scenario;
-mod store;
-mod world;
+pub mod client;
+pub mod coverage;
+pub mod node;
+pub mod observer;
+pub mod scenario;
+pub mod store;
+pub mod trace;
+pub mod world;
 
 use fastrand::Rng;
 

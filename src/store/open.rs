@@ -39,23 +39,28 @@ pub struct EtcdAddress {
 pub struct StoreOptions {
     /// The certificates of the authorities that etcd's is checked with (PEM);
     /// without, the system's
-    #[arg(long = "store-ca", value_name = "FILE")]
+    #[arg(id = "store-ca", long = "store-ca", value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// The certificate that this process shows to etcd (PEM)
-    #[arg(long = "store-cert", value_name = "FILE", requires = "key")]
+    #[arg(id = "store-cert", long = "store-cert", value_name = "FILE", requires = "store-key")]
     pub cert: Option<PathBuf>,
     /// The private key of that certificate (PEM)
-    #[arg(long = "store-key", id = "key", value_name = "FILE", requires = "cert")]
+    #[arg(id = "store-key", long = "store-key", value_name = "FILE", requires = "store-cert")]
     pub key: Option<PathBuf>,
     /// The name that this process has at etcd
-    #[arg(long = "store-user", value_name = "NAME", requires = "password_file")]
+    #[arg(
+        id = "store-user",
+        long = "store-user",
+        value_name = "NAME",
+        requires = "store-password-file"
+    )]
     pub user: Option<String>,
     /// A file with the password of that user; a line break at its end does not count
     #[arg(
+        id = "store-password-file",
         long = "store-password-file",
-        id = "password_file",
         value_name = "FILE",
-        requires = "user"
+        requires = "store-user"
     )]
     pub password_file: Option<PathBuf>,
 }

@@ -28,7 +28,8 @@ pub enum Which {
     Any,
     /// The current one, which `./x tools` puts into `.tools/`.
     Current,
-    /// The system's, which is old: `etcd` on the PATH.
+    /// The system's, which is old: `etcd` on the PATH, or its package's in
+    /// `.tools/`.
     Packaged,
 }
 
@@ -36,6 +37,19 @@ pub enum Which {
 /// process id.
 pub struct Etcd {
     members: Vec<Member>,
+    certificates: Option<Certificates>,
+    /// Removed at the end.
+    _home: TempDir,
+}
+
+/// The files of a cluster that speaks TLS (PEM).
+pub struct Certificates {
+    /// Of the authority that has signed all certificates.
+    pub ca: PathBuf,
+    /// The one that members show, and that callers may show, too.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
     /// Removed at the end.
     _home: TempDir,
 }
@@ -45,6 +59,8 @@ struct Member {
     program: PathBuf,
     arguments: Vec<String>,
     client: SocketAddr,
+    /// Answers for its health, always without TLS.
+    figures: SocketAddr,
     dir: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -65,15 +81,15 @@ impl Which {
                 .or_else(|| Self::Current.program())
                 .or_else(|| Self::Packaged.program()),
             Self::Current => {
-                let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools");
-                let folders = fs::read_dir(tools).ok()?.flatten();
+                let folders = fs::read_dir(tools()).ok()?.flatten();
                 let named = folders
                     .filter(|folder| folder.file_name().to_string_lossy().starts_with("etcd-"))
                     .map(|folder| folder.path().join("etcd"));
                 named.filter(|program| program.is_file()).max()
             }
-            Self::Packaged => env::split_paths(&env::var_os("PATH")?)
+            Self::Packaged => env::split_paths(&env::var_os("PATH").unwrap_or_default())
                 .map(|folder| folder.join("etcd"))
+                .chain([tools().join("packaged/etcd")])
                 .find(|program| program.is_file()),
         }
     }
@@ -89,38 +105,59 @@ impl Etcd {
 
     /// The same with more options of etcd's command line.
     pub fn start_with(members: usize, which: Which, options: &[&str]) -> Option<Self> {
+        Self::start_as("http", members, which, options)
+    }
+
+    /// Starts a cluster that speaks TLS, with those who show a certificate only.
+    pub fn start_tls(members: usize, which: Which) -> Option<Self> {
+        let Some(certificates) = Certificates::make() else {
+            return skip("there is no openssl, which makes certificates");
+        };
+        let text = |path: &Path| path.display().to_string();
+        let (ca, cert, key) =
+            (text(&certificates.ca), text(&certificates.cert), text(&certificates.key));
+        let shown = ["--cert-file", &cert, "--key-file", &key];
+        let asked = ["--client-cert-auth", "--trusted-ca-file", &ca];
+        let options = [shown.as_slice(), &asked].concat();
+        let etcd = Self::start_as("https", members, which, &options)?;
+        Some(Self { certificates: Some(certificates), ..etcd })
+    }
+
+    fn start_as(scheme: &str, members: usize, which: Which, options: &[&str]) -> Option<Self> {
         let Some(program) = which.program() else {
-            let test = thread::current().name().unwrap_or("a test").to_owned();
-            let sentence = format!("there is no etcd ({which:?}); `./x tools` installs it");
-            assert!(env::var("CI").as_deref() != Ok("true"), "{test}: {sentence}");
-            // Not by a macro: those are captured, and shown for failures only.
-            let _ = writeln!(io::stderr(), "SKIPPED: {test}: {sentence}");
-            return None;
+            return skip(&format!("there is no etcd ({which:?}); `./x tools` installs it"));
         };
         for _ in 1..ATTEMPTS {
-            if let Ok(etcd) = Self::try_start(members, &program, options) {
+            if let Ok(etcd) = Self::try_start(scheme, members, &program, options) {
                 return Some(etcd);
             }
         }
-        let last = Self::try_start(members, &program, options);
+        let last = Self::try_start(scheme, members, &program, options);
         Some(last.unwrap_or_else(|log| panic!("{} does not start:\n{log}", program.display())))
     }
 
-    fn try_start(members: usize, program: &Path, options: &[&str]) -> Result<Self, String> {
+    fn try_start(
+        scheme: &str,
+        members: usize,
+        program: &Path,
+        options: &[&str],
+    ) -> Result<Self, String> {
         let home = home();
-        let ports = free_ports(2 * members);
-        let (clients, peers) = ports.split_at(members);
+        let ports = free_ports(3 * members);
+        let (clients, ports) = ports.split_at(members);
+        let (peers, figures) = ports.split_at(members);
         let cluster: Vec<_> =
             peers.iter().enumerate().map(|(at, peer)| format!("m{at}=http://{peer}")).collect();
         let fsync = is_known(program, "unsafe-no-fsync").then_some("--unsafe-no-fsync");
-        let mut etcd = Self { members: Vec::new(), _home: home };
-        for (at, (client, peer)) in clients.iter().zip(peers).enumerate() {
+        let mut etcd = Self { members: Vec::new(), certificates: None, _home: home };
+        for (at, ((client, peer), figures)) in clients.iter().zip(peers).zip(figures).enumerate() {
             let dir = etcd._home.path().join(format!("m{at}"));
             let mut arguments: Vec<String> = [
                 ("--name", format!("m{at}")),
                 ("--data-dir", dir.display().to_string()),
-                ("--listen-client-urls", format!("http://{client}")),
-                ("--advertise-client-urls", format!("http://{client}")),
+                ("--listen-client-urls", format!("{scheme}://{client}")),
+                ("--advertise-client-urls", format!("{scheme}://{client}")),
+                ("--listen-metrics-urls", format!("http://{figures}")),
                 ("--listen-peer-urls", format!("http://{peer}")),
                 ("--initial-advertise-peer-urls", format!("http://{peer}")),
                 ("--initial-cluster", cluster.join(",")),
@@ -134,6 +171,7 @@ impl Etcd {
                 program: program.to_owned(),
                 arguments,
                 client: *client,
+                figures: *figures,
                 log: etcd._home.path().join(format!("m{at}.log")),
                 dir,
                 child: None,
@@ -159,6 +197,11 @@ impl Etcd {
         format!("etcd://{}/{prefix}", self.endpoints().join(","))
     }
 
+    /// The files of a cluster that speaks TLS.
+    pub fn certificates(&self) -> &Certificates {
+        self.certificates.as_ref().expect("it speaks TLS")
+    }
+
     /// Where each member keeps its data.
     pub fn data_dirs(&self) -> Vec<PathBuf> {
         self.members.iter().map(|member| member.dir.clone()).collect()
@@ -174,7 +217,7 @@ impl Etcd {
     pub fn leader(&self) -> Option<usize> {
         self.members.iter().position(|member| {
             member.child.is_some()
-                && get(member.client, "/metrics").is_some_and(|figures| {
+                && get(member.figures, "/metrics").is_some_and(|figures| {
                     figures.lines().any(|line| line == "etcd_server_is_leader 1")
                 })
         })
@@ -237,10 +280,15 @@ impl Member {
     }
 
     /// Waits until it takes part in a cluster with a leader.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "another process is waited for, with or without a runtime"
+    )]
     fn answers(&mut self) -> Result<(), String> {
         let start = Instant::now();
         loop {
-            if get(self.client, "/health").is_some_and(|told| told.contains(r#""health":"true""#)) {
+            if get(self.figures, "/health").is_some_and(|told| told.contains(r#""health":"true""#))
+            {
                 return Ok(());
             }
             let child = self.child.as_mut().expect("it was started");
@@ -272,12 +320,53 @@ impl Member {
     }
 }
 
-impl Drop for Etcd {
+impl Drop for Member {
     fn drop(&mut self) {
-        for member in &mut self.members {
-            member.kill();
-        }
+        self.kill();
     }
+}
+
+impl Certificates {
+    /// An authority and a certificate of 127.0.0.1; `None` without openssl.
+    fn make() -> Option<Self> {
+        const KEY: [&str; 5] =
+            ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        let home = tempfile::tempdir().expect("a place for temporary files");
+        let openssl = |arguments: &[&str]| {
+            let done = Command::new("openssl").args(arguments).current_dir(&home).output().ok()?;
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            Some(())
+        };
+        let uses = "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n";
+        fs::write(home.path().join("uses"), uses).expect("it is writable");
+        let req = |rest: &[&str]| openssl(&[&["req"], KEY.as_slice(), rest].concat());
+        req(&["-x509", "-subj", "/CN=ca", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem"])?;
+        req(&["-subj", "/CN=etcd", "-keyout", "key.pem", "-out", "request.pem"])?;
+        openssl(
+            &[
+                ["x509", "-req", "-days", "2", "-in", "request.pem", "-out", "cert.pem"].as_slice(),
+                &["-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "1", "-extfile", "uses"],
+            ]
+            .concat(),
+        )?;
+        let file = |name| home.path().join(name);
+        Some(Self { ca: file("ca.pem"), cert: file("cert.pem"), key: file("key.pem"), _home: home })
+    }
+}
+
+/// A test that cannot be made here: that is said on stderr, and is a failure
+/// where CI=true.
+fn skip<T>(reason: &str) -> Option<T> {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    assert!(env::var("CI").as_deref() != Ok("true"), "{test}: {reason}");
+    // Not by a macro: those are captured, and shown for failures only.
+    let _ = writeln!(io::stderr(), "SKIPPED: {test}: {reason}");
+    None
+}
+
+/// Where `./x tools` puts what it installs.
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools")
 }
 
 /// A directory in memory, where there is one: etcd waits for its disk.

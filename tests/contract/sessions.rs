@@ -1,9 +1,11 @@
-//! The promises of `trait Sessions`, on each version of etcd: what the processes
-//! that share a store learn of each other.
+//! The promises of `trait Sessions`, in memory and on each version of etcd: what
+//! the processes that share a store learn of each other.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use quotagate::store::{Changed, LeaseId, Sessions, SharedStore, StoreError, Watched, Write};
+use quotagate::store::{
+    Changed, LeaseId, MemoryStore, Sessions, SharedStore, StoreError, Watched, Write,
+};
 use tokio::{sync::mpsc::Receiver, time::timeout};
 
 use crate::{
@@ -22,11 +24,14 @@ const SHORT: Duration = Duration::from_secs(2);
 /// Long enough for any test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Runs a promise on both versions, and on the one in memory.
-macro_rules! each_etcd_keeps {
+/// Runs each promise on two stores that know nothing of each other, of every
+/// kind.
+macro_rules! every_store_keeps {
     ($($promise:ident,)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
+            let memory = || -> SharedStore { Arc::new(MemoryStore::new()) };
+            promises::$promise(&memory(), &memory()).await;
             let fake = Fake::start().await;
             promises::$promise(&fake.open("here"), &fake.open("there")).await;
             for which in [Which::Current, Which::Packaged] {
@@ -37,7 +42,7 @@ macro_rules! each_etcd_keeps {
     };
 }
 
-each_etcd_keeps! {
+every_store_keeps! {
     keys_go_with_their_lease_and_a_watch_tells,
     a_lease_that_is_kept_alive_keeps_its_keys,
     a_revoked_lease_is_gone_at_once,
@@ -124,10 +129,10 @@ mod promises {
     pub async fn the_changes_of_a_transaction_come_together(store: &SharedStore, _: &SharedStore) {
         let mut watch = sessions(store).watch("");
         assert_eq!(next(&mut watch).await, ["all"]);
-        // Together they are larger than what goes into one message by default.
-        let half = "x".repeat(600 << 10);
+        // Nearly as large as etcd takes.
+        let large = "x".repeat(700 << 10);
         for n in 0..3 {
-            write(&**store, [put("a", &half), put("b", &half), put("c", &n.to_string())]).await;
+            write(&**store, [put("a", &large), put("b", &large), put("c", &n.to_string())]).await;
             let Some(Watched::Changes(changes)) = watch.recv().await else { panic!() };
             let keys: Vec<_> = changes.iter().map(key).collect();
             assert_eq!(keys, ["a", "b", "c"]);

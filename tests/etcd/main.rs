@@ -3,4 +3,10 @@
 
 #[path = "../common/etcd.rs"]
 mod etcd;
+mod failover;
+mod identity;
 mod launcher;
+mod loss;
+#[cfg(feature = "cli")]
+mod serve;
+mod words;

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "client", feature = "server"))]
 
 mod broken;
+mod client;
 mod moves;
 mod owner;
 mod world;

@@ -5,7 +5,11 @@
 mod counts;
 mod crash;
 mod fleet;
+#[path = "../common/process.rs"]
+mod process;
 mod program;
 mod refusals;
 mod rounds;
+#[path = "../common/salesforce.rs"]
+mod salesforce;
 mod saturation;

@@ -6,9 +6,6 @@ use std::{
     process::{Output, Stdio},
 };
 
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use quotagate::proto::{
     admin::v1::admin_service_client::AdminServiceClient,
     v1::{
@@ -22,6 +19,8 @@ use tokio::{
     process::{Child, Command},
 };
 use tonic::transport::{Channel, Endpoint};
+
+use crate::process::{keeps_its_invariants, program, signal};
 
 /// A directory with a configuration and a place for the store. It is removed at
 /// the end of the test.
@@ -127,9 +126,7 @@ impl Program {
 
     /// SIGTERM; the program must end in order.
     pub async fn stop(mut self) {
-        let signal = format!("kill -TERM {}", self.pid());
-        let sent = Command::new("sh").args(["-c", &signal]).status().await;
-        assert!(sent.is_ok_and(|status| status.success()), "it runs");
+        signal(self.pid(), "TERM");
         let status = self.child.wait().await.expect("it ends");
         assert_eq!(status.code(), Some(0), "SIGTERM ends it in order");
     }
@@ -150,15 +147,7 @@ impl Program {
 
     /// Every invariant that is watched has held since the start.
     pub async fn keeps_its_invariants(&self) {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let url = format!("http://{}/metrics", self.http_addr).parse().expect("a good address");
-        let answer = client.get(url).await.expect("it answers");
-        let body = answer.into_body().collect().await.expect("all of it").to_bytes();
-        let metrics = String::from_utf8_lossy(&body);
-        let mut violations =
-            metrics.lines().filter(|line| line.starts_with("quotagate_invariant_violations_total"));
-        assert!(violations.clone().count() > 0, "they are counted: {metrics}");
-        assert!(violations.all(|line| line.ends_with(" 0")), "{metrics}");
+        keeps_its_invariants(self.http_addr).await;
     }
 
     /// What is counted for an org.
@@ -167,14 +156,6 @@ impl Program {
         let answer = self.quota.clone().get_usage(request).await.expect("it answers");
         answer.into_inner().usage.expect("it has usage")
     }
-}
-
-/// The program with nothing of this environment. It is killed when it is
-/// dropped.
-pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quotagate"));
-    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    command
 }
 
 /// Runs a command that must end by itself, as a failure that says these things.

@@ -68,7 +68,7 @@ pub fn purity(tree: &Tree) -> Vec<String> {
     let dependencies = dependencies(tree.text("Cargo.toml"));
     let mut faults = Vec::new();
     // The simulation is compiled for tests only: it may ask which seeds to run.
-    let simulates = tree.text("src/quota.rs").contains("#[cfg(test)]\nmod sim;");
+    let simulates = tree.text("src/quota.rs").contains("#[cfg(test)]\npub(crate) mod sim;");
     let is_core =
         |file: &str| room_of(file) == "quota" && !(simulates && file.starts_with("src/quota/sim"));
     for (file, text) in library(tree).filter(|(file, _)| is_core(file)) {

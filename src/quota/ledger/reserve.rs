@@ -107,14 +107,17 @@ impl Ledger {
     /// The writes, at most `most` records, that leave nothing open: every record
     /// that has open units or lacks a grant. Empty when all is written.
     pub fn begin_hand_over(&mut self, now: Now, most: usize) -> Vec<GroupWrite> {
-        self.stop();
+        let grants_on = self.rules.has(Fault::HandOverGrantsOn);
+        if !grants_on {
+            self.stop();
+        }
         self.expire(now.mono);
         self.update_classes(now.mono);
         let slots: Vec<u32> = self
             .groups
             .iter()
             .filter(|(_, group)| {
-                group.is_dirty() || group.counters.iter().any(|c| c.block.open > 0)
+                group.is_dirty() || (!grants_on && group.counters.iter().any(|c| c.block.open > 0))
             })
             .map(|(slot, _)| slot)
             .take(most)
@@ -263,7 +266,9 @@ impl Ledger {
             let still_open = if set_aside { counter.block.open } else { 0 };
             if !set_aside {
                 counter.block.granted_at_snapshot = counter.block.granted;
-                counter.block.open = 0;
+                if !rules.has(Fault::HandOverGrantsOn) {
+                    counter.block.open = 0;
+                }
             }
             let target = counter.block_size(now.mono, needed, &rules);
             let idle = needed == 0 && counter.block.granted == counter.block.granted_at_send;

@@ -32,6 +32,10 @@ pub struct Request {
     pub closed: bool,
     /// Its answer is lost on the way.
     deaf: bool,
+    /// The node that forwarded it, in a cluster.
+    pub edge: Option<usize>,
+    /// How long it was there, by that node's clock.
+    pub carried: u64,
 }
 
 /// What reaches a node.
@@ -163,7 +167,14 @@ impl World {
 
     fn send_request(&mut self, ask: Ask, deaf: bool) -> usize {
         let request = self.requests.len();
-        self.requests.push(Request { ask, sent: self.at, closed: false, deaf });
+        self.requests.push(Request {
+            ask,
+            sent: self.at,
+            closed: false,
+            deaf,
+            edge: None,
+            carried: 0,
+        });
         let node = self.route();
         let delay = self.rng.u64(0..=self.scenario.latency);
         self.tell(node, delay, Message::Acquire(request));
@@ -172,7 +183,7 @@ impl World {
 
     fn tell(&mut self, node: usize, delay: u64, message: Message) {
         let came = self.at + delay;
-        self.after(delay, Event::Deliver { node, message, came, stamped: None });
+        self.after(delay, Event::Deliver { node, message, came, stamped: None, via: None });
     }
 
     fn ask(&mut self) -> Ask {
@@ -387,7 +398,9 @@ impl World {
         let Reply::Granted { grant, ttl } = reply else {
             self.requests[request].closed = true;
             if saturated {
-                self.after(1_000, Event::Demand { left: 1 });
+                // Where nobody serves, nobody asks without a pause.
+                let pause = if self.ruled { 20_000 } else { 1_000 };
+                self.after(pause, Event::Demand { left: 1 });
             }
             return;
         };

@@ -8,9 +8,9 @@ use crate::quota::{Ledger, Mono, Now, WaiterId, Wall};
 /// The true time 0 by a wall clock that is right.
 const WALL_START: u64 = 1_800_000_000_000_000;
 
-/// A process.
-#[derive(Clone, Debug, Default)]
-pub struct Node {
+/// The clocks of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clocks {
     /// What the monotonic clock shows at the true time 0.
     pub boot: u64,
     /// By how much the wall clock is ahead of true time.
@@ -19,6 +19,24 @@ pub struct Node {
     pub wild: i64,
     /// Nothing is executed before this; 0: it runs.
     pub frozen_until: u64,
+    /// Ages are taken from the wall clock: a planted fault.
+    pub wall_ages: bool,
+}
+
+impl Clocks {
+    /// Both clocks at a true time.
+    pub fn now(&self, at: u64) -> Now {
+        let wall = (WALL_START + at).saturating_add_signed(self.offset + self.wild);
+        let mono = if self.wall_ages { wall } else { self.boot + at };
+        Now { mono: Mono(mono), wall: Wall(wall) }
+    }
+}
+
+/// A process.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// Its clocks.
+    pub clocks: Clocks,
     /// The epoch that it took.
     pub epoch: u64,
     /// Counts its lives: answers for a former one are lost.
@@ -33,16 +51,25 @@ pub struct Node {
     pub waiting: BTreeMap<WaiterId, Vec<(usize, Mono)>>,
     /// When it will be woken.
     pub wake: Option<u64>,
-    /// Ages are taken from the wall clock: a planted fault.
-    pub wall_ages: bool,
+    /// In a cluster: everything is written down, and nothing more will be.
+    pub written: bool,
+    /// In a cluster: the session, which bounds when it grants.
+    pub session: Option<Mono>,
+    /// In a cluster: the store does not hear it.
+    pub cut_off: bool,
+    /// In a cluster: nodes that do not hear it.
+    pub apart: Vec<usize>,
 }
 
 impl Node {
     /// Both clocks at a true time.
     pub fn now(&self, at: u64) -> Now {
-        let wall = (WALL_START + at).saturating_add_signed(self.offset + self.wild);
-        let mono = if self.wall_ages { wall } else { self.boot + at };
-        Now { mono: Mono(mono), wall: Wall(wall) }
+        self.clocks.now(at)
+    }
+
+    /// Its session allows it to grant.
+    pub fn may_grant(&self, now: Mono) -> bool {
+        self.session.is_none_or(|until| now < until)
     }
 
     /// Ends this life; whatever was in flight is somebody else's business.
@@ -52,6 +79,7 @@ impl Node {
         self.ledger = None;
         self.in_flight = false;
         self.leaving = false;
+        self.written = false;
         self.wake = None;
         std::mem::take(&mut self.waiting).into_values().flatten().collect()
     }

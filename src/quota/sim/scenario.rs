@@ -62,6 +62,8 @@ pub struct Scenario {
     pub demand: Vec<(OperationId, u32)>,
     /// Clients ask until then, in microseconds.
     pub until: u64,
+    /// Faults end then; `None`: with the requests.
+    pub rough_until: Option<u64>,
     /// How long messages travel at most, in microseconds.
     pub latency: u64,
     /// How long the store takes at most when nothing is wrong.
@@ -125,6 +127,7 @@ impl Scenario {
             catalogue: catalogue([("get", charges)]),
             policy: policy(rng, 1),
             until: 14 * window,
+            rough_until: Some(3 * window),
             latency: 2_000,
             store_latency: 5_000,
             store_timeout: SECOND,
@@ -162,6 +165,7 @@ fn sharp(rng: &mut Rng) -> Scenario {
         catalogue: catalogue([("a", charges)]),
         demand: vec![(operation("a"), 1)],
         until: 60 * SECOND,
+        rough_until: None,
         latency,
         store_latency,
         store_timeout: store_latency * 2 + rng.u64(50_000..400_000),
@@ -209,6 +213,7 @@ fn general(rng: &mut Rng) -> Scenario {
         catalogue,
         demand,
         until: 60 * SECOND,
+        rough_until: None,
         latency: [50, 2_000, 30_000][rng.usize(0..3)],
         store_latency,
         store_timeout: store_latency * 2 + rng.u64(50_000..600_000),
@@ -266,6 +271,7 @@ fn day(rng: &mut Rng) -> Scenario {
         catalogue,
         policy,
         until: 60 * HOUR,
+        rough_until: None,
         latency: 5_000,
         store_latency: 20_000,
         store_timeout: rng.u64(200_000..1_000_000),

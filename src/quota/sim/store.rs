@@ -90,6 +90,17 @@ impl Store {
         self.owner
     }
 
+    /// Takes over what another store knows: the owner, and the revision.
+    pub fn see(&mut self, owner: u64, revision: u64) {
+        self.owner = owner;
+        self.revision = revision;
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// All records.
     pub fn read(&self) -> Vec<(Group, Stored)> {
         self.records.iter().map(|(group, stored)| (group.clone(), stored.clone())).collect()

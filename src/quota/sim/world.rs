@@ -3,6 +3,8 @@
 //! waiters pumped after every event, wakes honoured.
 
 mod checks;
+mod ruled;
+mod shell;
 mod trouble;
 
 use std::{
@@ -22,6 +24,7 @@ use super::{
     observer::Observer,
     scenario::{self, Plant, Scenario, Style},
     store::{Allowed, Applied, Careless, CounterKey, Store, Txn},
+    trace::Trace,
 };
 use crate::quota::{
     Answer, Catalogue, Charge, Group, GroupWrite, Kind, Ledger, Mono, Now, OrgPolicy, Outcome,
@@ -38,6 +41,13 @@ pub struct Violation {
     pub id: &'static str,
     text: String,
     at: u64,
+}
+
+impl Violation {
+    /// An invariant that did not hold at a moment.
+    pub fn new(id: &'static str, text: String, at: u64) -> Self {
+        Self { id, text, at }
+    }
 }
 
 impl fmt::Display for Violation {
@@ -65,7 +75,7 @@ pub enum Event {
     Change,
     /// A message reaches a node; its clocks were read at `stamped`, if that was
     /// before it could go on.
-    Deliver { node: usize, message: Message, came: u64, stamped: Option<u64> },
+    Deliver { node: usize, message: Message, came: u64, stamped: Option<u64>, via: Option<Via> },
     /// An answer reaches a client.
     Reply { request: usize, reply: Reply },
     /// A client's call is over.
@@ -147,7 +157,11 @@ pub struct World {
     pub(super) longest_window: u64,
     rested: bool,
     violation: Option<Violation>,
-    trace: bool,
+    trace: Trace,
+    /// Owners are chosen by a cluster, not by the adversary here.
+    pub(super) ruled: bool,
+    /// What the cluster is to hear.
+    signals: Vec<Signal>,
 }
 
 /// The most events of one run: more is a loop.
@@ -155,7 +169,16 @@ const MOST_EVENTS: u64 = 3_000_000;
 
 impl World {
     /// A world at its beginning.
-    pub fn new(mut rng: Rng, scenario: Scenario) -> Self {
+    pub fn new(rng: Rng, scenario: Scenario) -> Self {
+        let mut world = Self::empty(rng, scenario, 2);
+        for node in 0..world.nodes.len() {
+            world.reset_clocks(node);
+        }
+        world.take_over(0);
+        world
+    }
+
+    fn empty(mut rng: Rng, scenario: Scenario, nodes: usize) -> Self {
         let mut world = Self {
             at: 0,
             order: 0,
@@ -164,7 +187,7 @@ impl World {
             policy: Arc::new(scenario.policy.clone()),
             catalogue: Arc::new(scenario.catalogue.clone()),
             store: Store::default(),
-            nodes: vec![Node::default(), Node::default()],
+            nodes: vec![Node::default(); nodes],
             requests: Vec::new(),
             grants: Vec::new(),
             by_nonce: HashMap::new(),
@@ -177,15 +200,13 @@ impl World {
             longest_window: 0,
             rested: false,
             violation: None,
-            trace: std::env::var_os("QUOTAGATE_SIM_TRACE").is_some(),
+            trace: Trace::asked("QUOTAGATE_SIM_TRACE"),
+            ruled: false,
+            signals: Vec::new(),
             rng,
             scenario,
         };
         world.note_windows();
-        for node in 0..world.nodes.len() {
-            world.reset_clocks(node);
-        }
-        world.take_over(0);
         world
     }
 
@@ -205,10 +226,7 @@ impl World {
             }
         }
         self.coverage.add("event", steps);
-        if let Err(overrun) = self.observer.check() {
-            self.fail("I4", overrun.to_string());
-        }
-        self.check_gates();
+        self.check_arrivals();
         self.check_rest();
         match self.violation.take() {
             Some(violation) => Err(violation),
@@ -254,14 +272,12 @@ impl World {
         if self.scenario.plant.is_some() && matches!(id, "I6" | "I7") {
             return;
         }
-        let at = self.at;
-        self.violation.get_or_insert(Violation { id, text, at });
+        let violation = Violation::new(id, text, self.at);
+        self.violation.get_or_insert(violation);
     }
 
     pub(super) fn say(&self, what: impl FnOnce() -> String) {
-        if self.trace {
-            eprintln!("{:>14} {}", self.at, what());
-        }
+        self.trace.say(self.at, what);
     }
 
     /// A random time around a mean.
@@ -279,15 +295,12 @@ impl World {
 
     /// Faults happen now.
     fn is_rough(&self) -> bool {
-        match self.scenario.style {
-            Style::Saturated => self.at < 3 * self.longest_window,
-            _ => self.at < self.scenario.until,
-        }
+        self.at < self.scenario.rough_until.unwrap_or(self.scenario.until)
     }
 
     fn step(&mut self, event: Event) {
         if let Some(node) = addressee(&event)
-            && self.nodes[node].frozen_until > self.at
+            && self.nodes[node].clocks.frozen_until > self.at
         {
             self.defer(node, event);
             return;
@@ -311,8 +324,8 @@ impl World {
             }
             Event::Change => self.change(),
             Event::Configure { policy, catalogue } => self.configure(policy, catalogue),
-            Event::Deliver { node, message, came, stamped } => {
-                self.deliver(node, message, came, stamped);
+            Event::Deliver { node, message, came, stamped, via } => {
+                self.deliver(node, message, came, stamped, via);
             }
             Event::Reply { request, reply } => self.receive(request, reply),
             Event::Over { call } => self.over(call),
@@ -333,8 +346,8 @@ impl World {
             Event::Read { node, life } => self.read(node, life),
             Event::Loaded { node, life, records } => self.loaded(node, life, records),
             Event::Tame { node } => {
-                self.nodes[node].wild = 0;
-                if self.nodes[node].frozen_until <= self.at {
+                self.nodes[node].clocks.wild = 0;
+                if self.nodes[node].clocks.frozen_until <= self.at {
                     self.poll(node);
                 }
             }
@@ -345,7 +358,7 @@ impl World {
     /// A paused process does nothing; what reaches it waits. Its clocks may have
     /// been read before, though.
     fn defer(&mut self, node: usize, mut event: Event) {
-        let delay = self.nodes[node].frozen_until - self.at;
+        let delay = self.nodes[node].clocks.frozen_until - self.at;
         if let Event::Deliver { stamped, message: Message::Acquire(_), .. } = &mut event
             && stamped.is_none()
             && self.rng.bool()
@@ -354,259 +367,6 @@ impl World {
         }
         self.coverage.hit("event put off by a pause");
         self.after(delay, event);
-    }
-
-    // ---- The shell ----
-
-    fn deliver(&mut self, node: usize, message: Message, came: u64, stamped: Option<u64>) {
-        let now = self.nodes[node].now(self.at);
-        let Some(mut ledger) = self.nodes[node].ledger.take() else {
-            self.coverage.hit("message to a node that is not up");
-            if let Message::Acquire(request) = message {
-                self.after(self.scenario.latency, Event::Reply { request, reply: Reply::Nothing });
-            }
-            return;
-        };
-        match message {
-            Message::Acquire(request) => {
-                let then = stamped.map_or(now, |stamped| self.nodes[node].now(stamped));
-                if stamped.is_some() {
-                    self.coverage.hit("clocks read before a pause");
-                }
-                let came = self.nodes[node].now(came.min(stamped.unwrap_or(self.at))).mono;
-                let stamped = stamped.unwrap_or(self.at);
-                self.acquire(node, &mut ledger, request, then, came, stamped);
-            }
-            Message::Cancel(request) => {
-                let waiting = &mut self.nodes[node].waiting;
-                let id = waiting.iter().find(|(_, all)| all.len() == 1 && all[0].0 == request);
-                if let Some((id, _)) = id.map(|(id, all)| (*id, all.clone())) {
-                    waiting.remove(&id);
-                    ledger.cancel(id);
-                    self.requests[request].closed = true;
-                    self.coverage.hit("cancel");
-                }
-            }
-            Message::Report(grant, report) => self.report(node, &mut ledger, grant, &report, now),
-            Message::Release(grant, unused) => {
-                self.release(node, &mut ledger, grant, unused, now.mono);
-            }
-        }
-        self.nodes[node].ledger = Some(ledger);
-        self.poll(node);
-    }
-
-    fn acquire(
-        &mut self,
-        node: usize,
-        ledger: &mut Ledger,
-        request: usize,
-        now: Now,
-        came: Mono,
-        stamped: u64,
-    ) {
-        let ask = self.requests[request].ask.clone();
-        self.nonce += 1;
-        let before = self.sampled_totals(ledger, now.mono);
-        let answer = ledger.acquire(now.mono, ask.clone(), self.nonce, true);
-        let mut charged = None;
-        match answer {
-            Answer::Parked(id) => {
-                self.coverage.hit("parked");
-                self.nodes[node].waiting.entry(id).or_default().push((request, came));
-            }
-            Answer::Done(outcome) => {
-                charged = self.reply(node, request, came, &outcome, now.mono, stamped);
-            }
-        }
-        if let Some(before) = before {
-            self.check_totals(ledger, now.mono, before, charged.into_iter().collect());
-        }
-    }
-
-    /// After everything that happens to a node.
-    pub(super) fn poll(&mut self, node: usize) {
-        let Some(mut ledger) = self.nodes[node].ledger.take() else { return };
-        let now = self.nodes[node].now(self.at);
-        let before =
-            if ledger.waiting() > 0 { self.sampled_totals(&ledger, now.mono) } else { None };
-        let mut charged = Vec::new();
-        for (id, outcome) in ledger.pump(now.mono) {
-            for (request, came) in self.nodes[node].waiting.remove(&id).unwrap_or_default() {
-                charged.extend(self.reply(node, request, came, &outcome, now.mono, self.at));
-            }
-        }
-        if let Some(before) = before {
-            self.check_totals(&ledger, now.mono, before, charged);
-        }
-        let writable = !self.nodes[node].in_flight && self.nodes[node].wild == 0;
-        if writable && self.nodes[node].leaving {
-            let most = self.scenario.most_records;
-            let writes = ledger.begin_hand_over(self.written_now(node), most);
-            if writes.is_empty() {
-                self.handed_over(node);
-                return;
-            }
-            self.coverage.hit("hand-over transaction");
-            self.send(node, writes);
-        } else if writable && ledger.wants_reserve(now.mono) {
-            let writes = ledger.begin_reserve(self.written_now(node), self.scenario.most_records);
-            if writes.is_empty() {
-                self.fail("I6", "a reserve was wanted and has no writes".into());
-            } else {
-                self.send(node, writes);
-            }
-        }
-        for id in ledger.take_violations() {
-            self.fail(id, "the ledger says so itself".into());
-        }
-        if let Some(next) = ledger.next_wake(now.mono) {
-            // A shell does not spin: what is due already waits a moment.
-            let delay = micros(next.since(now.mono)).max(1_000.min(self.scenario.store_latency));
-            let at = self.at + delay;
-            if self.nodes[node].wake.is_none_or(|wake| at < wake) {
-                self.nodes[node].wake = Some(at);
-                let life = self.nodes[node].life;
-                self.after(delay, Event::Wake { node, life });
-            }
-        }
-        self.nodes[node].ledger = Some(ledger);
-    }
-
-    /// The clocks as they are read for a record.
-    fn written_now(&mut self, node: usize) -> Now {
-        let mut now = self.nodes[node].now(self.at);
-        if self.has(Plant::RecordByWrongClock) && self.rng.u32(0..8) == 0 {
-            let wrong = self.beyond();
-            now.wall = now.wall - Duration::from_micros(wrong);
-        }
-        now
-    }
-
-    fn send(&mut self, node: usize, writes: Vec<GroupWrite>) {
-        self.order += 1;
-        self.coverage.hit("reserve");
-        if writes.len() > 1 {
-            self.coverage.hit("reserve of several records");
-        }
-        let allowed = self.allowed(node, &writes);
-        let Node { epoch, life, .. } = self.nodes[node];
-        self.say(|| format!("node {node} sends {}", describe(&writes)));
-        let txn = Txn { epoch, writes: writes.clone(), order: self.order, sent: self.at, allowed };
-        self.nodes[node].in_flight = true;
-        let travel = self.rng.u64(0..=self.scenario.store_latency);
-        let back = self.rng.u64(0..=self.scenario.store_latency);
-        let timeout = self.scenario.store_timeout;
-        let unknown = Event::Answered {
-            node,
-            life,
-            writes: writes.clone(),
-            outcome: ReserveOutcome::Unknown,
-            fenced: false,
-        };
-        let cut_off = epoch != self.store.owner && self.percent(60);
-        if !(self.is_rough() && (cut_off || self.percent(self.scenario.store_trouble))) {
-            self.after(travel, Event::Apply { node, life, txn, answer_after: Some(back) });
-            return;
-        }
-        match if cut_off { 1 } else { self.rng.u32(0..6) } {
-            0 => {
-                self.coverage.hit("transaction not executed");
-                let outcome = ReserveOutcome::NotExecuted;
-                self.after(travel, Event::Answered { node, life, writes, outcome, fenced: false });
-            }
-            1 => {
-                self.coverage.hit("transaction lost");
-                self.after(timeout, unknown);
-            }
-            2 => {
-                self.coverage.hit("answer lost");
-                self.after(travel, Event::Apply { node, life, txn, answer_after: None });
-                self.after(timeout, unknown);
-            }
-            3 => {
-                // Slow, but in time.
-                let half = timeout.saturating_sub(1) / 2;
-                let (there, back) = (self.rng.u64(0..=half), self.rng.u64(0..=half));
-                self.after(there, Event::Apply { node, life, txn, answer_after: Some(back) });
-            }
-            _ => {
-                self.coverage.hit("late transaction");
-                let horizon = micros(self.scenario.rules.horizon_short);
-                let late = self.rng.u64(0..=4) * self.rng.u64(0..=horizon);
-                self.after(timeout + late, Event::Apply { node, life, txn, answer_after: None });
-                self.after(timeout, unknown);
-            }
-        }
-    }
-
-    fn apply(&mut self, node: usize, life: u64, txn: Txn, answer_after: Option<u64>) {
-        let careless = Careless {
-            owner: self.has(Plant::BlindPut),
-            records: self.has(Plant::Core(Fault::NoRecordCompare)),
-        };
-        let (outcome, fenced) = match self.store.apply(&txn, careless) {
-            Ok(Applied::Done(revision)) => {
-                self.coverage.hit("transaction applied");
-                if answer_after.is_none() {
-                    self.coverage.hit("transaction applied after its caller gave up");
-                }
-                self.take_over_soon(node, life);
-                (ReserveOutcome::Committed { revision }, false)
-            }
-            Ok(Applied::Conflict(current)) => {
-                self.coverage.hit("conflict");
-                (ReserveOutcome::Conflict(current), false)
-            }
-            Ok(Applied::Fenced(current)) => {
-                self.coverage.hit("fenced");
-                (ReserveOutcome::Conflict(current), true)
-            }
-            Err((id, text)) => {
-                self.fail(id, text);
-                return;
-            }
-        };
-        self.say(|| {
-            let what = if fenced { "fenced" } else { outcome_name(&outcome) };
-            format!("store: {what} (epoch {}) {}", txn.epoch, describe(&txn.writes))
-        });
-        if let Some(delay) = answer_after {
-            let writes = txn.writes;
-            self.after(delay, Event::Answered { node, life, writes, outcome, fenced });
-        }
-    }
-
-    fn answered(
-        &mut self,
-        node: usize,
-        life: u64,
-        writes: &[GroupWrite],
-        outcome: ReserveOutcome,
-        fenced: bool,
-    ) {
-        if self.nodes[node].life != life {
-            return;
-        }
-        self.nodes[node].in_flight = false;
-        self.say(|| format!("node {node} hears {} fenced {fenced}", outcome_name(&outcome)));
-        if fenced && !self.has(Plant::Core(Fault::FencedIsSuccess)) {
-            self.coverage.hit("stale owner stops");
-            self.end_of(node);
-            return;
-        }
-        if outcome == ReserveOutcome::Unknown {
-            self.coverage.hit("outcome unknown");
-        }
-        let now = self.nodes[node].now(self.at);
-        let Some(ledger) = &mut self.nodes[node].ledger else { return };
-        match ledger.finish_reserve(now.mono, writes, &outcome) {
-            Standing::Owner => self.poll(node),
-            Standing::Overtaken => {
-                self.coverage.hit("overtaken");
-                self.take_over(node);
-            }
-        }
     }
 
     // ---- Owners ----
@@ -641,11 +401,16 @@ impl World {
         if self.nodes[node].life != life {
             return;
         }
-        if self.nodes[node].wild != 0 {
+        if self.nodes[node].clocks.wild != 0 {
             // A clock beyond ε is not read at a takeover.
             self.after(1_000_000, Event::Loaded { node, life, records });
             return;
         }
+        self.rise(node, records);
+    }
+
+    /// The node serves the org in its epoch.
+    fn rise(&mut self, node: usize, records: Vec<(Group, Stored)>) {
         let lost = |(_, stored): &(Group, Stored)| {
             stored.record.counters.iter().map(|counter| counter.open).sum::<u64>()
         };
@@ -666,16 +431,8 @@ impl World {
     fn handed_over(&mut self, node: usize) {
         self.coverage.hit("hand-over");
         let epoch = self.nodes[node].epoch;
-        let records = self.store.read().into_iter();
-        let open = records.filter(|(_, stored)| stored.record.epoch == epoch).find_map(|record| {
-            let (group, stored) = record;
-            let counter = stored.record.counters.iter().find(|counter| counter.open > 0)?;
-            Some(format!("{group:?}: {} units of {} are left open", counter.open, counter.limit))
-        });
-        if self.store.owner == epoch
-            && let Some(text) = open
-        {
-            self.fail("I7", text);
+        if self.store.owner == epoch {
+            self.check_handed_over(epoch);
         }
         self.end_of(node);
         let next = self.rng.usize(0..self.nodes.len());
@@ -690,6 +447,9 @@ impl World {
 
     /// Where a client's message goes: mostly to the owner.
     pub(super) fn route(&mut self) -> usize {
+        if self.ruled {
+            return self.route_in_cluster();
+        }
         let owner = self.owner();
         if self.nodes[1 - owner].ledger.is_some() && self.rng.bool() {
             self.coverage.hit("message to a stale owner");
@@ -703,6 +463,10 @@ impl World {
 
     /// The worst moment for a crash is between a grant and its record.
     pub(super) fn crash_soon(&mut self, node: usize) {
+        if self.ruled {
+            self.signals.push(Signal::Granted { node });
+            return;
+        }
         if self.scenario.trouble > 0 && self.is_rough() && self.percent(3) {
             let life = self.nodes[node].life;
             let delay = self.rng.u64(0..=self.scenario.store_latency);
@@ -712,7 +476,7 @@ impl World {
 
     fn tick(&mut self) {
         for node in 0..self.nodes.len() {
-            if self.nodes[node].frozen_until > self.at {
+            if self.nodes[node].clocks.frozen_until > self.at {
                 continue;
             }
             let now = self.nodes[node].now(self.at);
@@ -721,7 +485,7 @@ impl World {
             }
             self.poll(node);
         }
-        if self.at < self.scenario.until + 5 * self.longest_window {
+        if self.ruled || self.at < self.scenario.until + 5 * self.longest_window {
             self.after(self.longest_window / 2 + 1, Event::Tick);
         } else if self.at < self.end() && self.scenario.style != Style::Saturated {
             // Every workspace has a counter of a day.
@@ -780,6 +544,12 @@ impl World {
     /// The share of a saturated limit that was used, as I6 measures it: k × T
     /// divided by the time in which k × L calls arrive.
     pub(super) fn share_used(&self) -> f64 {
+        self.share_used_from(4 * self.longest_window)
+    }
+
+    /// The same, from a moment on at which everything was as it should be; what
+    /// came before that has left after a while.
+    pub fn share_used_from(&self, settled_at: u64) -> f64 {
         const CYCLES: usize = 5;
         let Some(charge) = self.charges().into_iter().find(|c| c.scope == Scope::ExecutionUser)
         else {
@@ -788,7 +558,7 @@ impl World {
         let max = self.limit_of(&charge, 0);
         let rules = &self.scenario.rules;
         let settled = charge.window + charge.ttl_cap() + rules.travel + rules.clock_error * 2;
-        let from = 4 * self.longest_window + micros(settled);
+        let from = settled_at + micros(settled);
         let group = Group::User(self.policy.pool[0].clone());
         let arrivals = self.observer.arrivals(&CounterKey { group, limit: charge.limit.clone() });
         let first = arrivals.iter().position(|arrival| arrival.at >= from);
@@ -798,51 +568,9 @@ impl World {
         let took = last.at - arrivals[first].at;
         CYCLES as f64 * micros(charge.window) as f64 / took as f64
     }
-
-    /// The answer to a request leaves the node. The grant, if it is a new one.
-    fn reply(
-        &mut self,
-        node: usize,
-        request: usize,
-        came: Mono,
-        outcome: &Outcome,
-        now: Mono,
-        at: u64,
-    ) -> Option<usize> {
-        let waited = micros(now.since(came));
-        let mut new = None;
-        let reply = match outcome {
-            Outcome::Granted(permit) => {
-                let ttl = waited + micros(permit.life_left);
-                match permit.key {
-                    None => {
-                        self.coverage.hit("check");
-                        if !self.requests[request].ask.check_only || ttl != waited {
-                            self.fail("I8", "a permit without a key".into());
-                        }
-                        Reply::Nothing
-                    }
-                    Some(key) => {
-                        let (grant, is_new) = self.note_grant(node, request, key.0, permit, at);
-                        new = is_new.then_some(grant);
-                        Reply::Granted { grant, ttl }
-                    }
-                }
-            }
-            Outcome::Denied(_) => {
-                self.coverage.hit("denial");
-                Reply::Nothing
-            }
-            Outcome::Failed(_) => {
-                self.coverage.hit("failure");
-                Reply::Nothing
-            }
-        };
-        let travel = self.rng.u64(0..=self.scenario.latency);
-        self.after(travel, Event::Reply { request, reply });
-        new
-    }
 }
+
+pub use self::ruled::{Signal, Via};
 
 type Totals = BTreeMap<CounterKey, u64>;
 
@@ -865,28 +593,4 @@ pub fn scope_of(group: &Group) -> Scope {
         Group::User(_) => Scope::ExecutionUser,
         Group::Workspace(_) => Scope::Workspace,
     }
-}
-
-fn outcome_name(outcome: &ReserveOutcome) -> &'static str {
-    match outcome {
-        ReserveOutcome::Committed { .. } => "committed",
-        ReserveOutcome::NotExecuted => "not executed",
-        ReserveOutcome::Unknown => "unknown",
-        ReserveOutcome::Conflict(_) => "conflict",
-    }
-}
-
-fn describe(writes: &[GroupWrite]) -> String {
-    let describe = |write: &GroupWrite| match &write.record {
-        None => format!("{:?}: delete", write.group),
-        Some(record) => {
-            let counters = record.counters.iter().map(|counter| {
-                let sealed: u64 = counter.sealed.iter().map(|(_, units)| units).sum();
-                format!("{} sealed {sealed} open {}", counter.limit, counter.open)
-            });
-            let counters: Vec<String> = counters.collect();
-            format!("{:?} #{}: {}", write.group, record.seq, counters.join(", "))
-        }
-    };
-    writes.iter().map(describe).collect::<Vec<_>>().join("; ")
 }

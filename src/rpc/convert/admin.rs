@@ -423,6 +423,19 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_has_one_sign_in_both_its_parts() {
+        for (micros, seconds, nanos) in [
+            (0, 0, 0),
+            (1_500_000, 1, 500_000_000),
+            (-1_500_000, -1, -500_000_000),
+            (-1, 0, -1_000),
+            (i64::MIN, -9_223_372_036_854, -775_808_000),
+        ] {
+            assert_eq!(wire_offset(micros), prost_types::Duration { seconds, nanos }, "{micros}");
+        }
+    }
+
+    #[test]
     fn a_page_token_names_the_last_org_and_nothing_else_is_one() {
         let entry = |id: &str| OrgEntry {
             declaration: OrgDeclaration::new(OrgId::parse(id).expect("a name")),

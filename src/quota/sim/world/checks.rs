@@ -59,9 +59,30 @@ impl World {
         allowed
     }
 
+    /// I7: a hand-over leaves nothing open that its epoch has set aside.
+    pub fn check_handed_over(&mut self, epoch: u64) {
+        let records = self.store.read().into_iter();
+        let open = records.filter(|(_, stored)| stored.record.epoch == epoch).find_map(|record| {
+            let (group, stored) = record;
+            let counter = stored.record.counters.iter().find(|counter| counter.open > 0)?;
+            Some(format!("{group:?}: {} units of {} are left open", counter.open, counter.limit))
+        });
+        if let Some(text) = open {
+            self.fail("I7", text);
+        }
+    }
+
+    /// I4 and I9, from outside, at the end.
+    pub(super) fn check_arrivals(&mut self) {
+        if let Err(overrun) = self.observer.check() {
+            self.fail("I4", overrun.to_string());
+        }
+        self.check_gates();
+    }
+
     /// I9, from outside: what arrived in the day before a grant, and the grant
     /// itself, stay within the class's pause point.
-    pub(super) fn check_gates(&mut self) {
+    fn check_gates(&mut self) {
         for (key, at, units, point) in std::mem::take(&mut self.gates) {
             let arrived = self.observer.units(&key, at.saturating_sub(micros(DAY)), at);
             if arrived + units > point {

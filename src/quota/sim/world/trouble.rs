@@ -30,13 +30,13 @@ impl World {
             7..9 => {
                 self.coverage.hit("wall step");
                 let node = self.rng.usize(0..self.nodes.len());
-                self.nodes[node].offset = self.offset();
+                self.nodes[node].clocks.offset = self.offset();
             }
             9 => {
                 self.coverage.hit("wild wall step");
                 let node = self.rng.usize(0..self.nodes.len());
                 let far = i64::try_from(self.longest_window * 3).unwrap_or(i64::MAX / 4);
-                self.nodes[node].wild = self.rng.i64(-far..=far);
+                self.nodes[node].clocks.wild = self.rng.i64(-far..=far);
                 let until = self.around(micros(self.scenario.rules.horizon_short));
                 self.after(until, Event::Tame { node });
             }
@@ -44,7 +44,7 @@ impl World {
                 let node = &mut self.nodes[owner];
                 if let Some(ledger) = &mut node.ledger
                     && !node.leaving
-                    && node.frozen_until <= self.at
+                    && node.clocks.frozen_until <= self.at
                 {
                     ledger.stop();
                     node.leaving = true;
@@ -69,6 +69,10 @@ impl World {
 
     /// The worst moment for a takeover is while a block is fresh.
     pub(super) fn take_over_soon(&mut self, node: usize, life: u64) {
+        if self.ruled {
+            self.signals.push(Signal::Committed { node });
+            return;
+        }
         if self.scenario.trouble > 0 && self.is_rough() && self.percent(2) {
             let delay = self.rng.u64(0..=self.scenario.store_latency * 2);
             self.after(delay, Event::TakeOver { from: node, life });
@@ -78,25 +82,25 @@ impl World {
     pub(super) fn pause(&mut self, node: usize, pause: u64) {
         self.coverage.hit("pause");
         self.say(|| format!("node {node} pauses for {pause}"));
-        self.nodes[node].frozen_until = self.at + pause;
+        self.nodes[node].clocks.frozen_until = self.at + pause;
         if self.has(Plant::FrozenClocks) {
             let signed = i64::try_from(pause).unwrap_or(i64::MAX);
-            self.nodes[node].boot = self.nodes[node].boot.saturating_sub(pause);
-            self.nodes[node].offset -= signed;
+            self.nodes[node].clocks.boot = self.nodes[node].clocks.boot.saturating_sub(pause);
+            self.nodes[node].clocks.offset -= signed;
         }
     }
 
     /// The clocks of a process that starts.
     pub(super) fn reset_clocks(&mut self, node: usize) {
-        self.nodes[node].boot = self.rng.u64(1..1 << 44);
-        self.nodes[node].offset = self.offset();
-        self.nodes[node].frozen_until = 0;
-        self.nodes[node].wild = 0;
-        self.nodes[node].wall_ages = self.has(Plant::Core(Fault::WallAges));
+        self.nodes[node].clocks.boot = self.rng.u64(1..1 << 44);
+        self.nodes[node].clocks.offset = self.offset();
+        self.nodes[node].clocks.frozen_until = 0;
+        self.nodes[node].clocks.wild = 0;
+        self.nodes[node].clocks.wall_ages = self.has(Plant::Core(Fault::WallAges));
     }
 
     /// An error of a wall clock, at the extremes as often as not.
-    pub(super) fn offset(&mut self) -> i64 {
+    pub fn offset(&mut self) -> i64 {
         let error = micros(self.scenario.rules.clock_error);
         let most = if self.has(Plant::ClocksBeyondError) { error + self.beyond() } else { error };
         let most = i64::try_from(most).unwrap_or(i64::MAX / 4);
@@ -141,7 +145,7 @@ impl World {
             let (policy, catalogue) = (self.policy.clone(), self.catalogue.clone());
             if let Some(ledger) = &mut self.nodes[node].ledger {
                 ledger.configure(now.mono, policy, catalogue);
-                if self.nodes[node].frozen_until <= self.at {
+                if self.nodes[node].clocks.frozen_until <= self.at {
                     self.poll(node);
                 }
             }

@@ -1,0 +1,37 @@
+//! The real program as a child process.
+#![allow(dead_code, reason = "each binary of tests uses a part")]
+
+use std::{net::SocketAddr, process::Stdio};
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::process::Command;
+
+/// The program with nothing of this environment. It is killed when it is
+/// dropped.
+pub fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quotagate"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Sends a signal such as `TERM` or `STOP` to a process that runs.
+pub fn signal(pid: u32, name: &str) {
+    let command = format!("kill -{name} {pid}");
+    let sent = std::process::Command::new("sh").args(["-c", &command]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "process {pid} takes SIG{name}");
+}
+
+/// Every invariant that a program watches has held since its start.
+pub async fn keeps_its_invariants(http_addr: SocketAddr) {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let url = format!("http://{http_addr}/metrics").parse().expect("a good address");
+    let answer = client.get(url).await.expect("it answers");
+    let body = answer.into_body().collect().await.expect("all of it").to_bytes();
+    let metrics = String::from_utf8_lossy(&body);
+    let mut violations =
+        metrics.lines().filter(|line| line.starts_with("quotagate_invariant_violations_total"));
+    assert!(violations.clone().count() > 0, "they are counted: {metrics}");
+    assert!(violations.all(|line| line.ends_with(" 0")), "{metrics}");
+}

@@ -22,7 +22,7 @@ use super::{
     board::{Board, NodeState},
     fleet::{Door, Doors, within},
     process::get,
-    world::{NODES, ORGS},
+    world::{LIMIT_NAME, NODES, ORGS},
 };
 use crate::proto::{
     admin::v1::{GetClusterRequest, GetClusterResponse},
@@ -226,9 +226,10 @@ async fn usage(mut door: Door, org: &str) -> Option<OrgUsage> {
     answer.ok()?.ok()?.into_inner().usage
 }
 
-/// The one limit of an org's one user.
+/// The demo's limit, of an org's one user.
 fn facts_of(usage: &OrgUsage) -> Option<OrgFacts> {
-    let limit = usage.execution_users.first()?.limits.first()?;
+    let limits = &usage.execution_users.first()?.limits;
+    let limit = limits.iter().find(|limit| limit.name == LIMIT_NAME)?;
     let used = limit.used_by_caller + limit.used_by_others;
     Some(OrgFacts { used, held: limit.held, max: limit.max })
 }

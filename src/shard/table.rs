@@ -137,11 +137,13 @@ impl Table {
 
     /// What is recorded of a shard is about to be read, in a new epoch. Returns
     /// the cells of the former one, which are in the table no more; `None` if
-    /// this epoch is held already.
+    /// this epoch is held already, or a later one: who speaks of an earlier
+    /// epoch is late.
     pub fn begin(&self, shard: Shard, terms: Terms) -> Option<Vec<Arc<Cell>>> {
         let mut held = self.write(shard);
         let is_held = matches!(held.phase, Phase::Serving | Phase::Closing);
-        if is_held && held.terms.epoch == terms.epoch {
+        let is_late = held.phase != Phase::None && terms.epoch < held.terms.epoch;
+        if is_late || is_held && held.terms.epoch == terms.epoch {
             return None;
         }
         held.terms = terms;

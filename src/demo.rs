@@ -47,7 +47,7 @@ pub mod world;
 /// The options of `quotagate demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How long it runs, for example 30s or 5m; from 1s to 1h [default: 1m, 90s with --cluster]
+    /// How long it runs, for example 30s or 5m; from 1s to 1h [default: 1m, 2m with --cluster]
     #[arg(long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// How many times as fast as real time Salesforce's minute passes, 1 to 60

@@ -48,7 +48,7 @@ mod process;
 mod world;
 
 /// How long it runs unless it is told.
-pub(super) const DURATION: Duration = Duration::from_secs(90);
+pub(super) const DURATION: Duration = Duration::from_secs(120);
 
 /// How often the picture is drawn.
 const TICK: Duration = Duration::from_millis(200);
@@ -140,9 +140,10 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(verdict(&show, &tally, &snapshot))
 }
 
-/// The time between two faults that happen by themselves.
+/// The time between two faults that happen by themselves: at its longest, a
+/// node that was started again has got its share back.
 fn quiet(duration: Duration) -> Duration {
-    (duration / 15).clamp(Duration::from_secs(1), Duration::from_secs(6))
+    (duration / 10).clamp(Duration::from_secs(1), Duration::from_secs(12))
 }
 
 /// Says what is not as it must be.
@@ -191,12 +192,10 @@ struct Show {
 impl Show {
     fn snapshot(&mut self) -> Snapshot {
         let (state, facts) = (self.board.state(), self.observer.facts());
-        let is_alive = |node: usize| {
-            let left = facts.nodes[node].session_left.unwrap_or_default();
-            state.nodes[node] == NodeState::Alive && !left.is_zero()
-        };
+        let serves =
+            |node: usize| state.nodes[node] == NodeState::Alive && facts.nodes[node].is_serving();
         let cell = |owner: &Option<usize>| match *owner {
-            Some(node) if is_alive(node) => Cell::Served(node),
+            Some(node) if serves(node) => Cell::Served(node),
             Some(node) => Cell::Stranded(node),
             None => Cell::Unowned,
         };

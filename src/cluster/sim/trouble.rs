@@ -42,7 +42,7 @@ impl Cluster {
         let seed = self.rng.u64(..);
         self.hosts[node].member = Some(Member::new(name, record, self.scenario.timing, seed));
         for org in 0..self.orgs.len() {
-            self.orgs[org].world.set_session(node, None);
+            self.orgs[org].world.start(node);
         }
         self.resume_soon(node);
         self.drive(node);

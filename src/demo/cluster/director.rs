@@ -264,10 +264,8 @@ impl Director {
         self.board.set_etcd(true);
         self.board.tell(format!("etcd is back after {}", seconds(begin.elapsed())));
         let all_well = |facts: &Facts, states: [NodeState; NODES.len()]| {
-            let serves = |node: usize| {
-                let left = facts.nodes[node].session_left.unwrap_or_default();
-                states[node] == NodeState::Alive && !left.is_zero()
-            };
+            let serves =
+                |node: usize| states[node] == NodeState::Alive && facts.nodes[node].is_serving();
             facts.read_at > back && facts.all_owned_by(serves)
         };
         self.until(observer, all_well).await.context("not every shard is served again")?;
@@ -335,7 +333,7 @@ impl Director {
     fn part(&self, node: usize, observer: &Observer, tally: &Tally) -> String {
         let orgs = tally.owners().iter().filter(|owner| **owner == Some(node)).count();
         let shards = observer.facts().owned(node);
-        format!("it served {shards} shards, {orgs} of {} orgs", ORGS.len())
+        format!("{shards} shards, {orgs} of {} orgs", ORGS.len())
     }
 
     fn signal(&mut self, node: usize, signal: Signal) {

@@ -22,7 +22,7 @@ use super::{
     board::{Board, NodeState},
     fleet::{Door, Doors, within},
     process::get,
-    world::{NODES, ORGS},
+    world::{LIMIT_NAME, NODES, ORGS},
 };
 use crate::proto::{
     admin::v1::{GetClusterRequest, GetClusterResponse},
@@ -65,6 +65,13 @@ pub(super) struct OrgFacts {
     pub(super) used: u64,
     pub(super) held: u64,
     pub(super) max: u64,
+}
+
+impl NodeFacts {
+    /// It grants: it has a session, and shards that it took in this session.
+    pub(super) fn is_serving(&self) -> bool {
+        self.serves > 0 && self.session_left.is_some_and(|left| !left.is_zero())
+    }
 }
 
 impl Facts {
@@ -226,9 +233,10 @@ async fn usage(mut door: Door, org: &str) -> Option<OrgUsage> {
     answer.ok()?.ok()?.into_inner().usage
 }
 
-/// The one limit of an org's one user.
+/// The demo's limit, of an org's one user.
 fn facts_of(usage: &OrgUsage) -> Option<OrgFacts> {
-    let limit = usage.execution_users.first()?.limits.first()?;
+    let limits = &usage.execution_users.first()?.limits;
+    let limit = limits.iter().find(|limit| limit.name == LIMIT_NAME)?;
     let used = limit.used_by_caller + limit.used_by_others;
     Some(OrgFacts { used, held: limit.held, max: limit.max })
 }
@@ -260,7 +268,7 @@ async fn read_metrics(
         let after = Counters {
             at: Some(now),
             decided: sum("quotagate_decisions_total"),
-            forwarded: sum("quotagate_forwarded_total"),
+            forwarded: sum("quotagate_forwarded_total{outcome=\"answered\"}"),
         };
         counters[*node] = after;
         let mut facts = lock(facts);
@@ -279,7 +287,7 @@ async fn read_metrics(
     }
 }
 
-/// The metrics of a page by name, summed over their labels.
+/// The metrics of a page by name, summed over their labels, and each by itself.
 fn sums(page: &str) -> BTreeMap<&str, f64> {
     let mut sums = BTreeMap::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -287,6 +295,9 @@ fn sums(page: &str) -> BTreeMap<&str, f64> {
         let name = series.split_once('{').map_or(series, |(name, _)| name);
         if let Ok(value) = value.parse::<f64>() {
             *sums.entry(name).or_default() += value;
+            if name != series {
+                sums.insert(series, value);
+            }
         }
     }
     sums
@@ -307,7 +318,8 @@ mod tests {
                     quotagate_x_total{a=\"2\"} 4\nquotagate_y 256\nno number\n# EOF\n";
         let sums = sums(page);
         assert_eq!(sums.get("quotagate_x_total"), Some(&7.0));
+        assert_eq!(sums.get("quotagate_x_total{a=\"2\"}"), Some(&4.0));
         assert_eq!(sums.get("quotagate_y"), Some(&256.0));
-        assert_eq!(sums.len(), 2);
+        assert_eq!(sums.len(), 4);
     }
 }

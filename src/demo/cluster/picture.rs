@@ -214,7 +214,7 @@ impl Picture for Snapshot {
     }
 }
 
-/// Columns of the map of shards.
+/// Shards in a row of their map.
 const MAP: usize = 32;
 
 /// Columns of the widest page.
@@ -228,11 +228,13 @@ pub fn render(snapshot: &Snapshot, size: Size, ink: Ink) -> String {
     const NARROWEST: usize = 46;
     let page = size.columns.clamp(NARROWEST, WIDEST);
     let beside = page >= NARROWEST + GAP + MAP;
-    let pane = if beside { page - GAP - MAP } else { page };
+    // Where there is room a shard is two columns wide.
+    let cell = if page >= NARROWEST + GAP + 2 * MAP { 2 } else { 1 };
+    let pane = if beside { page - GAP - MAP * cell } else { page };
 
     let mut left = nodes(snapshot, pane, ink);
     left.extend(calls(snapshot, pane, ink));
-    let right = map(snapshot, ink);
+    let right = map(snapshot, cell, ink);
     let mut lines = vec![title(snapshot, page, ink), Line::new(ink)];
     if beside {
         let rows = left.len().max(right.len());
@@ -373,14 +375,14 @@ fn calls(snapshot: &Snapshot, width: usize, ink: Ink) -> Vec<Line> {
     ]
 }
 
-fn map(snapshot: &Snapshot, ink: Ink) -> Vec<Line> {
+fn map(snapshot: &Snapshot, cell: usize, ink: Ink) -> Vec<Line> {
     let mut head = Line::new(ink);
     head.put("SHARDS BY OWNER", Style::Faint);
     let unserved = snapshot.shards.iter().filter(|cell| !matches!(cell, Cell::Served(_))).count();
     if unserved > 0 {
-        head.put_right(&format!("{unserved} unserved"), Style::Bad, MAP);
+        head.put_right(&format!("{unserved} unserved"), Style::Bad, MAP * cell);
     } else {
-        head.put_right("all served", Style::Good, MAP);
+        head.put_right("all served", Style::Good, MAP * cell);
     }
     let mut lines = vec![head];
     for row in snapshot.shards.chunks(MAP) {
@@ -391,7 +393,7 @@ fn map(snapshot: &Snapshot, ink: Ink) -> Vec<Line> {
                 Cell::Stranded(_) => ("×", Style::Bad),
                 Cell::Unowned => ("·", Style::Bad),
             };
-            line.put(&letter.repeat(run.len()), style);
+            line.put(&letter.repeat(run.len() * cell), style);
         }
         lines.push(line);
     }
@@ -438,7 +440,7 @@ fn orgs(snapshot: &Snapshot, width: usize, ink: Ink) -> Vec<Line> {
                 let style = if used + held > max { Style::Bad } else { Style::Normal };
                 line.put_right(&format!("{used:>8}{held:>10}"), style, width);
             }
-            None => line.put("nobody can say", Style::Bad),
+            None => line.put("nobody can say now", Style::Bad),
         }
         lines.push(line);
     }
@@ -452,7 +454,7 @@ fn keys(snapshot: &Snapshot, ink: Ink) -> Line {
     }
     let style = if snapshot.is_busy { Style::Faint } else { Style::Strong };
     for (kind, what) in [
-        (FaultKind::Kill, "kill -9 a node"),
+        (FaultKind::Kill, "kill a node"),
         (FaultKind::Pause, "pause one"),
         (FaultKind::Roll, "roll one"),
         (FaultKind::Etcd, "stop etcd"),
@@ -504,8 +506,8 @@ pub fn summary(snapshot: &Snapshot) -> String {
     for (name, count) in [
         ("calls granted", calls.granted),
         ("calls denied: no room", calls.denied),
-        ("no answer at the first try", calls.unavailable),
-        ("no answer at any try", calls.unanswered),
+        ("tries that got no answer", calls.unavailable),
+        ("calls that got none at all", calls.unanswered),
         ("calls refused by Salesforce", calls.refused),
     ] {
         text += &format!("{name:30}{:>10}\n", thousands(count));
@@ -643,10 +645,10 @@ mod tests {
             "a×·ca×·c",
             "48/s     1,204",
             "REFUSED BY SALESFORCE",
-            "nobody can say",
+            "nobody can say now",
             "Salesforce's limit: 100 calls in any 10 s",
             "8.0 s  node b was killed (kill -9), number 8",
-            "k kill -9 a node",
+            "k kill a node",
             "q quit",
         ] {
             assert!(text.contains(part), "{part:?} is missing:\n{text}");

@@ -31,6 +31,9 @@ pub const LIMIT: u64 = 100;
 /// … in any interval of this length.
 pub const WINDOW: Duration = Duration::from_secs(10);
 
+/// The name of that limit.
+pub const LIMIT_NAME: &str = "entries";
+
 /// A Salesforce org whose calls the fleet shares.
 #[derive(Clone, Copy, Debug)]
 pub struct Org {
@@ -73,7 +76,7 @@ pub fn config() -> String {
     let window = duration::format(WINDOW);
     let mut yaml = format!(
         "catalogue:\n  {GET_ENTRIES}:\n    charges:\n      \
-         - {{limit: entries, scope: execution_user, max: {LIMIT}, window: {window}}}\n\
+         - {{limit: {LIMIT_NAME}, scope: execution_user, max: {LIMIT}, window: {window}}}\n\
          orgs:\n"
     );
     for org in ORGS {

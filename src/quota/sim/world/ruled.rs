@@ -143,6 +143,12 @@ impl World {
         }
     }
 
+    /// A node starts: it reads the settings that hold.
+    pub fn start(&mut self, node: usize) {
+        self.nodes[node].settings = None;
+        self.nodes[node].session = None;
+    }
+
     /// A node forgets the org's ledger, writing nothing.
     pub fn forget(&mut self, node: usize) {
         self.end_of(node);

@@ -65,7 +65,7 @@ pub enum Demand {
 }
 
 /// A cluster under load. Everything ends when it is dropped; the logs stay
-/// where a test has failed.
+/// where a test has failed, or where `QUOTAGATE_CLUSTER_KEEP` is set.
 pub struct World {
     pub lease: Duration,
     pub etcd: Etcd,
@@ -512,10 +512,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking()
+        let failed = std::thread::panicking();
+        if (failed || env::var_os("QUOTAGATE_CLUSTER_KEEP").is_some())
             && let Some(home) = self.home.take()
         {
-            say(&self.report("FAILED"));
+            if failed {
+                say(&self.report("FAILED"));
+            }
             say(&format!("  the nodes' logs are in {}", home.keep().display()));
         }
     }

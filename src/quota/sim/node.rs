@@ -69,6 +69,8 @@ pub struct Node {
     pub session: Option<Mono>,
     /// In a cluster: the store does not hear it.
     pub cut_off: bool,
+    /// In a cluster: it does not run, and is known not to.
+    pub is_down: bool,
     /// In a cluster: nodes that do not hear it.
     pub apart: Vec<usize>,
 }

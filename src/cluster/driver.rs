@@ -550,7 +550,7 @@ impl Acts {
                 Event::KeptAlive { lease, sent, alive }
             }
             Effect::Revoke(lease) => {
-                let _ = self.within(self.sessions().revoke(lease)).await;
+                self.revoke(lease).await;
                 Event::Revoked { lease }
             }
             Effect::Register { lease, record, replaces } => {
@@ -594,6 +594,18 @@ impl Acts {
 
     /// An answer that does not come in time is unknown. That the store went back
     /// is told whoever finds it out.
+    /// Ends a lease. Sessions die when the store is away, so this is tried until
+    /// it is back: the next session would have to wait for the keys of this one
+    /// else, up to a whole lease after the store's return.
+    async fn revoke(&self, lease: LeaseId) {
+        while let Err(error) = self.within(self.sessions().revoke(lease)).await {
+            if matches!(error, StoreError::WentBack { .. }) || self.tell.is_closed() {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
     async fn within<T>(
         &self,
         answer: impl Future<Output = Result<T, StoreError>>,
@@ -707,5 +719,98 @@ async fn until_done<F: Future<Output = Result<(), StoreError>>>(what: &str, act:
     while let Err(error) = act().await {
         tracing::error!(%error, "cannot {what} yet");
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::store::{Listing, MemoryStore, Store, Watched};
+
+    /// A store that is away for so many attempts to end a lease.
+    #[derive(Debug)]
+    struct Away {
+        store: MemoryStore,
+        attempts: AtomicU32,
+    }
+
+    #[async_trait]
+    impl Store for Away {
+        fn kind(&self) -> &'static str {
+            self.store.kind()
+        }
+
+        async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
+            self.store.list(prefix).await
+        }
+
+        async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+            self.store.txn(txn).await
+        }
+
+        fn sessions(&self) -> Option<&dyn Sessions> {
+            Some(self)
+        }
+    }
+
+    #[async_trait]
+    impl Sessions for Away {
+        async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+            self.store.grant(ttl).await
+        }
+
+        async fn keep_alive(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+            self.store.keep_alive(lease).await
+        }
+
+        async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+            let left = |left: u32| left.checked_sub(1);
+            if self.attempts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+                return Err(StoreError::Unknown("it is away".to_owned()));
+            }
+            self.store.revoke(lease).await
+        }
+
+        fn watch(&self, prefix: &str) -> mpsc::Receiver<Watched> {
+            self.store.watch(prefix)
+        }
+    }
+
+    /// A node without shards.
+    #[derive(Debug)]
+    struct Bare;
+
+    #[async_trait]
+    impl Ground for Bare {
+        async fn recover(&self, _: Shard, _: u64, _: Option<Wall>) -> Recovery {
+            Recovery::Done
+        }
+        async fn hand_over(&self, _: Shard, _: u64) {}
+        fn drop_shard(&self, _: Shard, _: u64) {}
+        fn session_until(&self, _: Mono) {}
+    }
+
+    // The lease of a session that died because the store was away was to be
+    // ended once, while it still was: after its return the node's own old keys
+    // stood in the way of its new session for a whole lease.
+    #[tokio::test(start_paused = true)]
+    async fn an_old_lease_is_ended_as_soon_as_the_store_is_back() {
+        let store = Arc::new(Away { store: MemoryStore::new(), attempts: AtomicU32::new(20) });
+        let lease = store.grant(Duration::from_secs(60)).await.unwrap();
+        // Somebody listens.
+        let (tell, _told) = mpsc::unbounded_channel();
+        let acts = Acts {
+            store: Arc::clone(&store) as SharedStore,
+            clock: Clock::default(),
+            ground: Arc::new(Bare),
+            name: "me".to_owned(),
+            ttl: Duration::from_secs(60),
+            tell,
+        };
+        let event = acts.outcome_of(Effect::Revoke(lease), None).await;
+        assert_eq!(event, Event::Revoked { lease });
+        assert_eq!(store.keep_alive(lease).await.unwrap(), Duration::ZERO);
     }
 }

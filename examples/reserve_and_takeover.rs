@@ -35,7 +35,7 @@ enum Command {
         #[command(flatten)]
         size: Size,
         /// Go no further than this many steps from the first world; 0 is no bound
-        #[arg(long, value_name = "STEPS", default_value_t = 0)]
+        #[arg(long, value_name = "STEPS", default_value_t = 18)]
         depth: usize,
         /// Threads that search
         #[arg(long, value_name = "N", default_value_t = 2)]
@@ -115,8 +115,9 @@ fn after_help() -> String {
     let faults: String =
         Fault::ALL.iter().map(|(_, name, what)| format!("  {name:<26}{what}\n")).collect();
     format!(
-        "Faults:\n{faults}\n\
+        "Faults, each of which breaks something within 16 steps:\n{faults}\n\
          Try:\n  cargo run --example reserve_and_takeover -- check --fault no-record-compare\n  \
+         cargo run --example reserve_and_takeover -- check --in-flight 1 --depth 0\n  \
          cargo run --release --example reserve_and_takeover -- check --nodes 3 --depth 20"
     )
 }

@@ -23,7 +23,7 @@ fn no_order_of_events_overruns_the_limit() {
 fn every_planted_fault_is_found() {
     for (fault, name, _) in Fault::ALL {
         let settings = Settings { fault: Some(fault), ..Settings::default() };
-        let verdict = check(&settings, 0, 2, |_| ());
+        let verdict = check(&settings, 16, 2, |_| ());
         println!("=== {name}\n{verdict}");
         assert!(verdict.violation().is_some(), "{name} breaks nothing:\n{verdict}");
     }

@@ -60,6 +60,9 @@ impl Default for Settings {
 }
 
 /// A mistake that can be planted, to see that it is found.
+///
+/// [`Fault::ReadBeforeTake`] alone breaks what is read, but not the limit: as
+/// records are compared, such a taker finds out with its first reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     BlindPut,

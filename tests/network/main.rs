@@ -12,9 +12,9 @@ mod wire;
 mod world;
 
 use quotagate::standin::arrivals::worst_window;
-use world::{CALM, END, LIMIT, Seen, WINDOW};
+use world::{CALM, END, LIMIT, WINDOW};
 
-fn check(seed: u64) -> Seen {
+fn check(seed: u64) {
     let seen = world::run(seed);
     let units: Vec<_> = seen.arrivals.iter().map(|at_us| (*at_us, 1)).collect();
     let window_us = u64::try_from(WINDOW.as_micros()).expect("a window is short");
@@ -35,29 +35,22 @@ fn check(seed: u64) -> Seen {
     let windows = (END - WINDOW - CALM).as_secs() / WINDOW.as_secs();
     let least = usize::try_from(windows * LIMIT / 4).expect("a limit is small");
     assert!(seen.arrivals_after(CALM) >= least, "seed {seed}: service does not come back");
-    seen
 }
 
 #[test]
 fn no_fault_of_the_network_overruns_the_limit_and_service_comes_back() {
+    if let Ok(filter) = std::env::var("QUOTAGATE_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().init();
+    }
     let seeds = match std::env::var("QUOTAGATE_SEEDS") {
         Ok(text) => {
             let (from, to) = text.split_once("..").expect("QUOTAGATE_SEEDS=FROM..TO");
             from.parse().expect("a number")..to.parse().expect("a number")
         }
-        Err(_) => 0..4,
+        Err(_) => 0..2,
     };
     for seed in seeds {
         check(seed);
     }
-}
-
-#[test]
-fn the_same_seed_gives_the_same_trace() {
-    let (one, other) = (check(11), check(11));
-    for (n, (one, other)) in one.trace.iter().zip(&other.trace).enumerate() {
-        assert_eq!(one, other, "line {n} of the traces");
-    }
-    assert_eq!(one.hash(), other.hash());
-    assert_ne!(one.hash(), check(12).hash());
 }

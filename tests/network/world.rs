@@ -37,10 +37,10 @@ pub const LIMIT: u64 = 10;
 pub const WINDOW: Duration = Duration::from_secs(20);
 
 /// How long the world goes on.
-pub const END: Duration = Duration::from_secs(240);
+pub const END: Duration = Duration::from_secs(180);
 
 /// From here on nothing breaks any more.
-pub const CALM: Duration = Duration::from_secs(150);
+pub const CALM: Duration = Duration::from_secs(95);
 
 const CONFIG: &str = "
 catalogue:
@@ -61,7 +61,7 @@ const ETCD_PORT: u16 = 2379;
 const LEASE: Duration = Duration::from_secs(6);
 
 /// The time that passes at once.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(4);
 
 /// A call reaches Salesforce within this.
 const TRAVEL: Duration = Duration::from_secs(5);
@@ -140,7 +140,7 @@ pub fn run(seed: u64) -> Seen {
         let (log, random) = (Rc::clone(&log), random.fork());
         sim.client(format!("caller-{caller}"), call(caller, random, log));
     }
-    let mut faults = Faults { random, next: Duration::from_secs(20), broken: Vec::new() };
+    let mut faults = Faults { random, next: Duration::from_secs(12), broken: Vec::new() };
     while !sim.step().expect("no host fails") {
         faults.go_on(&mut sim, &log);
     }
@@ -296,7 +296,7 @@ impl Faults {
         if now < self.next || now > CALM {
             return;
         }
-        self.next = now + Duration::from_millis(self.random.u64(1_000..12_000));
+        self.next = now + Duration::from_millis(self.random.u64(1_000..9_000));
         // Some are over soon, some last longer than a lease.
         let lasts = Duration::from_millis(self.random.u64(200..15_000));
         let fault = self.choose();

@@ -81,6 +81,7 @@ impl FakeEtcd {
             .add_service(PbWatchServer::new(member.clone()))
             .serve_with_incoming(connections);
         tokio::select! {
+            biased;
             served = serving => served,
             () = member.look_after_leases() => Ok(()),
         }

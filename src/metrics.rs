@@ -150,6 +150,7 @@ pub struct Metrics {
     reports: [Counter; 2],
     reserves: [Counter; 5],
     reserve_seconds: Histogram,
+    store_wait_seconds: Histogram,
     forwarded: [Counter; 6],
     requests: Counters<2>,
     request_cells: [[OnceLock<Counter>; 17]; 22],
@@ -220,6 +221,13 @@ impl Metrics {
             Unit::Seconds,
             reserve_seconds.clone(),
         );
+        let store_wait_seconds = Histogram::new(RESERVE_BUCKETS);
+        registry.register_with_unit(
+            "store_wait",
+            "How long Acquires waited for the store, of those that had to and asked for no wait",
+            Unit::Seconds,
+            store_wait_seconds.clone(),
+        );
 
         let forwarded: Counters<1> =
             family(&mut registry, "forwarded", "Requests sent to the node that owns their org");
@@ -261,6 +269,7 @@ impl Metrics {
             reports,
             reserves,
             reserve_seconds,
+            store_wait_seconds,
             forwarded,
             requests,
             request_cells: array::from_fn(|_| array::from_fn(|_| OnceLock::new())),
@@ -308,6 +317,11 @@ impl Metrics {
         };
         self.reserves[index].inc();
         self.reserve_seconds.observe(took.as_secs_f64());
+    }
+
+    /// An Acquire that asked for no wait had to wait this long for a reserve.
+    pub fn waited_for_store(&self, waited: Duration) {
+        self.store_wait_seconds.observe(waited.as_secs_f64());
     }
 
     /// A request was sent to the node that owns its org, or was to be.

@@ -13,19 +13,24 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
-use tonic::transport::server::TcpIncoming;
+use tokio_stream::Stream;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 pub use self::args::{ClusterArgs, ColdStart, ServeArgs};
 use self::cluster::{Addresses, Around, Place};
 use crate::{
     clock::Clock,
-    cluster::{peers::Peers, pings::Standing},
+    cluster::{
+        peers::{self, Dial, Peers},
+        pings::Standing,
+    },
     config::{
         Config,
         reload::{self, Reload, Watcher},
@@ -57,6 +62,37 @@ pub struct Options {
     /// How it takes part in a cluster; `None` where one process has the store
     /// for itself.
     pub cluster: Option<cluster::Options>,
+}
+
+/// What a service has around it. A process has TCP and the machine's clocks;
+/// simulations have their own.
+pub struct Surroundings<I> {
+    /// The clocks.
+    pub clock: Clock,
+    /// Clients, by gRPC.
+    pub grpc: Listener<I>,
+    /// Clients, by HTTP.
+    pub http: TcpListener,
+    /// The other nodes, where there is a cluster.
+    pub peer: Option<Listener<I>>,
+    /// The way to the other nodes.
+    pub dial: Dial,
+}
+
+/// Where connections come in.
+pub struct Listener<I> {
+    /// The address.
+    pub address: SocketAddr,
+    /// The connections, as they come.
+    pub connections: I,
+}
+
+impl Listener<TcpIncoming> {
+    async fn tcp(address: SocketAddr, name: &str) -> anyhow::Result<Self> {
+        let listener = bind(address, name).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { address, connections: TcpIncoming::from(listener).with_nodelay(Some(true)) })
+    }
 }
 
 /// A service that runs.
@@ -113,9 +149,38 @@ impl Service {
                 "the clock is behind the store's last time: time goes on from there"
             );
         }
-        let grpc = bind(options.grpc, "gRPC").await?;
-        let http = bind(options.http, "HTTP").await?;
-        let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
+        let peer = match &options.cluster {
+            Some(cluster) => Some(Listener::tcp(cluster.peer, "the other nodes").await?),
+            None => None,
+        };
+        let surroundings = Surroundings {
+            clock,
+            grpc: Listener::tcp(options.grpc, "gRPC").await?,
+            http: bind(options.http, "HTTP").await?,
+            peer,
+            dial: peers::dial_tcp(),
+        };
+        Self::start_among(store, options, surroundings).await
+    }
+
+    /// The same among surroundings that are not the process's own; the addresses
+    /// of `options` are not listened on.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    pub async fn start_among<I, C, E>(
+        store: SharedStore,
+        options: Options,
+        surroundings: Surroundings<I>,
+    ) -> anyhow::Result<Self>
+    where
+        I: Stream<Item = Result<C, E>> + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        C::ConnectInfo: Clone + Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
+        let Surroundings { clock, grpc, http, peer, dial } = surroundings;
+        let (grpc_addr, http_addr) = (grpc.address, http.local_addr()?);
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall));
         let parts = Parts { store, clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let stop = watch::channel(false).0;
@@ -129,14 +194,14 @@ impl Service {
                 (node, shards, Arc::new(forward), None)
             }
             Some(cluster) => {
-                let listener = bind(cluster.peer, "the other nodes").await?;
-                let peer_addr = listener.local_addr()?;
+                let listener = peer.context("a node of a cluster has a port for the others")?;
+                let peer_addr = listener.address;
                 let addresses = cluster.addresses(grpc_addr, peer_addr)?;
                 let (node, shards, place) =
-                    parts.shared(options.node, &addresses, &cluster, options.config);
+                    parts.shared(options.node, &addresses, &cluster, dial, options.config);
                 let forward = Forward::new(Arc::clone(&node), place.peers(), Arc::clone(&metrics));
                 let router = rpc::peer_router(&forward, cluster.token, Arc::clone(&metrics));
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                let incoming = listener.connections;
                 let served = router.serve_with_incoming_shutdown(incoming, stopped(&stop));
                 let cluster = Cluster { peer_addr, place, served: tokio::spawn(served) };
                 (node, shards, Arc::new(forward), Some(cluster))
@@ -146,8 +211,8 @@ impl Service {
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
         let (router, health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics)).await;
-        let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-        let grpc = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped(&stop)));
+        let served = router.serve_with_incoming_shutdown(grpc.connections, stopped(&stop));
+        let grpc = tokio::spawn(served);
         let services = web::Services {
             quota: rpc::Quota::new(Arc::clone(&forward)),
             admin: rpc::Admin::new(Arc::clone(&forward)),
@@ -266,6 +331,7 @@ impl Parts {
         name: String,
         addresses: &Addresses,
         options: &cluster::Options,
+        dial: Dial,
         config: Config,
     ) -> (Arc<Node>, Running, Place) {
         let Self { store, clock, metrics } = self;
@@ -276,7 +342,7 @@ impl Parts {
             Shards::start_shared(Arc::clone(&store), clock.clone(), metrics, policies);
         let shards = running.shards();
         let around = Around { store: &store, clock: &clock, settings: &settings, shards: &shards };
-        let place = Place::take(&name, addresses, options, &around, events);
+        let place = Place::take(&name, addresses, options, &around, dial, events);
         let address = addresses.clients.clone();
         let node = Node::new(name, address, store, settings, shards, place.routes());
         (Arc::new(node.observing(place.insight())), running, place)

@@ -210,6 +210,7 @@ impl Shards {
     }
 
     async fn decide(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
+        let waits_for_room = !ask.max_wait.is_zero();
         let answer = self.with(org, |cell, inner, now| {
             if self.is_shared() && (inner.ledger.is_stopped() || !self.may_grant(now.mono)) {
                 return Err(NoLedger::NotOwned);
@@ -220,13 +221,19 @@ impl Shards {
                 Answer::Parked(id) => {
                     let (tell, told) = oneshot::channel();
                     inner.waiters.entry(id).or_default().push(tell);
-                    Err(Waiting::new(self, Arc::clone(cell), id, told))
+                    Err((Waiting::new(self, Arc::clone(cell), id, told), now.mono))
                 }
             })
         })??;
         Ok(match answer {
             Ok(outcome) => outcome,
-            Err(waiting) => waiting.outcome().await,
+            Err((waiting, since)) => {
+                let outcome = waiting.outcome().await;
+                if !waits_for_room {
+                    self.metrics.waited_for_store(self.clock.mono().since(since));
+                }
+                outcome
+            }
         })
     }
 

@@ -10,7 +10,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::quota::Wall;
 
@@ -196,6 +196,11 @@ pub trait Sessions: Store {
 
     /// Ends a lease, and removes its keys. To end one that is gone is no error.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Follows how many times the store was found to have gone back, since this
+    /// process uses it. Of several requests only those that were under way then
+    /// are answered so; this tells everybody.
+    fn lives(&self) -> watch::Receiver<u64>;
 
     /// Follows the keys under a prefix, from a [`Watched::All`] on, over every
     /// loss of connection; dropping the receiver ends it. While the store cannot

@@ -173,9 +173,10 @@ impl Audit {
         {
             let written = self.pending.pop_front().expect("it is there");
             let owners = self.owners.get(&written.shard);
-            let between = owners.into_iter().flatten();
-            let mut between =
-                between.filter(|at| (written.epoch + 1..=written.revision).contains(at));
+            let mut between = owners.into_iter().flatten().filter(|at| {
+                // The last transaction of a hand-over writes, and gives the shard up.
+                (written.epoch + 1..written.revision).contains(at)
+            });
             if let Some(at) = between.next() {
                 let text = format!(
                     "epoch {} wrote although the shard's owner had changed at revision {at}",
@@ -390,6 +391,8 @@ mod tests {
         check(&[1], &[(2, record(1, 1, 4, 7)), (3, record(1, 2, 12, 0))], &["I1", "I1"]);
         // A successor, in order.
         check(&[1, 3], &[(2, record(1, 1, 1, 1)), (4, record(3, 1, 1, 1))], &[]);
+        // The last transaction of a hand-over.
+        check(&[1, 2], &[(2, record(1, 1, 1, 0))], &[]);
         // A former owner writes after its successor has come, or has written.
         check(&[1, 3], &[(2, record(1, 1, 1, 1)), (4, record(1, 2, 1, 1))], &["I3"]);
         let late = [(4, record(3, 1, 1, 1)), (5, record(1, 2, 1, 1))];

@@ -2,7 +2,12 @@
 //! task holds the machine; whatever waits for an answer waits in a task of its
 //! own and tells it the answer as an event.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
@@ -24,7 +29,7 @@ use crate::{
     store::{
         Compare, Key, KeyValue, LeaseId, Record, Sessions, Shard, SharedStore, StoreError, Txn,
         TxnOutcome, Write,
-        keys::{NODES, SHARDS},
+        keys::{META, NODES, SHARDS},
         records::{ClosedRecord, GenerationRecord, NodeRecord, OwnerRecord},
     },
 };
@@ -109,8 +114,15 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// What must be written before a node takes part is tried again after this.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// A clock that was off, and differs from nobody's for so long, is right again,
+/// also where fewer than two others are left to confirm it.
+const AGREES_FOR: Duration = Duration::from_secs(30);
+
 /// A clock that has stepped by more is worth a line.
 const STEP_US: i64 = 500_000;
+
+/// A key that outlives its lease, armed anew, by this is kept alive.
+const OUTLIVED: Duration = Duration::from_secs(5);
 
 /// Messages of one watch that wait; more wait in the store's connection.
 const TOLD: usize = 64;
@@ -130,7 +142,7 @@ impl Driver {
         settled: oneshot::Receiver<()>,
         options: Options,
     ) -> Self {
-        assert!(store.sessions().is_some(), "a cluster needs a store that can be shared");
+        let lives = store.sessions().expect("a cluster needs a store that can be shared").lives();
         let (commands, orders) = mpsc::unbounded_channel();
         let (show_view, view) = watch::channel(Arc::new(View::default()));
         let (show_standing, standing) = watch::channel(Standing {
@@ -166,7 +178,11 @@ impl Driver {
             pings,
             settled: Some(settled),
             guard: ClockGuard::new(options.clock_error),
+            lives: lives.clone(),
+            lives_seen: *lives.borrow(),
             closed_since: None,
+            recovered: BTreeMap::new(),
+            agreed_since: None,
             ending: false,
             clock_is_off: false,
             verdict: Verdict::Fine,
@@ -234,8 +250,15 @@ struct Task {
     pings: watch::Receiver<Arc<Pings>>,
     settled: Option<oneshot::Receiver<()>>,
     guard: ClockGuard,
+    /// How often the store went back, and how often that was seen to.
+    lives: watch::Receiver<u64>,
+    lives_seen: u64,
     /// What this process has found out itself about lost counts.
     closed_since: Option<Wall>,
+    /// What was known of lost counts when each shard was recovered.
+    recovered: BTreeMap<Shard, Option<Wall>>,
+    /// Since when no clock is seen to differ from this node's.
+    agreed_since: Option<Mono>,
     ending: bool,
     clock_is_off: bool,
     verdict: Verdict,
@@ -278,6 +301,7 @@ impl Task {
                 Some(event) = self.watched.recv() => self.take_in(event).await,
                 Some(order) = self.orders.recv() => self.obey(order).await,
                 Ok(()) = self.pings.changed() => self.look_at_clocks(),
+                Ok(()) = self.lives.changed() => self.take_in(Event::WentBack).await,
                 else => return,
             }
         }
@@ -313,10 +337,40 @@ impl Task {
             let now = self.acts.clock.mono();
             let Some(effect) = self.member.poll(now) else { break };
             tracing::trace!(?effect, "acts");
-            let closed = self.closed_since.max(self.member.view().closed_since);
+            let closed = self.closed();
+            if let Effect::Recover { shard, .. } = effect {
+                self.recovered.insert(shard, closed);
+            }
             self.acts.carry_out(effect, closed);
         }
         self.show();
+    }
+
+    /// What was counted until then is not known.
+    fn closed(&self) -> Option<Wall> {
+        self.closed_since.max(self.member.view().closed_since)
+    }
+
+    /// Takes those shards anew that were recovered before it was known that their
+    /// counts are not. What they have granted since then is not known for sure
+    /// either: for this process everything closes now.
+    fn close_what_is_open(&mut self) {
+        let closed = self.closed();
+        let open: Vec<(Shard, u64)> = self
+            .member
+            .served()
+            .filter(|(shard, _)| self.recovered.get(shard).is_none_or(|known| *known < closed))
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        tracing::warn!(shards = open.len(), "these shards were taken too early: they are closed");
+        self.closed_since = Some(self.acts.clock.now().wall);
+        let now = self.acts.clock.mono();
+        for (shard, epoch) in open {
+            self.acts.ground.drop_shard(shard, epoch);
+            self.member.handle(now, Event::Broken { shard, epoch });
+        }
     }
 
     fn show(&self) {
@@ -365,18 +419,35 @@ impl Task {
     }
 
     async fn take_in(&mut self, event: Event) {
-        if event == Event::WentBack {
-            // Before anything is taken in the new history.
-            let since = self.acts.clock.now().wall;
-            tracing::error!(
-                "the store went back: it was restored or made anew; everything counts as spent \
-                 until its window has passed"
-            );
-            self.closed_since = Some(since);
-            until_done("close the orgs", || self.acts.close(since)).await;
-        }
         tracing::trace!(?event, "happens");
+        if event == Event::WentBack {
+            return self.begin_anew().await;
+        }
+        let is_about_the_store = matches!(event, Event::Watched { prefix: META, .. });
         self.member.handle(self.acts.clock.mono(), event);
+        if is_about_the_store {
+            self.close_what_is_open();
+        }
+    }
+
+    /// The store went back. First of all nothing is granted any more; and nothing
+    /// is taken in the new history before it is written there that the counts of
+    /// the former one are not known.
+    async fn begin_anew(&mut self) {
+        let lives = *self.lives.borrow_and_update();
+        if lives == self.lives_seen {
+            return;
+        }
+        self.lives_seen = lives;
+        tracing::error!(
+            "the store went back: it was restored or made anew; everything counts as spent until \
+             its window has passed"
+        );
+        self.member.handle(self.acts.clock.mono(), Event::WentBack);
+        self.act();
+        let since = self.acts.clock.now().wall;
+        self.closed_since = Some(since);
+        until_done("close the orgs", || self.acts.close(since)).await;
     }
 
     async fn obey(&mut self, order: Command) {
@@ -413,10 +484,17 @@ impl Task {
                 }
                 false
             }
-            // Nobody confirms it: what was found before goes on to hold.
-            Verdict::Fine | Verdict::Warn { .. } => self.clock_is_off,
+            // Too few confirm it: what was found before holds for a while.
+            Verdict::Fine => {
+                let since = *self.agreed_since.get_or_insert(now);
+                self.clock_is_off && now.since(since) < AGREES_FOR
+            }
+            Verdict::Warn { .. } => self.clock_is_off,
             Verdict::Drain { .. } => true,
         };
+        if matches!(verdict, Verdict::Warn { .. } | Verdict::Drain { .. }) {
+            self.agreed_since = None;
+        }
         if std::mem::discriminant(&verdict) != std::mem::discriminant(&self.verdict) {
             match verdict {
                 Verdict::Confirmed | Verdict::Fine => {}
@@ -569,15 +647,31 @@ impl Acts {
         Ok(())
     }
 
+    /// Closes the orgs, unless another node is alive. That a node key stands does
+    /// not prove it: a restored store has the keys of its backup, until their
+    /// leases end.
     async fn close_if_alone(&self) -> Result<(), StoreError> {
-        if self.within(self.store.list(NODES)).await?.entries.is_empty() {
-            self.close(self.clock.now().wall).await?;
-            tracing::warn!(
-                "all orgs start closed: everything counts as spent until its window has passed"
-            );
-        } else {
-            tracing::info!("other nodes are alive: the orgs are not closed");
+        let own: String = Key::Node(self.name.clone()).into();
+        let names = |entries: Vec<KeyValue>| -> BTreeSet<String> {
+            entries.into_iter().map(|entry| entry.key).filter(|key| *key != own).collect()
+        };
+        let first = names(self.within(self.store.list(NODES)).await?.entries);
+        // A lease is armed anew, in full, when etcd's leader changes.
+        let outlived = self.clock.mono() + self.ttl * 2 + OUTLIVED;
+        let mut stand = first;
+        while !stand.is_empty() {
+            if self.clock.mono() >= outlived {
+                tracing::warn!(nodes = ?stand, "other nodes are alive: the orgs are NOT closed");
+                return Ok(());
+            }
+            tokio::time::sleep(RETRY).await;
+            let now = names(self.within(self.store.list(NODES)).await?.entries);
+            stand = stand.intersection(&now).cloned().collect();
         }
+        self.close(self.clock.now().wall).await?;
+        tracing::warn!(
+            "all orgs start closed: everything counts as spent until its window has passed"
+        );
         Ok(())
     }
 

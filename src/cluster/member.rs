@@ -317,7 +317,13 @@ impl Member {
             Event::HandedOver { shard, epoch } => self.handed_over(now, shard, epoch),
             Event::Fenced { shard, epoch } => self.fenced(now, shard, epoch),
             Event::Broken { shard, epoch } => self.broken(now, shard, epoch),
-            Event::WentBack => self.end_session(now),
+            Event::WentBack => {
+                self.end_session(now);
+                // Nothing follows from what was seen of the former history.
+                self.view = View::default();
+                self.generation = None;
+                self.update_membership(now);
+            }
             Event::Drain(true) => {
                 self.draining.get_or_insert(now);
             }

@@ -108,6 +108,18 @@ pub type Dial = Arc<dyn Fn(String) -> Dialing + Send + Sync>;
 /// A stream that is being opened.
 pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
 
+/// Opens TCP connections.
+#[must_use]
+pub fn dial_tcp() -> Dial {
+    Arc::new(|address: String| {
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    })
+}
+
 /// What a connection runs over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -149,7 +161,7 @@ impl Peers {
     /// The peers of the node with this name, none of them connected yet.
     #[must_use]
     pub fn new(node: String, token: Option<Token>) -> Self {
-        Self::dialing(node, token, Arc::new(|address| Box::pin(dial_tcp(address))))
+        Self::dialing(node, token, dial_tcp())
     }
 
     /// The same over streams that `dial` opens.
@@ -390,12 +402,6 @@ async fn connect(address: &str, dial: &Dial) -> Result<Wire, String> {
         }
     });
     Ok(Wire { send })
-}
-
-async fn dial_tcp(address: String) -> io::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
 }
 
 /// An open HTTP/2 connection, which says of each request whether it left.

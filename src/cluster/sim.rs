@@ -42,13 +42,84 @@ use crate::quota::{
 };
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 300;
 
 /// Threads that share the seeds.
 const THREADS: usize = 2;
 
 /// A simulation in which one of these did not happen has shown nothing.
-const MUST_HAPPEN: &[&str] = &[];
+const MUST_HAPPEN: &[&str] = &[
+    "answer lost",
+    "answer of the store lost",
+    "answer to a forwarded request lost",
+    "call",
+    "call of the store executed after its caller gave up",
+    "call of the store lost",
+    "call of the store not executed",
+    "call of the store without an answer",
+    "change of the settings",
+    "clocks read before a pause",
+    "conflict",
+    "crash",
+    "crash just after a grant",
+    "deletion of an owner key tried again",
+    "drain taken back",
+    "end after a drain",
+    "event of the cluster put off by a pause",
+    "event put off by a pause",
+    "fenced",
+    "foreign use",
+    "forwarded by a stale view",
+    "forwarded request",
+    "forwarded request lost",
+    "grant",
+    "grant by a stale owner",
+    "grant under a cap",
+    "hand-over",
+    "hand-over begun",
+    "hand-over transaction",
+    "keep-alive of a lease that is gone",
+    "late transaction",
+    "leader of the store changes",
+    "lease expiry",
+    "lease lost over a fresh block",
+    "lease revoked",
+    "lease that ends late",
+    "message to a stale owner",
+    "node that never comes back",
+    "outcome unknown",
+    "owner fenced off",
+    "owner key given back",
+    "parked",
+    "partition between a node and the store",
+    "partition between two nodes",
+    "pause",
+    "quorum lost",
+    "reading",
+    "release to the open block",
+    "request sent to a node that was not the owner",
+    "request with no owner",
+    "reserve of several records",
+    "restart by the book",
+    "rolling restart",
+    "settings heard of",
+    "shard dropped",
+    "stale owner stops",
+    "start",
+    "takeover",
+    "totals compared",
+    "transaction applied after its caller gave up",
+    "transaction lost",
+    "transaction not executed",
+    "unit lost in an open block",
+    "use at once",
+    "use at the last instant",
+    "wall step",
+    "watch lists everything",
+    "watch resumed",
+    "watches lost",
+    "wild wall step",
+];
 
 #[test]
 fn no_fault_of_the_cluster_overruns_a_limit() {
@@ -89,7 +160,7 @@ const LEAST_USE: f64 = 0.99;
 /// keep a limit at its maximum.
 #[test]
 fn a_saturated_limit_is_used_when_the_cluster_is_well() {
-    for seed in number("SEED").map_or(0..8, |seed| seed..seed + 1) {
+    for seed in number("SEED").map_or(0..6, |seed| seed..seed + 1) {
         let _repeat = Repeat { seed, test: "a_saturated_limit_is_used_when" };
         let mut rng = Rng::with_seed(seed);
         let scenario = Scenario::saturated(&mut rng);
@@ -118,6 +189,22 @@ fn nothing_is_found_where_nothing_is_planted() {
     });
 }
 
+/// A new owner that has read the records too early is stopped by the compares
+/// of the records that it writes: it takes the shard anew, and nothing is
+/// overrun. To read after the owner key was put spares this.
+#[test]
+fn records_read_before_the_owner_key_is_put_do_no_harm() {
+    let seeds: Vec<u64> = number("SEED").map_or(0..60, |seed| seed..seed + 1).collect();
+    let coverage = on_all_threads(&seeds, |seed| {
+        let _repeat = Repeat { seed, test: "records_read_before_the_owner_key" };
+        let run = run(seed, Some(Plant::ReadBeforeTake));
+        run.unwrap_or_else(|violation| panic!("{violation}"))
+    });
+    let (read, anew) = (coverage.of("records read too early"), coverage.of("shard taken anew"));
+    println!("{read} takeovers with records read too early, {anew} shards taken anew");
+    assert!(seeds.len() < 60 || (read > 0 && anew > 0));
+}
+
 fn find(plant: Plant) {
     let found = (0..PATIENCE).find_map(|seed| Some((seed, run(seed, Some(plant)).err()?)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{plant:?} is not found"));
@@ -137,7 +224,6 @@ mod planted {
     use super::{Fault::*, OrgPlant::*, Plant::*, find};
 
     planted! {
-        a_read_before_the_owner_key_is_put_is_found: ReadBeforeTake,
         a_hand_over_that_forgets_grants_is_found: Org(Core(HandOverForgetsGrants)),
         a_hand_over_that_grants_on_is_found: Org(Core(HandOverGrantsOn)),
         an_epoch_that_is_not_compared_is_found: Org(BlindPut),

@@ -120,6 +120,11 @@ impl Settings {
         let mut changed = Vec::new();
         match told {
             Watched::All(listing) => {
+                // A store that went back counts anew from an earlier revision:
+                // what was known of its former history is void.
+                if state.stored.values().any(|org| org.revision > listing.revision) {
+                    state.stored.values_mut().for_each(|org| org.revision = 0);
+                }
                 let named = |entry: &KeyValue| match entry.key.parse() {
                     Ok(Key::OrgConfig(org)) => Some(org),
                     _ => None,
@@ -245,8 +250,9 @@ impl Settings {
             return Ok(Some(self.state().preview(org, stored).entry(org)));
         }
         let key: String = Key::OrgConfig(org.clone()).into();
+        let compared = stored.revision;
         let txn = Txn {
-            when: vec![Compare::ModRevision(key.clone(), stored.revision)],
+            when: vec![Compare::ModRevision(key.clone(), compared)],
             then: vec![Write::Put(key, stored.record.encode())],
             wall: Some(now),
         };
@@ -260,8 +266,13 @@ impl Settings {
                 let present = current.into_iter().flatten().next();
                 let present = present.as_ref().map(StoredOrg::read).transpose();
                 let present = present.map_err(|cause| AdminError::Store(cause.to_string()))?;
+                let present = present.unwrap_or_default();
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-                state.keep(org, present.unwrap_or_default());
+                if present.revision < compared {
+                    // The store went back.
+                    state.stored.remove(org);
+                }
+                state.keep(org, present);
                 return Ok(None);
             }
         }

@@ -15,7 +15,7 @@ use crate::{
     cluster::{
         Event, Timing,
         driver::{self, Driver},
-        peers::{Peers, Token},
+        peers::{Dial, Peers, Token},
         pings::{self, Pings},
     },
     node::{Insight, Routes, Settings},
@@ -128,13 +128,15 @@ pub fn read_token(path: &Path) -> anyhow::Result<Token> {
 }
 
 impl Place {
-    /// Starts to take part. `events` are what the shards find out.
+    /// Starts to take part. `dial` is the way to the other nodes, `events` are
+    /// what the shards find out.
     #[must_use]
     pub fn take(
         name: &str,
         addresses: &Addresses,
         options: &Options,
         around: &Around<'_>,
+        dial: Dial,
         events: UnboundedReceiver<ShardEvent>,
     ) -> Self {
         let &Around { store, clock, settings, shards } = around;
@@ -165,7 +167,7 @@ impl Place {
             },
         );
         tasks.spawn(pass_on(events, driver.teller()));
-        let peers = Arc::new(Peers::new(name.to_owned(), options.token.clone()));
+        let peers = Arc::new(Peers::dialing(name.to_owned(), options.token.clone(), dial));
         tasks.spawn(pings::run(Arc::clone(&peers), clock.clone(), driver.view(), tell_pings));
         let served = {
             let shards = Arc::clone(shards);

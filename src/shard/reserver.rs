@@ -59,6 +59,9 @@ impl Asked {
 enum Right {
     /// Go on.
     Held,
+    /// Nothing was written: an earlier attempt had been, whose answer was lost.
+    /// The ledgers know of it now, and go on from there.
+    Adopted,
     /// The owner key is not ours in this epoch.
     Fenced,
     /// The owner key is ours, but a record is not, or a ledger panicked.
@@ -106,7 +109,7 @@ impl Shards {
             let sent = self.send(shard, epoch, now, batches(parts, MAX_BYTES), Last::Keep).await;
             drop(pen);
             match sent {
-                Ok(Right::Held) => failures = 0,
+                Ok(Right::Held | Right::Adopted) => failures = 0,
                 Ok(Right::Fenced) => {
                     self.lost(shard, epoch, ShardEvent::Fenced { shard, epoch }).await;
                 }
@@ -228,7 +231,8 @@ impl Shards {
     fn finish(&self, parts: &[Part], outcome: &Outcome<'_>) -> Right {
         let mut right = match outcome {
             Outcome::Fenced => Right::Fenced,
-            Outcome::All(_) | Outcome::Conflict(_) => Right::Held,
+            Outcome::All(_) => Right::Held,
+            Outcome::Conflict(_) => Right::Adopted,
         };
         let mut first = 0;
         for part in parts {
@@ -237,11 +241,13 @@ impl Shards {
             let (outcome, is_readable) = match outcome {
                 Outcome::All(outcome) => (outcome.clone(), true),
                 Outcome::Fenced => (ReserveOutcome::NotExecuted, true),
-                Outcome::Conflict(records) => match stored(&part.writes, &records[mine]) {
-                    Some(current) => (ReserveOutcome::Conflict(current), true),
-                    // Nothing may be concluded from a record that cannot be read.
-                    None => (ReserveOutcome::NotExecuted, false),
-                },
+                Outcome::Conflict(records) => {
+                    match stored(&part.writes, records.get(mine).unwrap_or_default()) {
+                        Some(current) => (ReserveOutcome::Conflict(current), true),
+                        // Nothing may be concluded from a record that cannot be read.
+                        None => (ReserveOutcome::NotExecuted, false),
+                    }
+                }
             };
             let finished = part.cell.with(|inner| {
                 let now = self.clock.mono();
@@ -252,7 +258,7 @@ impl Shards {
             });
             // What a panic has left half done is read again, too.
             let is_ours = is_readable && finished == Some(Standing::Owner);
-            if !is_ours && right == Right::Held {
+            if !is_ours && right != Right::Fenced {
                 right = Right::Broken;
             }
         }
@@ -350,8 +356,10 @@ impl Shards {
                 // Whoever has taken the shard has sealed what stood there; or an
                 // earlier attempt, whose answer was lost, was the last one.
                 Ok(Right::Fenced) => return true,
-                Ok(Right::Broken) if failures >= HAND_OVER_TRIES => return false,
-                Ok(Right::Broken) => failures += 1,
+                Ok(_) if failures >= HAND_OVER_TRIES => return false,
+                // What is to be written is not written yet, and the owner key
+                // stands.
+                Ok(Right::Adopted | Right::Broken) => failures += 1,
                 Err(error) => {
                     failures += 1;
                     tracing::debug!(%shard, %error, "cannot write the records at the end");

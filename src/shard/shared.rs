@@ -56,8 +56,9 @@ pub(super) struct Shared {
     events: UnboundedSender<ShardEvent>,
 }
 
-/// A range of a shard's records that takes longer is tried again.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// A shard's records that take longer to read are read again. The store bounds
+/// each request by itself; this is for many thousands of records.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Shards {
     /// The shards of a store that others share, none of which is held yet, and
@@ -89,7 +90,8 @@ impl Shards {
         closed_since: Option<Wall>,
     ) -> Result<(), RecoverError> {
         if !self.begin(shard, Terms { epoch, closed_since }) {
-            return Ok(());
+            let is_served = self.table.terms(shard).epoch == epoch;
+            return if is_served { Ok(()) } else { Err(RecoverError::GivenUp) };
         }
         self.count_owned();
         let late = |_| {

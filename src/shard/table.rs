@@ -1,13 +1,18 @@
-//! Where a ledger is found: by its shard, then by its org. A lock of the table
-//! is held for one look-up or one change of it; a ledger's own lock is never
-//! taken under it, but may be held when it is taken.
+//! Where a ledger is found: by its shard, then by its org. The only file that
+//! names `DashMap`: a guard of the map is held for one look-up or one change of
+//! it, and for one shard at a time; a ledger's own lock is never taken under it,
+//! but may be held when it is taken.
 
 use std::{
     collections::HashMap,
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use dashmap::{
+    DashMap,
+    mapref::one::{Ref, RefMut},
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -18,8 +23,8 @@ use crate::{
 /// All ledgers of this process, and the epoch of each shard.
 #[derive(Debug)]
 pub struct Table {
-    /// By the shard's number.
-    shards: Vec<RwLock<Held>>,
+    /// Every shard has its place from the start.
+    shards: DashMap<Shard, Held>,
 }
 
 /// One org's ledger behind its lock.
@@ -77,7 +82,7 @@ enum Phase {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { shards: Shard::all().map(|_| RwLock::default()).collect() }
+        Self { shards: Shard::all().map(|shard| (shard, Held::default())).collect() }
     }
 }
 
@@ -95,7 +100,7 @@ impl Table {
         make: impl FnOnce(Terms) -> Ledger,
     ) -> Option<Arc<Cell>> {
         let mut held = self.write(shard_of(org));
-        let Held { terms, phase, cells } = &mut *held;
+        let Held { terms, phase, cells } = held.value_mut();
         if let Some(cell) = cells.get(org) {
             return Some(Arc::clone(cell));
         }
@@ -132,11 +137,13 @@ impl Table {
 
     /// What is recorded of a shard is about to be read, in a new epoch. Returns
     /// the cells of the former one, which are in the table no more; `None` if
-    /// this epoch is held already.
+    /// this epoch is held already, or a later one: who speaks of an earlier
+    /// epoch is late.
     pub fn begin(&self, shard: Shard, terms: Terms) -> Option<Vec<Arc<Cell>>> {
         let mut held = self.write(shard);
         let is_held = matches!(held.phase, Phase::Serving | Phase::Closing);
-        if is_held && held.terms.epoch == terms.epoch {
+        let is_late = held.phase != Phase::None && terms.epoch < held.terms.epoch;
+        if is_late || is_held && held.terms.epoch == terms.epoch {
             return None;
         }
         held.terms = terms;
@@ -195,18 +202,12 @@ impl Table {
         Shard::all().map(|shard| self.read(shard).cells.len()).sum()
     }
 
-    // A panic under one of these locks could only come from a failed allocation
-    // or from a ledger that could not be made, before anything was changed: what
-    // is there is whole.
-
-    fn read(&self, shard: Shard) -> RwLockReadGuard<'_, Held> {
-        let held = &self.shards[usize::from(shard.number())];
-        held.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self, shard: Shard) -> Ref<'_, Shard, Held> {
+        self.shards.get(&shard).expect("every shard has its place")
     }
 
-    fn write(&self, shard: Shard) -> RwLockWriteGuard<'_, Held> {
-        let held = &self.shards[usize::from(shard.number())];
-        held.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self, shard: Shard) -> RefMut<'_, Shard, Held> {
+        self.shards.get_mut(&shard).expect("every shard has its place")
     }
 }
 

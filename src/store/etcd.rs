@@ -141,6 +141,10 @@ impl Store for EtcdStore {
 
 #[async_trait]
 impl Sessions for EtcdStore {
+    fn lives(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.history.lives()
+    }
+
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let whole = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let seconds = i64::try_from(whole).unwrap_or(i64::MAX).max(SHORTEST_LEASE);

@@ -41,7 +41,7 @@ pub struct Audit {
 const INHERITED: Duration = Duration::from_secs(4);
 
 /// How long each audit watches what is written.
-const WATCHED_FOR: Duration = Duration::from_secs(10);
+const WATCHED_FOR: Duration = Duration::from_secs(3);
 
 /// How long a member may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -168,7 +168,8 @@ pub async fn audit_command(store: &str, time: Duration) -> Result<(), String> {
 /// What is set aside and was not granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Units of blocks that are open.
+    /// Units of blocks that are open: of nodes that run, and of dead ones where
+    /// nobody has used the counter since.
     pub open: u64,
     /// Units of blocks that were open when their node died, and have not left.
     pub lost: u64,

@@ -273,11 +273,13 @@ impl Caller {
     /// a permit lives from then on.
     async fn acquire(&self, request: AcquireRequest) -> Option<(Instant, AcquireResponse)> {
         let mut repeated = false;
+        let doors = self.doors.borrow().len();
+        let mut at = fastrand::usize(0..doors);
         loop {
             let mut ask = Request::new(request.clone());
             ask.set_timeout(self.job.max_wait + ANSWERED_WITHIN);
             let sent = Instant::now();
-            let status = match self.door().acquire(ask).await {
+            let status = match self.door_at(at).acquire(ask).await {
                 Ok(answer) => return Some((sent, answer.into_inner())),
                 Err(status) => status,
             };
@@ -291,6 +293,8 @@ impl Caller {
             let told = status.get_details_retry_info().and_then(|info| info.retry_delay);
             sleep(told.unwrap_or(RETRY).min(LONGEST_RETRY)).await;
             repeated = true;
+            // Another one, as whoever balances load would.
+            at = (at + fastrand::usize(1..doors)) % doors;
         }
     }
 
@@ -353,8 +357,12 @@ impl Caller {
 
     /// Any node: callers do not know who owns what.
     fn door(&self) -> QuotaServiceClient<Channel> {
-        let doors = self.doors.borrow();
-        doors[fastrand::usize(0..doors.len())].clone()
+        let doors = self.doors.borrow().len();
+        self.door_at(fastrand::usize(0..doors))
+    }
+
+    fn door_at(&self, number: usize) -> QuotaServiceClient<Channel> {
+        self.doors.borrow()[number].clone()
     }
 }
 

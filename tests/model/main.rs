@@ -6,11 +6,17 @@ mod model;
 
 use model::{Fault, Settings, check};
 
+/// (nodes, limit, transactions in flight, steps; 0: every world there is).
+const WORLDS: [(usize, usize, usize, usize); 3] = [(2, 1, 1, 0), (2, 2, 2, 16), (3, 2, 2, 13)];
+
 #[test]
 fn no_order_of_events_overruns_the_limit() {
-    let verdict = check(&Settings::default(), 0, 2, |_| ());
-    println!("{verdict}");
-    assert!(verdict.is_good(), "{verdict}");
+    for (nodes, limit, in_flight, depth) in WORLDS {
+        let settings = Settings { nodes, limit, in_flight, ..Settings::default() };
+        let verdict = check(&settings, depth, 2, |_| ());
+        println!("{verdict}\n");
+        assert!(verdict.is_good(), "{settings:?}:\n{verdict}");
+    }
 }
 
 #[test]

@@ -151,8 +151,14 @@ impl Member {
             self.give_up_waiting(now, shard);
         }
         let counts = self.state_counts();
-        let mut load =
-            Load { taking: counts.taking + counts.recovering, handing_over: counts.handing_over };
+        // What waits to be read again keeps no other from being taken.
+        let is_waiting =
+            |slot: &&Slot| matches!(slot.phase, Phase::Recovering { again: Some(_), .. });
+        let waiting = self.slots.iter().filter(is_waiting).count();
+        let mut load = Load {
+            taking: counts.taking + counts.recovering - waiting,
+            handing_over: counts.handing_over,
+        };
         // What is owned comes before what may be.
         for shard in Shard::all() {
             self.advance_owned(now, shard, &mut load);
@@ -198,11 +204,9 @@ impl Member {
             Phase::Recovering { epoch, again: Some(again) } => {
                 if self.is_draining() {
                     if self.may_drain(now, load) {
-                        load.taking -= 1;
                         self.hand_over(shard, epoch, Why::Other, load);
                     }
                 } else if self.is_due(now, again) {
-                    load.taking -= 1;
                     self.recover(shard, epoch, load);
                 }
             }
@@ -418,7 +422,9 @@ impl Member {
 
     pub(super) fn broken(&mut self, now: Mono, shard: Shard, epoch: u64) {
         let slot = self.slot_mut(shard);
-        if slot.phase == (Phase::Serving { epoch }) {
+        // The word that it is served may come after the word that it broke.
+        let is_recovering = slot.phase == Phase::Recovering { epoch, again: None };
+        if slot.phase == (Phase::Serving { epoch }) || is_recovering {
             slot.phase = Phase::Broken { epoch, next: now, is_unsure: false };
         }
     }

@@ -140,11 +140,6 @@ impl Cluster {
             Effect::Take { shard, lease, incarnation, replaces } => {
                 let record = OwnerRecord { node: self.hosts[node].name.clone(), incarnation };
                 let txn = put_if(Key::ShardOwner(shard).into(), replaces, record.encode(), lease);
-                if self.has(Plant::ReadBeforeTake) {
-                    // And keeps them until it gets the shard.
-                    let records = self.records_of(shard);
-                    self.hosts[node].read_before.entry(shard).or_insert(records);
-                }
                 self.call(node, Call::Take { shard, lease, txn });
             }
             Effect::Recover { shard, epoch } => {
@@ -377,8 +372,9 @@ impl Cluster {
             self.after(50_000, Event::Answer { node, life, call, answer, deadline });
             return;
         }
-        if let Some(before) = self.hosts[node].read_before.remove(&shard) {
-            records = before;
+        if let Some(before) = self.hosts[node].read_before.get(&shard) {
+            self.coverage.hit("records read too early");
+            records.clone_from(before);
         }
         self.coverage.hit("takeover");
         self.hosts[node].tenures.insert(shard, Tenure { epoch, stage: Stage::Serving });
@@ -504,6 +500,7 @@ impl Cluster {
         }
         self.hosts[node].watches[watch].told = upto;
         let prefix = WATCHED[watch];
+        self.read_early(node);
         self.say(|| format!("node {node} is told of {prefix} from {told} to {upto}"));
         let revisions = self.store.changes(prefix, told, upto);
         let messages = if self.rng.bool() {
@@ -513,6 +510,18 @@ impl Cluster {
         };
         for changes in messages.into_iter().filter(|changes| !changes.is_empty()) {
             self.tell(node, Told::Watched { prefix, told: Watched::Changes(changes) });
+        }
+    }
+
+    /// A planted fault: a node reads the records of a shard while another owns
+    /// it, to have them at hand when it takes the shard.
+    fn read_early(&mut self, node: usize) {
+        if self.has(Plant::ReadBeforeTake) {
+            let shards: BTreeSet<Shard> = self.orgs.iter().map(|org| org.shard).collect();
+            for shard in shards.into_iter().filter(|shard| self.store.epoch(*shard) != 0) {
+                let records = self.records_of(shard);
+                self.hosts[node].read_before.insert(shard, records);
+            }
         }
     }
 

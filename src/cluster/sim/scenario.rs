@@ -131,6 +131,10 @@ impl Scenario {
             until: 0,
             orgs,
         };
+        if scenario.all_shards {
+            // As in production: hundreds of shards take their time one by one.
+            scenario.timing.takes_at_a_time = Timing::default().takes_at_a_time;
+        }
         scenario.until = scenario.recovered_by() + 8 * SECOND;
         for org in &mut scenario.orgs {
             org.scenario.until = scenario.until;

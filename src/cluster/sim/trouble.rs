@@ -42,7 +42,7 @@ impl Cluster {
         let seed = self.rng.u64(..);
         self.hosts[node].member = Some(Member::new(name, record, self.scenario.timing, seed));
         for org in 0..self.orgs.len() {
-            self.orgs[org].world.set_session(node, None);
+            self.orgs[org].world.start(node);
         }
         self.resume_soon(node);
         self.drive(node);
@@ -57,7 +57,7 @@ impl Cluster {
     /// A process ends, and another one may start in its place.
     fn end(&mut self, node: usize) {
         for org in 0..self.orgs.len() {
-            self.with_org(org, |world| world.forget(node));
+            self.with_org(org, |world| world.go_down(node));
         }
         self.hosts[node].end();
         let back = match self.rng.u32(0..3) {

@@ -38,14 +38,16 @@ impl Closed {
         // A workspace's cap bounds no reservation; what stands against it is all
         // that its classes go by.
         let all = if counter.is_workspace_cap() { counter.max } else { counter.bound };
-        let life = ttl_cap + rules.travel;
+        // Whoever had not noticed yet went on granting from its open block.
+        let life = counter.horizon(rules) + ttl_cap + rules.travel;
         let rest = all.saturating_sub(counter.used());
         counter.inherited.lose(self.wall + life, self.mono + life, rest);
     }
 
     /// The moment by which every call of before has arrived.
     fn all_arrived(&self, rules: &Rules) -> Mono {
-        self.mono + Charge::org_total().ttl_cap() + rules.travel + rules.clock_error * 2
+        let granted = self.mono + rules.horizon_long;
+        granted + Charge::org_total().ttl_cap() + rules.travel + rules.clock_error * 2
     }
 }
 

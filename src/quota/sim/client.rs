@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    node::true_wall,
+    node::{Settings, true_wall},
     observer::Arrival,
     scenario::{Plant, Style},
     store::CounterKey,
@@ -289,7 +289,7 @@ impl World {
         if self.nodes[node].epoch != self.store.owner {
             self.coverage.hit("grant by a stale owner");
         }
-        let charges = self.charged(&ask, permit);
+        let charges = self.charged(node, &ask, permit);
         let mut named: Vec<CounterKey> = permit.limits.iter().map(key_of).collect();
         let mut due: Vec<CounterKey> = charges.iter().map(|charge| charge.key.clone()).collect();
         named.sort();
@@ -300,7 +300,7 @@ impl World {
         for charge in &charges {
             self.note_spent(node, permit, charge, at);
         }
-        self.check_gate(&ask, permit);
+        self.check_gate(node, &ask, permit);
         let reads = charges.iter().any(|charge| is_total(&charge.key));
         let grant = self.grants.len();
         self.say(|| format!("node {node} grants #{grant}: {} calls, {ask:?}", permit.calls));
@@ -323,10 +323,11 @@ impl World {
     }
 
     /// What a grant must charge, by the catalogue.
-    fn charged(&mut self, ask: &Ask, permit: &Permit) -> Vec<Charged> {
+    fn charged(&mut self, node: usize, ask: &Ask, permit: &Permit) -> Vec<Charged> {
+        let Settings { policy, catalogue } = self.settings_of(node);
         let mut charges: Vec<Charge> =
             ask.workspace.iter().map(|_| Charge::workspace_cap()).collect();
-        if let Some(operation) = self.catalogue.get(&ask.operation) {
+        if let Some(operation) = catalogue.get(&ask.operation) {
             charges.extend(operation.charges.iter().cloned());
         }
         let mut charged = Vec::new();
@@ -342,7 +343,7 @@ impl World {
             let shown = permit.limits.iter().find(|limit| key_of(limit) == key);
             let limit = match (charge.scope, charge.max) {
                 (Scope::Workspace, Max::OrgDaily) => u64::MAX,
-                _ => self.limit_of(&charge, shown.map_or(0, |limit| limit.max)),
+                _ => Self::limit_of(&policy, &charge, shown.map_or(0, |limit| limit.max)),
             };
             let (window, slots) = (micros(charge.window), charge.kind == Kind::Concurrency);
             self.observer.window(&key, self.order, window, slots);
@@ -373,9 +374,10 @@ impl World {
     }
 
     /// I9: no grant takes a workspace beyond the pause point of its class.
-    fn check_gate(&mut self, ask: &Ask, permit: &Permit) {
+    fn check_gate(&mut self, node: usize, ask: &Ask, permit: &Permit) {
+        let settings = self.settings_of(node);
         let Some(workspace) = &ask.workspace else { return };
-        let Some(policy) = self.policy.workspaces.get(workspace) else { return };
+        let Some(policy) = settings.policy.workspaces.get(workspace) else { return };
         let Some(cap) = policy.daily_calls else { return };
         let Some(thresholds) = policy.classes.of(ask.class) else { return };
         let point = thresholds.pause_point(cap);

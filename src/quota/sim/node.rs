@@ -1,9 +1,9 @@
 //! A process that owns the org, or believes so: its clocks, its ledger, its one
 //! reserve in flight.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::quota::{Ledger, Mono, Now, WaiterId, Wall};
+use crate::quota::{Catalogue, Ledger, Mono, Now, OrgPolicy, WaiterId, Wall};
 
 /// The true time 0 by a wall clock that is right.
 const WALL_START: u64 = 1_800_000_000_000_000;
@@ -32,6 +32,15 @@ impl Clocks {
     }
 }
 
+/// The settings, as somebody knows them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of the org.
+    pub policy: Arc<OrgPolicy>,
+    /// Of the limits.
+    pub catalogue: Arc<Catalogue>,
+}
+
 /// A process.
 #[derive(Clone, Debug, Default)]
 pub struct Node {
@@ -51,12 +60,17 @@ pub struct Node {
     pub waiting: BTreeMap<WaiterId, Vec<(usize, Mono)>>,
     /// When it will be woken.
     pub wake: Option<u64>,
+    /// In a cluster: the settings that it has heard of, with the place of their
+    /// change in the order of things; `None`: those that hold.
+    pub settings: Option<(u64, Settings)>,
     /// In a cluster: everything is written down, and nothing more will be.
     pub written: bool,
     /// In a cluster: the session, which bounds when it grants.
     pub session: Option<Mono>,
     /// In a cluster: the store does not hear it.
     pub cut_off: bool,
+    /// In a cluster: it does not run, and is known not to.
+    pub is_down: bool,
     /// In a cluster: nodes that do not hear it.
     pub apart: Vec<usize>,
 }

@@ -20,7 +20,7 @@ use fastrand::Rng;
 use super::{
     client::{Grant, Message, Reply, Request, Use},
     coverage::Coverage,
-    node::Node,
+    node::{Node, Settings},
     observer::Observer,
     scenario::{self, Plant, Scenario, Style},
     store::{Allowed, Applied, Careless, CounterKey, Store, Txn},
@@ -81,7 +81,9 @@ pub enum Event {
     /// A client's call is over.
     Over { call: Use },
     /// These settings hold.
-    Configure { policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue> },
+    Configure { settings: Settings },
+    /// A node hears of the settings.
+    Settle { node: usize, order: u64, settings: Settings },
     /// A transaction reaches the store; its answer takes so long, if it comes.
     Apply { node: usize, life: u64, txn: Txn, answer_after: Option<u64> },
     /// The store's answer, or the end of the wait for it.
@@ -206,7 +208,8 @@ impl World {
             rng,
             scenario,
         };
-        world.note_windows();
+        let catalogue = world.catalogue.clone();
+        world.note_windows(&catalogue);
         world
     }
 
@@ -323,7 +326,8 @@ impl World {
                 }
             }
             Event::Change => self.change(),
-            Event::Configure { policy, catalogue } => self.configure(policy, catalogue),
+            Event::Configure { settings } => self.configure(settings),
+            Event::Settle { node, order, settings } => self.settle(node, order, settings),
             Event::Deliver { node, message, came, stamped, via } => {
                 self.deliver(node, message, came, stamped, via);
             }
@@ -416,14 +420,11 @@ impl World {
         };
         self.coverage.add("unit lost in an open block", records.iter().map(lost).sum());
         let now = self.nodes[node].now(self.at);
-        self.nodes[node].ledger = Some(Ledger::new(
-            now,
-            self.nodes[node].epoch,
-            self.scenario.rules,
-            self.policy.clone(),
-            self.catalogue.clone(),
-            records,
-        ));
+        let settings = self.settings_of(node);
+        self.note_windows(&settings.catalogue);
+        let Settings { policy, catalogue } = settings;
+        let (epoch, rules) = (self.nodes[node].epoch, self.scenario.rules);
+        self.nodes[node].ledger = Some(Ledger::new(now, epoch, rules, policy, catalogue, records));
         self.say(|| format!("node {node} is up in epoch {}", self.nodes[node].epoch));
         self.poll(node);
     }
@@ -511,9 +512,9 @@ impl World {
 
     /// The charges of the catalogue that can be charged to a group, and the two
     /// that every org has.
-    pub(super) fn charges(&self) -> Vec<Charge> {
+    pub(super) fn charges(catalogue: &Catalogue) -> Vec<Charge> {
         let mut charges = vec![Charge::org_total(), Charge::workspace_cap()];
-        for charge in self.catalogue.operations.values().flat_map(|operation| &operation.charges) {
+        for charge in catalogue.operations.values().flat_map(|operation| &operation.charges) {
             let known =
                 |other: &Charge| (other.scope, &other.limit) == (charge.scope, &charge.limit);
             if !charges.iter().any(known) {
@@ -525,18 +526,18 @@ impl World {
 
     /// A limit as it is in force: what may be granted, the outage share aside.
     /// `daily`: the org's total as the ledger knows it.
-    pub(super) fn limit_of(&self, charge: &Charge, daily: u64) -> u64 {
+    pub(super) fn limit_of(policy: &OrgPolicy, charge: &Charge, daily: u64) -> u64 {
         let max = match charge.max {
             Max::Fixed(max) => max,
-            Max::OrgConcurrent => self.policy.concurrent_calls,
+            Max::OrgConcurrent => policy.concurrent_calls,
             Max::OrgDaily => daily,
         };
-        max - (max * u64::from(self.policy.outage_share)).div_ceil(100)
+        max - (max * u64::from(policy.outage_share)).div_ceil(100)
     }
 
-    pub(super) fn daily(&self, read: Option<u64>) -> u64 {
-        let daily = read.unwrap_or(self.policy.daily_calls);
-        daily.min(self.policy.daily_calls_max.unwrap_or(u64::MAX))
+    pub(super) fn daily(policy: &OrgPolicy, read: Option<u64>) -> u64 {
+        let daily = read.unwrap_or(policy.daily_calls);
+        daily.min(policy.daily_calls_max.unwrap_or(u64::MAX))
     }
 
     // ---- The end ----
@@ -551,11 +552,11 @@ impl World {
     /// came before that has left after a while.
     pub fn share_used_from(&self, settled_at: u64) -> f64 {
         const CYCLES: usize = 5;
-        let Some(charge) = self.charges().into_iter().find(|c| c.scope == Scope::ExecutionUser)
-        else {
+        let charges = Self::charges(&self.catalogue);
+        let Some(charge) = charges.into_iter().find(|c| c.scope == Scope::ExecutionUser) else {
             return 0.0;
         };
-        let max = self.limit_of(&charge, 0);
+        let max = Self::limit_of(&self.policy, &charge, 0);
         let rules = &self.scenario.rules;
         let settled = charge.window + charge.ttl_cap() + rules.travel + rules.clock_error * 2;
         let from = settled_at + micros(settled);
@@ -580,6 +581,7 @@ fn addressee(event: &Event) -> Option<usize> {
         Event::Deliver { node, .. }
         | Event::Answered { node, .. }
         | Event::Wake { node, .. }
+        | Event::Settle { node, .. }
         | Event::Read { node, .. }
         | Event::Loaded { node, .. } => Some(*node),
         _ => None,

@@ -67,6 +67,11 @@ impl Fault {
         if STRANGER.contains(&said) {
             return Self::Stranger(reason);
         }
+        // etcd says so of a transaction that has been carried out, too, where it
+        // was the one with which the space ran out.
+        if said.ends_with("database space exceeded") {
+            return Self::Unknown(reason);
+        }
         match (status.code(), said.starts_with(OF_ETCD)) {
             (Code::NotFound, true) if said.ends_with("lease not found") => {
                 Self::Refused(Refusal::LeaseGone, reason)
@@ -180,7 +185,7 @@ mod tests {
             (OutOfRange, "Error, decoded message length too large", &unknown),
             (ResourceExhausted, "grpc: received message larger than max (9 vs. 8)", &other),
             (ResourceExhausted, "etcdserver: too many requests", &other),
-            (ResourceExhausted, "etcdserver: mvcc: database space exceeded", &other),
+            (ResourceExhausted, "etcdserver: mvcc: database space exceeded", &unknown),
             (ResourceExhausted, "some proxy is tired", &unknown),
             (InvalidArgument, "etcdserver: request is too large", &other),
             (InvalidArgument, "etcdserver: duplicate key given in txn request", &other),

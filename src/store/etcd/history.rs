@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use etcd_client::ResponseHeader;
+use tokio::sync::watch;
 
 use super::unsigned;
 use crate::store::StoreError;
@@ -12,6 +13,7 @@ use crate::store::StoreError;
 #[derive(Debug, Default)]
 pub(super) struct History {
     known: Mutex<Known>,
+    lives: watch::Sender<u64>,
 }
 
 /// What was known at some moment.
@@ -26,6 +28,12 @@ pub(super) struct Known {
 }
 
 impl History {
+    /// Follows how many times etcd went back. Whoever notices it first, be it a
+    /// watch that has nobody to tell: all hear of it.
+    pub(super) fn lives(&self) -> watch::Receiver<u64> {
+        self.lives.subscribe()
+    }
+
     /// What is known before a request is sent: its answer must not be older.
     pub(super) fn known(&self) -> Known {
         *self.lock()
@@ -62,6 +70,7 @@ impl History {
                 "etcd went back: it was restored from a backup, or made anew"
             );
             *known = Known { lives: known.lives + 1, cluster: Some(cluster), revision };
+            self.lives.send_replace(known.lives);
         } else if (known.lives == asked.lives) != went_back
             && known.cluster.is_none_or(|known| known == cluster)
         {

@@ -148,6 +148,11 @@ impl Changed {
 
 #[async_trait]
 impl Sessions for MemoryStore {
+    /// It never goes back.
+    fn lives(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let mut state = self.state();
         state.end_leases();

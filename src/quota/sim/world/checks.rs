@@ -3,8 +3,9 @@
 use super::*;
 
 impl World {
-    pub(super) fn note_windows(&mut self) {
-        for charge in self.charges() {
+    /// From now on somebody who grants, or may, counts in these windows.
+    pub(super) fn note_windows(&mut self, catalogue: &Catalogue) {
+        for charge in Self::charges(catalogue) {
             let used = self.scenario.style == Style::Day || charge.window < DAY;
             if used {
                 self.longest_window = self.longest_window.max(micros(charge.window));
@@ -24,22 +25,23 @@ impl World {
         node: usize,
         writes: &[GroupWrite],
     ) -> HashMap<CounterKey, Allowed> {
-        let mut daily = self.daily(None);
+        let Settings { policy, catalogue } = self.settings_of(node);
+        let mut daily = Self::daily(&policy, None);
         let mut allowed = HashMap::new();
         for write in writes {
             if write.group == Group::Org
                 && let Some(record) = &write.record
             {
-                daily = self.daily(record.foreign.and_then(|foreign| foreign.limit));
+                daily = Self::daily(&policy, record.foreign.and_then(|foreign| foreign.limit));
             }
         }
         let waiting = self.nodes[node].waiting.values().flatten();
         let waiting: Vec<_> = waiting.map(|(request, _)| &self.requests[*request].ask).collect();
         for write in writes {
             let scope = scope_of(&write.group);
-            for charge in self.charges().iter().filter(|charge| charge.scope == scope) {
+            for charge in Self::charges(&catalogue).iter().filter(|charge| charge.scope == scope) {
                 let key = CounterKey { group: write.group.clone(), limit: charge.limit.clone() };
-                let limit = self.limit_of(charge, daily);
+                let limit = Self::limit_of(&policy, charge, daily);
                 let units = |ask: &&crate::quota::Ask| {
                     u64::from(ask.calls) * crate::quota::sim::client::units_per_call(charge, ask)
                 };
@@ -47,7 +49,7 @@ impl World {
                 let share = if charge.window < Duration::from_secs(3_600) { 20 } else { 200 };
                 let base = if charge.scope == Scope::Workspace && charge.max == Max::OrgDaily {
                     // The org's figure may be known from another record.
-                    self.limit_of(&Charge::org_total(), u64::MAX / 1_000)
+                    Self::limit_of(&policy, &Charge::org_total(), u64::MAX / 1_000)
                 } else {
                     limit
                 };

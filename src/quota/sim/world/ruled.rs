@@ -143,6 +143,19 @@ impl World {
         }
     }
 
+    /// A node starts: it reads the settings that hold.
+    pub fn start(&mut self, node: usize) {
+        self.nodes[node].is_down = false;
+        self.nodes[node].settings = None;
+        self.nodes[node].session = None;
+    }
+
+    /// A node ends.
+    pub fn go_down(&mut self, node: usize) {
+        self.nodes[node].is_down = true;
+        self.end_of(node);
+    }
+
     /// A node forgets the org's ledger, writing nothing.
     pub fn forget(&mut self, node: usize) {
         self.end_of(node);
@@ -193,7 +206,13 @@ impl World {
                 stale
             }
             (1, _, Some(owner)) => owner,
-            _ => self.rng.usize(0..self.nodes.len()),
+            _ => {
+                let node = self.rng.usize(0..self.nodes.len());
+                // Who measures use goes where somebody listens.
+                let up = self.nodes.iter().position(|node| !node.is_down);
+                let seeks = self.scenario.style == Style::Saturated && self.nodes[node].is_down;
+                if seeks { up.unwrap_or(node) } else { node }
+            }
         }
     }
 }

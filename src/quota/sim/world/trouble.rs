@@ -126,35 +126,71 @@ impl World {
         if self.percent(30) {
             // The operator thinks better of it at once.
             let soon = self.rng.u64(0..=micros(self.scenario.rules.horizon_short));
-            let (policy, catalogue) = (policy.clone(), catalogue.clone());
-            self.after(soon, Event::Configure { policy, catalogue });
+            let settings = Settings { policy: policy.clone(), catalogue: catalogue.clone() };
+            self.after(soon, Event::Configure { settings });
         }
         scenario::change(&mut self.rng, &mut policy, &mut catalogue);
-        self.configure(policy, catalogue);
+        self.configure(Settings { policy, catalogue });
     }
 
-    /// Every process has the settings at once.
-    pub(super) fn configure(&mut self, policy: Arc<OrgPolicy>, catalogue: Arc<Catalogue>) {
+    /// Every process has the settings at once; in a cluster each hears of them
+    /// by itself.
+    pub(super) fn configure(&mut self, settings: Settings) {
         self.coverage.hit("change of the settings");
         self.order += 1;
-        self.policy = policy;
-        self.catalogue = catalogue;
-        self.note_windows();
+        let order = self.order;
+        let before = Settings {
+            policy: std::mem::replace(&mut self.policy, settings.policy.clone()),
+            catalogue: std::mem::replace(&mut self.catalogue, settings.catalogue.clone()),
+        };
+        if !self.ruled {
+            self.note_windows(&settings.catalogue);
+        }
         for node in 0..self.nodes.len() {
-            let now = self.nodes[node].now(self.at);
-            let (policy, catalogue) = (self.policy.clone(), self.catalogue.clone());
-            if let Some(ledger) = &mut self.nodes[node].ledger {
-                ledger.configure(now.mono, policy, catalogue);
-                if self.nodes[node].clocks.frozen_until <= self.at {
-                    self.poll(node);
-                }
+            if self.ruled {
+                self.nodes[node].settings.get_or_insert((0, before.clone()));
+                let late = [self.scenario.store_latency, 3_000_000][self.rng.usize(0..2)];
+                let delay = self.rng.u64(0..=late);
+                self.after(delay, Event::Settle { node, order, settings: settings.clone() });
+            } else {
+                self.apply_settings(node, settings.clone());
             }
+        }
+    }
+
+    /// A node hears of settings, in the order in which they were made.
+    pub(super) fn settle(&mut self, node: usize, order: u64, settings: Settings) {
+        if self.nodes[node].settings.as_ref().is_some_and(|(known, _)| *known < order) {
+            self.coverage.hit("settings heard of");
+            self.nodes[node].settings = Some((order, settings.clone()));
+            if self.nodes[node].ledger.is_some() {
+                self.note_windows(&settings.catalogue);
+            }
+            self.apply_settings(node, settings);
+        }
+    }
+
+    fn apply_settings(&mut self, node: usize, settings: Settings) {
+        let now = self.nodes[node].now(self.at);
+        if let Some(ledger) = &mut self.nodes[node].ledger {
+            ledger.configure(now.mono, settings.policy, settings.catalogue);
+            if self.nodes[node].clocks.frozen_until <= self.at {
+                self.poll(node);
+            }
+        }
+    }
+
+    /// The settings as a node knows them.
+    pub fn settings_of(&self, node: usize) -> Settings {
+        match &self.nodes[node].settings {
+            Some((_, settings)) => settings.clone(),
+            None => Settings { policy: self.policy.clone(), catalogue: self.catalogue.clone() },
         }
     }
 
     /// Callers who keep one limit saturated.
     pub(super) fn begin_saturated(&mut self) {
-        let most = self.charges().into_iter().map(|charge| match charge.max {
+        let most = Self::charges(&self.catalogue).into_iter().map(|charge| match charge.max {
             Max::Fixed(max) => max,
             _ => 0,
         });

@@ -106,8 +106,8 @@ pub struct DemoService {
 }
 
 /// Runs the demo with a service that `start` starts with the given
-/// configuration; on loopback, with a store that forgets. SIGINT and SIGTERM
-/// end it early, with its summary. Success means that Salesforce refused none
+/// configuration; on loopback, with a store that forgets. SIGINT, SIGTERM
+/// and SIGHUP end it early, with its summary. Success means that Salesforce refused none
 /// of the calls that were made through the service, and that none broke.
 ///
 /// # Errors
@@ -173,6 +173,7 @@ pub async fn run(
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl StopSignals {
@@ -180,14 +181,17 @@ impl StopSignals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            // The terminal is gone: processes must not stay behind.
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Returns when either has come.
+    /// Returns when one of them has come.
     async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -56,8 +56,8 @@ const TICK: Duration = Duration::from_millis(200);
 /// After the end a fault that is being played may go on so long.
 const OVERTIME: Duration = Duration::from_secs(30);
 
-/// Runs the cluster's demo. SIGINT, SIGTERM and the key q end it early, with
-/// its summary. Success means that Salesforce refused none of the calls, that
+/// Runs the cluster's demo. SIGINT, SIGTERM, SIGHUP and the key q end it early,
+/// with its summary. Success means that Salesforce refused none of the calls, that
 /// no window of any limit was overrun, and that nothing broke that was not
 /// meant to.
 ///

@@ -328,14 +328,14 @@ impl Caller {
         None
     }
 
-    /// Nodes that are away are expected here; anything else is a fault.
+    /// Nodes that are away are expected here, and nodes that cannot decide now;
+    /// anything else is a fault.
     fn failed(&self, node: usize, status: &Status, doing: &str) {
         match status.code() {
-            // The node is well, and nobody can decide now.
-            Code::Unavailable if !status.details().is_empty() => {}
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
-                self.doors.shun(node);
-            }
+            // A node says why in details. Without them it is the connection
+            // that says so, whatever the code: another node is better.
+            _ if status.details().is_empty() => self.doors.shun(node),
+            Code::Unavailable | Code::DeadlineExceeded => {}
             _ => self.tally.fault(doing, status),
         }
     }

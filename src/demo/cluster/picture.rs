@@ -398,7 +398,7 @@ fn map(snapshot: &Snapshot, cell: usize, ink: Ink) -> Vec<Line> {
         lines.push(line);
     }
     let mut legend = Line::new(ink);
-    legend.put("× owner is down   · no owner", Style::Faint);
+    legend.put("× its owner is away   · no owner", Style::Faint);
     lines.push(legend);
     lines
 }

@@ -231,7 +231,6 @@ impl Driver {
     }
 
     /// How the shards of this process tell what they find out.
-    #[must_use]
     pub fn teller(&self) -> impl Fn(Event) + Send + Sync + 'static {
         let commands = self.commands.clone();
         move |event| {
@@ -771,6 +770,10 @@ mod tests {
                 return Err(StoreError::Unknown("it is away".to_owned()));
             }
             self.store.revoke(lease).await
+        }
+
+        fn lives(&self) -> watch::Receiver<u64> {
+            self.store.lives()
         }
 
         fn watch(&self, prefix: &str) -> mpsc::Receiver<Watched> {

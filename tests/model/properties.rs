@@ -152,7 +152,8 @@ pub fn check(
     };
     let search = builder.finish_when(stop).spawn_bfs();
     while !search.is_done() {
-        std::thread::sleep(Duration::from_millis(50));
+        // The search has threads of its own, and nobody else waits for this one.
+        std::thread::park_timeout(Duration::from_millis(50));
         progress(search.unique_state_count());
     }
     let mut found = search.discoveries();

@@ -248,3 +248,23 @@ impl Inner {
         self.ledger.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_speaks_of_an_earlier_epoch_is_late() {
+        // It made the ledgers of the later epoch disappear.
+        let table = Table::default();
+        let shard = Shard::new(3).expect("a shard");
+        let terms = |epoch| Terms { epoch, closed_since: None };
+        assert!(table.begin(shard, terms(7)).is_some());
+        assert!(table.serve(shard, 7, Vec::new()));
+        for epoch in [6, 7] {
+            assert!(table.begin(shard, terms(epoch)).is_none(), "{epoch}");
+            assert_eq!(table.served(shard), Some(7));
+        }
+        assert!(table.begin(shard, terms(8)).is_some());
+    }
+}

@@ -390,6 +390,19 @@ fn records_that_cannot_be_used_are_left_to_others() {
     assert_eq!(solo.member.problem(), None);
 }
 
+// The first request can break a ledger before the word that the shard is served
+// has come: the shard was held for served, and nobody served it.
+#[test]
+fn a_shard_that_breaks_at_once_is_taken_anew() {
+    let mut solo = Solo::registered();
+    solo.vacated(shard(3), 20);
+    solo.taken(shard(3), Taking::Done(21));
+    let broken = Event::Broken { shard: shard(3), epoch: 21 };
+    assert_eq!(solo.tell(broken), [solo.take(shard(3), 21)]);
+    assert_eq!(solo.recovered(shard(3), 21, Recovery::Done), []);
+    assert_eq!(solo.served(), []);
+}
+
 #[test]
 fn ledgers_that_nobody_rules_are_dropped() {
     let mut solo = Solo::registered();

@@ -240,6 +240,32 @@ async fn a_hand_over_wastes_nothing_whatever_becomes_of_its_answers() {
     }
 }
 
+// Of a reserve before the hand-over the answer was lost, though it was carried out.
+// The last transaction of the hand-over met that record, and was taken for done: a
+// second one then deleted the owner key, and what was open was wasted.
+#[tokio::test]
+async fn a_hand_over_that_meets_its_own_earlier_attempt_writes_all_the_same() {
+    let world = World::new().await;
+    let epoch = world.give(&world.a).await;
+    world.grant(&world.a, ask("rest")).await;
+    world.store.to_lose.store(1, Ordering::SeqCst);
+    // More than the open block: it reserves, and goes on when it knows how that
+    // ended.
+    let more = Ask { calls: 500, min_calls: 500, ..ask("rest") };
+    let asked = world.parked(&world.a, more);
+    while world.store.to_lose.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+    world.a.shards.hand_over(world.shard, epoch).await;
+    let granted = matches!(asked.await, Ok(Ok(Outcome::Granted(_))));
+    assert!(!world.owner_stands().await);
+
+    world.give(&world.b).await;
+    let total = world.total(&world.b);
+    let spent = if granted { 501 } else { 1 };
+    assert_eq!((total.used_by_caller, total.held), (spent, 0));
+}
+
 #[tokio::test]
 async fn a_hand_over_takes_as_many_transactions_as_its_records_need() {
     let world = World::new().await;

@@ -117,6 +117,21 @@ mod tests {
     }
 
     #[test]
+    fn all_hear_of_it_whoever_notices() {
+        let history = History::default();
+        let mut lives = history.lives();
+        let asked = history.known();
+        history.take_in(asked, 1, 5).unwrap();
+        assert!(!lives.has_changed().unwrap());
+        let asked = history.known();
+        for _ in 0..3 {
+            assert!(history.take_in(asked, 1, 2).is_err());
+        }
+        assert!(lives.has_changed().unwrap());
+        assert_eq!(*lives.borrow_and_update(), 1);
+    }
+
+    #[test]
     fn another_cluster_is_another_history_whatever_its_revision() {
         check(&[(0, 1, 5, false), (1, 2, 90, true), (2, 2, 91, false)], 91);
     }

@@ -6,7 +6,7 @@
 //! [`Member::poll`] until there are none. Whatever has an answer is told back
 //! as an event, however late, or not at all.
 //!
-//! [`session`] keeps the node alive in the store's eyes, [`shards`] decides what
+//! `session` keeps the node alive in the store's eyes, `shards` decides what
 //! becomes of each shard. Both act in one pass over everything that may be due,
 //! which is repeated until it finds nothing to do; what is not due yet leaves
 //! its time behind, and the earliest of these is when to come back.

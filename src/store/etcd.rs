@@ -2,11 +2,11 @@
 //! own.
 //!
 //! etcd's client spreads requests over the members and goes on doing so when one
-//! is down. So there is one client for each [`member`], and [`members`] asks them
+//! is down. So there is one client for each `member`, and `members` asks them
 //! in the order of their health: what was certainly not sent goes to the next at
 //! once; what may have been carried out is told as such, and only what may be
-//! done twice is asked again. [`fault`] is the one place that judges which is
-//! which. [`history`] notices an etcd that was restored or made anew; [`watch`]
+//! done twice is asked again. `fault` is the one place that judges which is
+//! which. `history` notices an etcd that was restored or made anew; `watch`
 //! goes on over every loss of connection.
 //!
 //! Nothing in here repeats a transaction: to decide that is the caller's.

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
@@ -160,7 +160,8 @@ impl Driver {
         let member = Member::new(options.name.clone(), record, options.timing, options.seed);
         // Bounded by what is in flight: each effect has one answer.
         let (tell, told) = mpsc::unbounded_channel();
-        let (tell_watched, watched) = mpsc::channel(TOLD);
+        // Nothing is told here before the watches begin.
+        let (_, watched) = mpsc::channel(1);
         let task = Task {
             member,
             acts: Acts {
@@ -173,7 +174,7 @@ impl Driver {
             },
             told,
             watched,
-            tell_watched,
+            watches: JoinSet::new(),
             orders,
             pings,
             settled: Some(settled),
@@ -244,7 +245,8 @@ struct Task {
     acts: Acts,
     told: mpsc::UnboundedReceiver<Event>,
     watched: mpsc::Receiver<Event>,
-    tell_watched: mpsc::Sender<Event>,
+    /// Tell `watched`, until the store goes back or the process ends.
+    watches: JoinSet<()>,
     orders: mpsc::UnboundedReceiver<Command>,
     pings: watch::Receiver<Arc<Pings>>,
     settled: Option<oneshot::Receiver<()>>,
@@ -284,9 +286,7 @@ impl Task {
             self.show_progress.send_replace(Progress { served: 0, draining: true, drained: true });
             return;
         }
-        for prefix in WATCHED {
-            tokio::spawn(self.acts.clone().follow(prefix, self.tell_watched.clone()));
-        }
+        self.follow();
         loop {
             self.act();
             if self.member.has_left() {
@@ -328,6 +328,17 @@ impl Task {
             prepared = prepared => prepared,
             // Nothing was taken, so there is nothing to give away.
             () = ended(&mut self.orders) => false,
+        }
+    }
+
+    /// Watches what makes the view, from a listing on. Whatever was watched before
+    /// is not heard of any more.
+    fn follow(&mut self) {
+        let (tell, watched) = mpsc::channel(TOLD);
+        self.watched = watched;
+        self.watches.abort_all();
+        for prefix in WATCHED {
+            self.watches.spawn(self.acts.clone().follow(prefix, tell.clone()));
         }
     }
 
@@ -447,6 +458,9 @@ impl Task {
         let since = self.acts.clock.now().wall;
         self.closed_since = Some(since);
         until_done("close the orgs", || self.acts.close(since)).await;
+        // A watch that had noticed first has told its listing already, and would
+        // not tell it again.
+        self.follow();
     }
 
     async fn obey(&mut self, order: Command) {

@@ -115,7 +115,8 @@ pub enum Event {
         /// In which epoch.
         epoch: u64,
     },
-    /// The store went back: everything that is known of it is void.
+    /// The store went back: everything that is known of it is void. The watches
+    /// begin anew after this, each with a listing.
     WentBack,
     /// The node is to give its shards away and take no more (true: it ends, or
     /// its clock is wrong), or to take part again.

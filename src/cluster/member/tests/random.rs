@@ -399,7 +399,11 @@ proptest! {
                         cluster.tell(alive[n], Event::Broken { shard, epoch });
                     }
                 }
-                Fault::WentBack(n) => cluster.tell(alive[n], Event::WentBack),
+                Fault::WentBack(n) => {
+                    cluster.tell(alive[n], Event::WentBack);
+                    // The watches begin anew.
+                    cluster.list(alive[n]);
+                }
                 Fault::Relist(n) => cluster.list(alive[n]),
                 Fault::Pass(ms) => cluster.run(Duration::from_millis(ms)),
             }

@@ -175,13 +175,14 @@ impl Client {
             match ask(quota(channel)).await {
                 Ok(answer) => return Ok(learnt(answer)),
                 Err(status) => {
-                    if is_of_transport(&status) {
+                    if is_of_transport(&status) || is_of_a_stranger(&status) {
                         self.owners.leave_alone(&owner);
                     } else if status.code() == Code::Unavailable {
                         self.owners.forget(org);
                     }
-                    // What was not sent cannot have been decided.
-                    if !was_not_sent(&status) {
+                    // What was not sent, or went to something else that listens at
+                    // the owner's address here, cannot have been decided.
+                    if !was_not_sent(&status) && !is_of_a_stranger(&status) {
                         return Err(status);
                     }
                 }
@@ -210,6 +211,13 @@ fn org_of(permit_id: &str) -> &str {
 /// Every error of the service has details; those of a connection have a cause.
 fn is_of_transport(status: &Status) -> bool {
     status.details().is_empty() && status.source().is_some()
+}
+
+/// Neither the service's, nor of a connection: a proxy's, for one, that answers
+/// at an address which means something else in this network.
+fn is_of_a_stranger(status: &Status) -> bool {
+    let gave_up = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
+    status.details().is_empty() && status.source().is_none() && !gave_up
 }
 
 fn was_not_sent(status: &Status) -> bool {

@@ -19,6 +19,9 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 #[derive(Clone, Copy, Debug)]
 pub struct Fake;
 
+/// The owner that every answer names: nobody listens there.
+pub const OWNER: &str = "127.0.0.1:1";
+
 type Answer<T> = Result<Response<T>, Status>;
 
 /// Serves both by gRPC on a free port of this machine, for as long as the
@@ -55,7 +58,7 @@ fn refuse(org: &str) -> Result<(), Status> {
 
 fn owned<T>(message: T) -> Answer<T> {
     let mut response = Response::new(message);
-    response.metadata_mut().insert("quotagate-owner", "10.0.0.1:7400".parse().expect("ASCII"));
+    response.metadata_mut().insert("quotagate-owner", OWNER.parse().expect("ASCII"));
     Ok(response)
 }
 

@@ -21,7 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::fake::Fake;
+use super::fake::{self, Fake};
 
 /// The HTTP edge over the fakes.
 struct Edge {
@@ -144,7 +144,7 @@ async fn decisions_are_status_and_json() {
             ],
         )
         .await;
-    assert!(answer.head.contains("quotagate-owner: 10.0.0.1:7400"), "{answer:?}");
+    assert!(answer.head.contains(&format!("quotagate-owner: {}", fake::OWNER)), "{answer:?}");
     assert!(answer.head.contains("content-type: application/json"), "{answer:?}");
     assert!(answer.head.contains("cache-control: no-store"), "{answer:?}");
 

@@ -7,7 +7,6 @@ use anyhow::{Context as _, bail};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, oneshot, watch},
     task::JoinSet,
-    time::timeout,
 };
 
 use crate::{
@@ -21,7 +20,11 @@ use crate::{
     node::{Insight, Routes, Settings},
     quota::Rules,
     shard::{ShardEvent, Shards, random},
-    store::{SharedStore, keys::ORG_CONFIGS},
+    store::{
+        SharedStore,
+        keys::{META, ORG_CONFIGS},
+        open::wait_until_it_answers,
+    },
 };
 
 /// What a service needs to take part in a cluster.
@@ -79,9 +82,6 @@ pub struct Around<'a> {
 
 /// How long a node that ends waits for its shards to be others'.
 const DRAIN: Duration = Duration::from_secs(15);
-
-/// A store that has not told what is declared for so long is worth a line.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// A session ends this long before its lease may.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -222,20 +222,10 @@ async fn follow_settings(
     settled: oneshot::Sender<()>,
 ) {
     let Some(sessions) = store.sessions() else { return };
+    wait_until_it_answers(&*store, META).await;
     let mut told = sessions.watch(ORG_CONFIGS);
     let mut settled = Some(settled);
-    loop {
-        let told = match timeout(SILENCE, told.recv()).await {
-            Ok(Some(told)) => told,
-            Ok(None) => return,
-            // Nothing has changed, or nothing was told at all yet.
-            Err(_) => {
-                if settled.is_some() {
-                    tracing::warn!("the store does not answer: this node waits for it");
-                }
-                continue;
-            }
-        };
+    while let Some(told) = told.recv().await {
         let changed = settings.take_in(&told);
         shards.reconfigure(&changed);
         if let Some(settled) = settled.take() {

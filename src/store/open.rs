@@ -178,7 +178,7 @@ pub async fn wait_until_it_answers(store: &dyn Store, prefix: &str) {
     {
         if told.is_none_or(|told| told.elapsed() >= TELL) {
             let waited = start.elapsed().as_secs();
-            tracing::warn!(%error, waited, "waiting for the store: nothing is served before");
+            tracing::warn!(%error, waited, "waiting for the store: nothing is decided before");
             told = Some(Instant::now());
         }
         sleep(ASK).await;

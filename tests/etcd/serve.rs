@@ -9,6 +9,7 @@ use std::{
 fn serve_waits_for_its_store_says_so_and_can_be_stopped() {
     let mut serve = Command::new(env!("CARGO_BIN_EXE_quotagate"))
         .args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .args(["--peer", "127.0.0.1:0"])
         .args(["--store", "etcd://127.0.0.1:1,127.0.0.1:2"])
         .env_clear()
         .stdin(Stdio::null())

@@ -26,7 +26,7 @@ pub use self::{
     },
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
-    policy::{OrgPolicy, Unknown, WorkspacePolicy},
+    policy::{BurnLimit, OrgPolicy, Unknown, WorkspacePolicy},
     record::{CounterRecord, ForeignRecord, Group, GroupRecord},
     rules::Rules,
     time::{Mono, Now, Wall},

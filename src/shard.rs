@@ -693,6 +693,7 @@ mod tests {
 
     fn ask(operation: &str, max_wait: Duration) -> Ask {
         Ask {
+            caller: None,
             workspace: None,
             operation: OperationId::parse(operation).expect("an operation"),
             user: None,

@@ -16,7 +16,11 @@ impl Config {
         pool.dedup();
         let workspaces = declaration.workspaces.iter().map(|workspace| {
             let classes = resolve(classes, workspace.preset.as_deref(), workspace.classes);
-            let policy = WorkspacePolicy { daily_calls: workspace.daily_calls, classes };
+            let policy = WorkspacePolicy {
+                daily_calls: workspace.daily_calls,
+                classes,
+                ..WorkspacePolicy::default()
+            };
             (workspace.id.clone(), policy)
         });
         OrgPolicy {

@@ -12,6 +12,8 @@ use super::{
 /// A request to make calls, already checked against every bound of the contract.
 #[derive(Clone, Debug)]
 pub struct Ask {
+    /// Who asks, as far as it is known: for attribution only.
+    pub caller: Option<Arc<str>>,
     /// Who pays.
     pub workspace: Option<WorkspaceId>,
     /// What for.

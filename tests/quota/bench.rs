@@ -435,7 +435,8 @@ impl OrgWords for OrgPolicy {
     }
 
     fn capped_by(mut self, id: &str, cap: u64, classes: ClassPolicy) -> Self {
-        let policy = WorkspacePolicy { daily_calls: Some(cap), classes };
+        let policy =
+            WorkspacePolicy { daily_calls: Some(cap), classes, ..WorkspacePolicy::default() };
         self.workspaces.insert(workspace(id), policy);
         self
     }
@@ -444,6 +445,7 @@ impl OrgWords for OrgPolicy {
 /// One call for an operation: no workspace, no user, class EVENT, no waiting.
 pub fn ask(operation: &str) -> Ask {
     Ask {
+        caller: None,
         workspace: None,
         operation: OperationId::parse(operation).unwrap(),
         user: None,

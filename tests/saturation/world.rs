@@ -195,6 +195,7 @@ impl World {
     fn ask(&mut self, of: usize) {
         let callers = &self.setting.callers[of];
         let ask = Ask {
+            caller: None,
             workspace: None,
             operation: OperationId::parse(callers.operation).expect("a good name"),
             user: Some(UserId::parse(callers.user).expect("a good name")),

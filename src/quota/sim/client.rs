@@ -244,6 +244,7 @@ impl World {
             }
         });
         Ask {
+            caller: None,
             workspace,
             operation,
             user,

@@ -330,7 +330,7 @@ fn workspace(rng: &mut Rng, name: &str, cap: Option<u64>) -> (WorkspaceId, Works
     let preset = ClassPolicy::PRESETS[rng.usize(0..3)];
     let classes = ClassPolicy::preset(preset).expect("presets are known");
     let name = WorkspaceId::parse(name).expect("a name");
-    (name, WorkspacePolicy { daily_calls: cap, classes })
+    (name, WorkspacePolicy { daily_calls: cap, classes, ..WorkspacePolicy::default() })
 }
 
 fn catalogue<const N: usize>(operations: [(&str, Vec<Charge>); N]) -> Catalogue {

@@ -53,6 +53,7 @@ pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
     let ask = || {
         let (org, check_only) = (org?, check_only?);
         let mut ask = Ask {
+            caller: None,
             workspace: workspace?,
             operation: operation?,
             user: user?,

@@ -135,6 +135,12 @@ impl LimitName {
     pub fn calls() -> Self {
         Self("calls".into())
     }
+
+    /// The name of a workspace's brake for run-away jobs.
+    #[must_use]
+    pub fn burn() -> Self {
+        Self("burn".into())
+    }
 }
 
 impl RequestId {

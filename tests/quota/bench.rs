@@ -586,6 +586,7 @@ pub fn per_user(limit: &str, max: u64, window: Duration) -> Charge {
         max: Max::Fixed(max),
         window,
         cost: Cost::One,
+        shadow: false,
     }
 }
 

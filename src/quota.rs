@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod class;
 pub mod decision;
+pub mod event;
 pub mod ids;
 pub mod ledger;
 pub mod policy;
@@ -20,14 +21,15 @@ pub use self::{
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},
     decision::{
-        Ask, AskError, ClassState, ClassStatus, Denial, DenialReason, LimitUsage, OrgUsage,
-        Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
+        Ask, AskError, ClassState, ClassStatus, Denial, DenialReason, LimitExplanation, LimitUsage,
+        OrgUsage, Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
         UserUsage, Warning, WorkspaceUsage,
     },
+    event::{Event, EventKind, Happening},
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
     policy::{BurnLimit, OrgPolicy, Unknown, WorkspacePolicy},
-    record::{CounterRecord, ForeignRecord, Group, GroupRecord},
+    record::{CounterRecord, ForeignRecord, Group, GroupRecord, ToldRecord, Warned},
     rules::Rules,
     time::{Mono, Now, Wall},
 };

@@ -96,6 +96,14 @@ impl Charge {
         }
     }
 
+    /// True for the limits that a workspace has by its policy: its cap and its
+    /// burn limit. They are gates at the grant and bound no reservation.
+    #[must_use]
+    pub fn is_own_of_workspace(&self) -> bool {
+        self.scope == Scope::Workspace
+            && (self.limit == LimitName::calls() || self.limit == LimitName::burn())
+    }
+
     /// True for the org's total, the one limit that others also move.
     #[must_use]
     pub fn is_org_total(&self) -> bool {

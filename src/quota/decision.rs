@@ -74,6 +74,8 @@ pub struct Permit {
     pub class_state: Option<ClassState>,
     /// What was charged.
     pub limits: Vec<LimitUsage>,
+    /// For a check: how it came to the decision, limit by limit.
+    pub explanation: Vec<LimitExplanation>,
 }
 
 /// Why a request was refused.
@@ -128,6 +130,34 @@ pub struct Denial {
     pub message: String,
     /// The workspace's classes.
     pub class_state: Option<ClassState>,
+    /// For a check: how it came to the decision, limit by limit.
+    pub explanation: Vec<LimitExplanation>,
+}
+
+/// One limit as it bears on one ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitExplanation {
+    /// The limit as it stands.
+    pub usage: LimitUsage,
+    /// Units that the ask's class may take now, after everything below; of a
+    /// limit in shadow, what it would be.
+    pub room: u64,
+    /// Units that the fewest calls of use need.
+    pub needed: u64,
+    /// Units that requests ahead in the queue wait for.
+    pub ahead: u64,
+    /// Units that are kept for other workspaces.
+    pub kept: u64,
+    /// The use at which the class pauses; `None` where this limit does not pause
+    /// classes.
+    pub pauses_at: Option<u64>,
+    /// This limit decides: it refuses the ask, or cuts it short.
+    pub binding: bool,
+    /// When there will be room for the fewest calls of use: zero where there is,
+    /// `None` where nobody can know.
+    pub opens_in: Option<Duration>,
+    /// All of it as one sentence.
+    pub text: String,
 }
 
 /// What became of an ask.
@@ -195,6 +225,9 @@ pub struct LimitUsage {
     pub window: Duration,
     /// Salesforce's figures are older than ten minutes.
     pub stale: bool,
+    /// In shadow: it refuses nothing, and would have refused so many grants since
+    /// this process counts for the org. `None` where it is enforced.
+    pub shadow: Option<u64>,
 }
 
 /// One class of a workspace.
@@ -317,6 +350,10 @@ pub struct WorkspaceUsage {
     pub limits: Vec<LimitUsage>,
     /// Its classes; `None` where it has no cap.
     pub class_state: Option<ClassState>,
+    /// Its share where workspaces contend.
+    pub weight: u32,
+    /// Units of the org's total that are guaranteed to it; 0 is none.
+    pub guaranteed_calls: u64,
 }
 
 /// One execution user.

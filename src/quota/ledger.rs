@@ -4,35 +4,42 @@
 //!
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
-//! takes Salesforce's own figures; `classes` pauses and resumes; `closed` begins
-//! without knowing what was counted; `view` shows.
+//! takes Salesforce's own figures; `classes` pauses and resumes, `news` tells of
+//! it; `guarantees` keep a part of the total for workspaces, `burn` brakes one,
+//! `shadow` counts what is not enforced; `closed` begins without knowing what was
+//! counted; `view` shows, `explain` tells why.
 
+mod burn;
 mod classes;
 mod closed;
 mod counter;
+mod explain;
 mod groups;
+mod guarantees;
 mod judge;
+mod news;
 mod permits;
 mod queue;
 mod reconcile;
 mod requests;
 mod reserve;
+mod shadow;
 mod view;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use self::{
     closed::Closed,
     counter::{Counter, Numbers},
     groups::{CounterRef, Groups},
+    guarantees::Guarantees,
     judge::{Plan, Verdict},
+    news::News,
     permits::{PermitCharge, PermitState, Permits},
     queue::Queue,
     reconcile::Foreign,
     requests::{Remembered, Requests},
+    shadow::ShadowDenials,
 };
 pub use self::{
     queue::WaiterId,
@@ -40,7 +47,7 @@ pub use self::{
 };
 use super::{
     Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
-    Scope, Transition, Wall,
+    Scope, Wall,
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
@@ -68,11 +75,12 @@ pub struct Ledger {
     /// When the first grant was made that no reading has followed.
     unread_since: Option<Mono>,
     last_probe: Option<Mono>,
-    transitions: VecDeque<Transition>,
-    transition_count: u64,
     violations: Vec<&'static str>,
     /// Counts changes that a watcher may want to see.
     changes: u64,
+    guarantees: Guarantees,
+    news: News,
+    shadow_denials: ShadowDenials,
 }
 
 /// The answer to an ask.
@@ -131,10 +139,11 @@ impl Ledger {
             closed: closed_since.map(|since| Closed::since(now, since)),
             unread_since: None,
             last_probe: None,
-            transitions: VecDeque::new(),
-            transition_count: 0,
             violations: Vec::new(),
             changes: 0,
+            guarantees: Guarantees::default(),
+            news: News::default(),
+            shadow_denials: ShadowDenials::default(),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -322,6 +331,7 @@ impl Ledger {
             life_left: permit.expires.since(if full { permit.granted } else { now }),
             class_state: self.class_state_of(permit.tag),
             limits: self.usages(now, &refs, permit.tag),
+            explanation: Vec::new(),
         })
     }
 
@@ -348,6 +358,7 @@ impl Ledger {
         let mut forget_at = expires;
         let mut charges = Vec::with_capacity(plan.needs.len());
         let mut violated = false;
+        self.count_shadow_denials(now, ask, plan);
         for need in &plan.needs {
             let group = self.groups.get_mut(need.at.group);
             group.refs += 1;
@@ -404,6 +415,7 @@ impl Ledger {
             life_left: life,
             class_state: self.class_state_of(plan.tag),
             limits: self.usages(now, &refs, plan.tag),
+            explanation: Vec::new(),
         }
     }
 
@@ -413,7 +425,8 @@ impl Ledger {
         let (scope, identity) = self.identity(key);
         let group = self.groups.get_mut(slot);
         group.record.revision = stored.revision;
-        let GroupRecord { counters, paused, foreign, .. } = &stored.record;
+        let GroupRecord { counters, paused, foreign, told, .. } = &stored.record;
+        group.told = news::Told::restored(paused, told.as_ref());
         if !rules.has(Fault::TakeoverWithoutSealing) {
             for record in counters {
                 group.counters.push(Counter::restored(
@@ -435,12 +448,13 @@ impl Ledger {
 
     /// Gives every counter the numbers that hold now.
     fn configure_counters(&mut self) {
+        self.guarantees = Guarantees::of(&self.policy);
         let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let group = self.groups.get(slot);
             let (scope, _) = self.identity(&group.key);
             let charges: Vec<Option<Charge>> =
-                group.counters.iter().map(|counter| self.charge_of(scope, counter)).collect();
+                group.counters.iter().map(|c| self.charge_of(scope, &group.key, c)).collect();
             let key = group.key.clone();
             for (at, charge) in charges.into_iter().enumerate() {
                 // A limit that the catalogue has no more keeps its last numbers
@@ -452,9 +466,12 @@ impl Ledger {
         }
     }
 
-    fn charge_of(&self, scope: Scope, counter: &Counter) -> Option<Charge> {
+    fn charge_of(&self, scope: Scope, key: &Group, counter: &Counter) -> Option<Charge> {
         if scope == Scope::Org && counter.is_org_total() {
-            return Some(Charge::org_total());
+            return Some(self.org_total());
+        }
+        if counter.is_burn_limit() {
+            return self.burn_charge(key);
         }
         if scope == Scope::Workspace && counter.is_workspace_cap() {
             return Some(Charge::workspace_cap());
@@ -470,13 +487,18 @@ impl Ledger {
             limit - u64::try_from(kept).unwrap_or(limit).min(limit)
         };
         if let Group::Workspace(workspace) = group
-            && charge.max == Max::OrgDaily
+            && charge.is_own_of_workspace()
         {
-            let cap = self.policy.workspaces.get(workspace).and_then(|policy| policy.daily_calls);
+            let policy = self.policy.workspaces.get(workspace);
+            let cap = policy.and_then(|policy| policy.daily_calls);
             return Numbers {
-                max: cap.unwrap_or(0),
+                max: match charge.max {
+                    Max::Fixed(max) => max,
+                    Max::OrgDaily | Max::OrgConcurrent => cap.unwrap_or(0),
+                },
                 bound: UNBOUNDED,
                 block_base: served(self.daily_limit()),
+                shadow: policy.is_some_and(|policy| policy.shadow),
             };
         }
         let max = match charge.max {
@@ -484,7 +506,8 @@ impl Ledger {
             Max::OrgDaily => self.daily_limit(),
             Max::OrgConcurrent => self.policy.concurrent_calls,
         };
-        Numbers { max, bound: served(max), block_base: served(max) }
+        let bound = if charge.shadow { UNBOUNDED } else { served(max) };
+        Numbers { max, bound, block_base: served(max), shadow: charge.shadow }
     }
 
     fn identity(&self, group: &Group) -> (Scope, Arc<str>) {
@@ -516,5 +539,5 @@ impl Ledger {
 
 /// A workspace's counter has no bound of its own: operations that the org's
 /// total is not charged for count there too, so even the org's limit may be
-/// passed.
+/// passed. Nor has a limit in shadow.
 const UNBOUNDED: u64 = u64::MAX / 4;

@@ -14,7 +14,8 @@ use prost::Message;
 use crate::{
     proto::store::v1 as wire,
     quota::{
-        Class, CounterRecord, ForeignRecord, GroupRecord, Kind, LimitName, Wall, time::micros,
+        Class, CounterRecord, ForeignRecord, GroupRecord, Kind, LimitName, ToldRecord, Wall, Warned,
+        time::micros,
     },
 };
 
@@ -156,6 +157,7 @@ impl Record for GroupRecord {
             }),
             paused_classes: self.paused.iter().map(|class| class_to_wire(*class)).collect(),
             written_ms: ms_up(self.written),
+            told: self.told.as_ref().map(told_to_wire),
         };
         record.encode_to_vec()
     }
@@ -178,6 +180,7 @@ impl Record for GroupRecord {
                 .map(class_from_wire)
                 .collect::<Result<_, RecordError>>()?,
             written: wall(record.written_ms)?,
+            told: record.told.map(told_from_wire).transpose()?,
         })
     }
 }
@@ -398,6 +401,33 @@ fn class_from_wire(number: u32) -> Result<Class, RecordError> {
         .into_iter()
         .find(|class| class_to_wire(*class) == number)
         .ok_or_else(|| RecordError::Damaged(format!("no traffic class has the number {number}")))
+}
+
+fn told_to_wire(told: &ToldRecord) -> wire::ToldRecord {
+    wire::ToldRecord {
+        paused_classes: told.paused.iter().map(|class| class_to_wire(*class)).collect(),
+        warned: match told.warned {
+            Warned::Nothing => 0,
+            Warned::Approaching => 1,
+            Warned::Reached => 2,
+        },
+    }
+}
+
+fn told_from_wire(told: wire::ToldRecord) -> Result<ToldRecord, RecordError> {
+    Ok(ToldRecord {
+        paused: told
+            .paused_classes
+            .into_iter()
+            .map(class_from_wire)
+            .collect::<Result<_, RecordError>>()?,
+        warned: match told.warned {
+            0 => Warned::Nothing,
+            1 => Warned::Approaching,
+            2 => Warned::Reached,
+            other => return Err(RecordError::Damaged(format!("no warning has the number {other}"))),
+        },
+    })
 }
 
 const MICROS_PER_MS: u64 = 1000;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::counter::Counter;
+use super::{counter::Counter, news::Told};
 use crate::quota::{Class, Group, LimitName, Mono, UserId, window::Tag};
 
 /// Finds a counter: its group's slot, and its place there.
@@ -24,6 +24,8 @@ pub struct GroupState {
     pub classes: Classes,
     /// For a workspace: the user of the pool that served it last.
     pub last_user: Option<UserId>,
+    /// For a workspace: what was told of it.
+    pub told: Told,
 }
 
 /// What is known of a group's record in the store.
@@ -117,6 +119,7 @@ impl GroupState {
             refs: 0,
             classes: Classes::default(),
             last_user: None,
+            told: Told::default(),
         }
     }
 

@@ -330,6 +330,7 @@ impl Ledger {
                 self.org
             ),
             class_state: self.class_state_of(plan.tag),
+            explanation: Vec::new(),
         }
     }
 }

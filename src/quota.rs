@@ -22,8 +22,8 @@ pub use self::{
     class::{Class, ClassPolicy, Thresholds},
     decision::{
         Ask, AskError, ClassState, ClassStatus, Denial, DenialReason, LimitExplanation, LimitUsage,
-        OrgUsage, Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
-        UserUsage, Warning, WorkspaceUsage,
+        OrgUsage, Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey,
+        Transition, UserUsage, Warning, WorkspaceUsage,
     },
     event::{Event, EventKind, Happening},
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},

@@ -281,6 +281,7 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
         });
         let note = match (binds, limit.stale) {
             (true, _) => "← binds",
+            (false, _) if limit.shadow.is_some() => "in shadow",
             (false, true) => "stale",
             (false, false) => "",
         };
@@ -359,7 +360,7 @@ fn class_name(class: TrafficClass) -> &'static str {
     }
 }
 
-fn owner(limit: &LimitUsage) -> String {
+pub fn owner(limit: &LimitUsage) -> String {
     let identity = clean(&limit.identity);
     match limit.scope() {
         LimitScope::Unspecified => identity,

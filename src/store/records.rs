@@ -14,8 +14,8 @@ use prost::Message;
 use crate::{
     proto::store::v1 as wire,
     quota::{
-        Class, CounterRecord, ForeignRecord, GroupRecord, Kind, LimitName, ToldRecord, Wall, Warned,
-        time::micros,
+        Class, CounterRecord, ForeignRecord, GroupRecord, Kind, LimitName, ToldRecord, Wall,
+        Warned, time::micros,
     },
 };
 
@@ -425,7 +425,9 @@ fn told_from_wire(told: wire::ToldRecord) -> Result<ToldRecord, RecordError> {
             0 => Warned::Nothing,
             1 => Warned::Approaching,
             2 => Warned::Reached,
-            other => return Err(RecordError::Damaged(format!("no warning has the number {other}"))),
+            other => {
+                return Err(RecordError::Damaged(format!("no warning has the number {other}")));
+            }
         },
     })
 }

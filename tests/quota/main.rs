@@ -2,9 +2,12 @@
 //! tests against a naive reference.
 
 mod bench;
+mod burn;
 mod classes;
 mod closed;
 mod decisions;
+mod explain;
+mod guarantees;
 mod header;
 mod names;
 mod pool;
@@ -15,4 +18,5 @@ mod requests;
 mod reserve;
 mod samples;
 mod settling;
+mod shadow;
 mod time;

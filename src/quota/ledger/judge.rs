@@ -498,8 +498,7 @@ impl Ledger {
         {
             let point = thresholds.pause_point(counter.max);
             let paused = self.groups.get(need.at.group).classes.get(class).paused;
-            let ceiling =
-                if self.rules.has(Fault::GateBeforeGrant) { bound } else { point };
+            let ceiling = if self.rules.has(Fault::GateBeforeGrant) { bound } else { point };
             return (if paused { 0 } else { ceiling }, ceiling);
         }
         (bound, bound)
@@ -512,7 +511,13 @@ impl Ledger {
 
     /// When a counter will have room for the fewest calls that are of use,
     /// after those ahead; `None` where nobody can know.
-    pub(super) fn frees_at(&self, now: Mono, need: &Need, ask: &Ask, ahead: &Ahead) -> Option<Mono> {
+    pub(super) fn frees_at(
+        &self,
+        now: Mono,
+        need: &Need,
+        ask: &Ask,
+        ahead: &Ahead,
+    ) -> Option<Mono> {
         let counter = self.groups.counter(need.at);
         let (mut level, ceiling) = self.gate(now, need, ask.class);
         let mut wanted = need.units_per_call * u64::from(ask.min_calls)

@@ -9,10 +9,10 @@ use crate::{
     node::{Decided, Decision, UsageEvent},
     proto::v1,
     quota::{
-        Ask, Class, ClassState, ClassStatus, Denial, DenialReason, Kind, LimitUsage, Now,
-        OperationId, OrgId, OrgUsage, Reading, Released, Report, Reported, RequestId, RequestKey,
-        Scope, Transition, UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
-        salesforce::ApiUsage,
+        Ask, Class, ClassState, ClassStatus, Denial, DenialReason, Kind, LimitExplanation,
+        LimitUsage, Now, OperationId, OrgId, OrgUsage, Reading, Released, Report, Reported,
+        RequestId, RequestKey, Scope, Transition, UserId, UserUsage, Warning, WorkspaceId,
+        WorkspaceUsage, salesforce::ApiUsage,
     },
     rpc::status::{Problem, cut},
 };
@@ -292,6 +292,7 @@ pub fn decided(Decided { decision, now }: Decided) -> v1::AcquireResponse {
             ttl: Some(wire_duration(ttl)),
             class_state: permit.class_state.map(|state| class_state(state, now)),
             limits: permit.limits.into_iter().map(limit_usage).collect(),
+            explanation: permit.explanation.into_iter().map(explanation).collect(),
         }),
         Decision::Denial(refusal) => Outcome::Denial(denial(refusal, now)),
     };
@@ -307,6 +308,21 @@ fn denial(denial: Denial, now: Now) -> v1::Denial {
         queue_position: denial.queue_position,
         message: denial.message,
         class_state: denial.class_state.map(|state| class_state(state, now)),
+        explanation: denial.explanation.into_iter().map(explanation).collect(),
+    }
+}
+
+fn explanation(explanation: LimitExplanation) -> v1::LimitExplanation {
+    v1::LimitExplanation {
+        usage: Some(limit_usage(explanation.usage)),
+        room: explanation.room,
+        needed: explanation.needed,
+        ahead: explanation.ahead,
+        kept_for_workspaces: explanation.kept,
+        pauses_at: explanation.pauses_at,
+        binding: explanation.binding,
+        opens_in: explanation.opens_in.map(wire_duration),
+        text: explanation.text,
     }
 }
 
@@ -346,6 +362,7 @@ fn limit_usage(usage: LimitUsage) -> v1::LimitUsage {
         remaining: usage.remaining,
         window: Some(wire_duration(usage.window)),
         stale: usage.stale,
+        shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
     }
 }
 
@@ -433,6 +450,8 @@ fn workspace_usage(usage: WorkspaceUsage, now: Now) -> v1::WorkspaceUsage {
         workspace: usage.workspace.as_str().to_owned(),
         limits: usage.limits.into_iter().map(limit_usage).collect(),
         class_state: usage.class_state.map(|state| class_state(state, now)),
+        weight: usage.weight,
+        guaranteed_calls: usage.guaranteed_calls,
     }
 }
 

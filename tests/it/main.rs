@@ -4,6 +4,7 @@
 mod admin;
 mod bad_input;
 mod broken_store;
+mod classes;
 #[path = "../common/mod.rs"]
 mod common;
 mod decisions;

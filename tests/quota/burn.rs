@@ -79,7 +79,7 @@ fn new_numbers_hold_for_what_is_recorded() {
     bench.report(&permit, answered(100));
     bench.advance(secs(600));
     bench.deny(calls(Class::Bulk, 1));
-    let mut set = |bench: &mut Bench, burn_limit| {
+    let set = |bench: &mut Bench, burn_limit| {
         bench.change(|org| {
             org.workspaces.get_mut(&workspace("w")).expect("declared").burn_limit = burn_limit;
         });

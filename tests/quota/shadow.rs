@@ -115,7 +115,10 @@ fn records_of_a_limit_in_shadow_claim_no_bound_and_it_can_be_enforced_after() {
     // `quiet` fails on any violation of what is recorded.
     bench.catalogue = tried(false).catalogue;
     bench.configure();
-    assert_eq!(bench.deny(ask("try")).reason, DenialReason::ConcurrencyLimit);
+    let denial = bench.deny(ask("try"));
+    assert_eq!(denial.reason, DenialReason::OrgLimit, "it frees last");
+    let full = denial.limits.iter().filter(|limit| limit.remaining == 0 && limit.shadow.is_none());
+    assert_eq!(full.count(), 3);
     bench.advance(secs(700));
     assert_eq!(bench.deny(ask("try")).reason, DenialReason::OrgLimit);
     bench.advance(DAY);

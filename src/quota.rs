@@ -20,14 +20,14 @@ pub use self::{
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},
     decision::{
-        Ask, AskError, ClassState, ClassStatus, Denial, DenialReason, LimitUsage, OrgUsage,
-        Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
+        Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
+        DenialReason, LimitUsage, OrgUsage, Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
         UserUsage, Warning, WorkspaceUsage,
     },
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
     policy::{BurnLimit, OrgPolicy, Unknown, WorkspacePolicy},
-    record::{CounterRecord, ForeignRecord, Group, GroupRecord},
+    record::{CoolingRecord, CounterRecord, ForeignRecord, Group, GroupRecord},
     rules::Rules,
     time::{Mono, Now, Wall},
 };

@@ -4,11 +4,12 @@
 //!
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
-//! takes Salesforce's own figures; `classes` pauses and resumes; `closed` begins
+//! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses and resumes; `closed` begins
 //! without knowing what was counted; `view` shows.
 
 mod classes;
 mod closed;
+mod cooling;
 mod counter;
 mod groups;
 mod judge;
@@ -26,6 +27,7 @@ use std::{
 
 use self::{
     closed::Closed,
+    cooling::BackOff,
     counter::{Counter, Numbers},
     groups::{CounterRef, Groups},
     judge::{Plan, Verdict},
@@ -73,6 +75,8 @@ pub struct Ledger {
     violations: Vec<&'static str>,
     /// Counts changes that a watcher may want to see.
     changes: u64,
+    /// How long callers wait while Salesforce does not serve.
+    back_off: BackOff,
 }
 
 /// The answer to an ask.
@@ -135,6 +139,7 @@ impl Ledger {
             transition_count: 0,
             violations: Vec::new(),
             changes: 0,
+            back_off: BackOff::default(),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -342,7 +347,7 @@ impl Ledger {
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
         let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
         let allowed = allowed.unwrap_or(wanted);
-        let life = wanted.min(allowed);
+        let life = wanted.min(allowed).min(self.probe_life(now, plan));
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);
         let mut forget_at = expires;
@@ -379,6 +384,7 @@ impl Ledger {
         }
         self.changes += 1;
         let key = PermitKey(nonce);
+        self.note_probe(now, key, plan, stamp);
         if let Some(request) = &ask.request {
             self.requests.remember(request, Remembered::Granted(key));
         }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::cooling::Cooling;
 use crate::quota::{
     CounterRecord, Kind, LimitName, Mono, Now, Scope,
     catalogue::Charge,
@@ -32,6 +33,10 @@ pub struct Counter {
     pub inherited: Inherited,
     pub block: Block,
     rate: Rate,
+    /// Salesforce has told it to stop.
+    pub cooling: Option<Box<Cooling>>,
+    /// When it was last found open again: refusals of before are old news.
+    pub reopened: Mono,
 }
 
 /// The numbers of a limit as the settings have them now.
@@ -87,6 +92,8 @@ impl Counter {
             inherited: Inherited::default(),
             block: Block::default(),
             rate: Rate::default(),
+            cooling: None,
+            reopened: Mono(0),
         }
     }
 
@@ -126,6 +133,10 @@ impl Counter {
             // reserve; until then the record is as good.
             block: Block::default(),
             rate: Rate::default(),
+            cooling: record
+                .cooling
+                .map(|cooling| Box::new(Cooling::restored(now, &cooling, rules))),
+            reopened: Mono(0),
         }
     }
 
@@ -154,6 +165,7 @@ impl Counter {
         let early = self.kind == Kind::Concurrency && rules.has(Fault::SlotFreedAtExpiry);
         self.own.expire(now, if early { Duration::ZERO } else { self.window });
         self.inherited.expire(now, self.inherited_life(rules));
+        self.forget_cooling(now, rules);
     }
 
     /// How long an inherited unit counts after its stamp.
@@ -176,9 +188,9 @@ impl Counter {
         self.own.total() + self.inherited.total()
     }
 
-    /// Nothing is counted or set aside.
+    /// Nothing is counted or set aside, and nothing else is known of it.
     pub fn is_empty(&self) -> bool {
-        self.used() == 0 && self.block.open == 0
+        self.used() == 0 && self.block.open == 0 && self.cooling.is_none()
     }
 
     /// Units of the open block that may be granted now.
@@ -295,6 +307,7 @@ impl Counter {
             open,
             open_until: Wall(open_until.0.div_ceil(1_000) * 1_000),
             bound: (self.scope != Scope::Workspace).then_some(self.bound),
+            cooling: self.cooling.as_ref().map(|cooling| cooling.record(now)),
         }
     }
 

@@ -205,9 +205,12 @@ impl Ledger {
         let mut soonest: Option<(Option<Mono>, usize)> = None;
         for (index, candidate) in plan.pool.iter().enumerate() {
             let windows = &candidate.needs[plan.needs.len()..];
+            let closed =
+                windows.iter().filter_map(|need| self.groups.counter(need.at).cooling_until(now));
+            let closed = closed.max();
             let rooms = windows.iter().map(|need| self.room(now, need, ask.class, ahead).units);
             let room = rooms.min().unwrap_or(0);
-            let fits = windows.iter().all(|need| {
+            let fits = closed.is_none() && windows.iter().all(|need| {
                 self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
             });
             if fits {
@@ -224,6 +227,7 @@ impl Ledger {
             } else {
                 let mut waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
                 let wait = waits.try_fold(Mono(0), |latest, at| Some(latest.max(at?)));
+                let wait = wait.map(|at| at.max(closed.unwrap_or(Mono(0))));
                 let sooner = |best: Option<Mono>| match (wait, best) {
                     (Some(wait), Some(best)) => wait < best,
                     (Some(_), None) => true,
@@ -250,8 +254,19 @@ impl Ledger {
                 short.push((*need, room));
             }
         }
+        let is_never = |(need, room): &(Need, Room)| room.ceiling < min_calls * need.units_per_call;
+        if !short.iter().any(is_never) {
+            let short = short.iter().map(|(need, _)| need.at);
+            if let Some(refused) = self.refused_by_cooling(now, ask, plan, ahead, short) {
+                return refused;
+            }
+        }
         if !short.is_empty() {
             return self.refuse(now, ask, &short, ahead);
+        }
+        if self.is_probe(now, plan) {
+            // One call finds out as much as many.
+            calls = min_calls;
         }
         let mut in_block = calls;
         let mut lacking = Vec::new();
@@ -304,8 +319,9 @@ impl Ledger {
         }
         let waits = |need: &&Need| {
             ahead.contains_key(&need.at)
-                && self.room(now, need, ask.class, ahead).units
+                && (self.room(now, need, ask.class, ahead).units
                     < need.units_per_call * u64::from(ask.min_calls)
+                    || self.closed_until(now, need, ask, ahead).is_some())
         };
         plan.needs.iter().filter(waits).map(|need| need.at).collect()
     }
@@ -358,6 +374,9 @@ impl Ledger {
     ) -> Denial {
         let counter = self.groups.counter(refusal.at);
         let retry_after = match counter.kind {
+            _ if refusal.reason == DenialReason::CoolingDown => {
+                refusal.frees_at.map(|at| at.since(now))
+            }
             // A slot is free when its call is over, and nobody knows when.
             Kind::Concurrency => None,
             Kind::Window if refusal.never => None,
@@ -367,7 +386,9 @@ impl Ledger {
         let limit = self.usage_of(now, refusal.at, plan.tag);
         Denial {
             reason: refusal.reason,
-            message: super::view::sentence(ask, &limit, refusal, retry_after),
+            message: self.cooling_sentence(now, refusal).unwrap_or_else(|| {
+                super::view::sentence(ask, &limit, refusal, retry_after)
+            }),
             limit: Some(limit),
             limits: self.usages(now, &refs, plan.tag),
             retry_after,
@@ -441,13 +462,19 @@ impl Ledger {
         Room { units: level.saturating_sub(counted.saturating_add(waiting)), ceiling }
     }
 
+    /// True if a limit has room for so many units, whoever is ahead.
+    pub(super) fn has_room_for(&self, now: Mono, need: &Need, ask: &Ask, units: u64) -> bool {
+        self.room(now, need, ask.class, &Ahead::new()).units >= units
+    }
+
     /// Up to where this class may fill a counter now, and ever.
     fn gate(&self, now: Mono, need: &Need, class: Class) -> (u64, u64) {
         let counter = self.groups.counter(need.at);
         if counter.is_org_total() {
             let reserve = if class == Class::Control { 0 } else { self.reserve() };
             let ceiling = counter.bound.saturating_sub(reserve);
-            if self.probe_is_due(now) && self.total_is_blocked(now, need.units_per_call) {
+            let probes = self.probe_is_due(now) || self.total_probe_is_due(now);
+            if probes && self.total_is_blocked(now, need.units_per_call) {
                 // Foreign use alone blocks, and nobody has looked for a while.
                 let counted = counter.used() + self.others(now, need.at);
                 return (ceiling.max(counted + need.units_per_call), ceiling);
@@ -462,6 +489,9 @@ impl Ledger {
             let ceiling =
                 if self.rules.has(Fault::GateBeforeGrant) { counter.bound } else { point };
             return (if paused { 0 } else { ceiling }, ceiling);
+        }
+        if counter.kind == Kind::Concurrency {
+            return (counter.lowered_bound(now, &self.rules), counter.bound);
         }
         (counter.bound, counter.bound)
     }

@@ -34,6 +34,7 @@ impl Ledger {
                     user: user.clone(),
                     limits: self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
                     in_pool: self.policy.pool.binary_search(user).is_ok(),
+                    foreign_traffic: group.counters.iter().any(Counter::has_foreign_traffic),
                 }),
                 Group::Workspace(workspace) => workspaces.push(WorkspaceUsage {
                     workspace: workspace.clone(),
@@ -54,6 +55,7 @@ impl Ledger {
             permits_out: self.permits_out(now),
             last_reading: self.last_reading(),
             warnings: self.warnings(),
+            cooling: self.cooling_usages(now),
         }
     }
 
@@ -89,6 +91,7 @@ impl Ledger {
             remaining: counter.max.saturating_sub(taken),
             window: counter.window,
             stale: counter.is_org_total() && self.is_stale(now),
+            cooling_until: counter.cooling_until(now),
         }
     }
 
@@ -215,7 +218,7 @@ pub(super) fn sentence(
 }
 
 /// A length of time for people: its two largest units.
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [
         (seconds / 86_400, "d"),

@@ -11,8 +11,8 @@ use quotagate::{
         WorkspaceDeclaration, check, print_catalogue,
     },
     quota::{
-        BurnLimit, Charge, ClassPolicy, Kind, LimitName, OperationId, OrgId, Scope, Thresholds, Unknown,
-        UserId, WorkspaceId,
+        BurnLimit, Charge, ClassPolicy, Kind, LimitName, OperationId, OrgId, Scope, Thresholds,
+        Unknown, UserId, WorkspaceId,
         catalogue::{Cost, Max},
     },
 };
@@ -736,7 +736,13 @@ fn declarations() -> impl Strategy<Value = OrgDeclaration> {
         let workspace = |(id, (daily_calls, preset, classes, own))| {
             let (id, preset): (WorkspaceId, Option<&str>) = (id, preset);
             let own: WorkspaceDeclaration = own;
-            WorkspaceDeclaration { id, daily_calls, preset: preset.map(str::to_owned), classes, ..own }
+            WorkspaceDeclaration {
+                id,
+                daily_calls,
+                preset: preset.map(str::to_owned),
+                classes,
+                ..own
+            }
         };
         map.into_iter().map(workspace).collect::<Vec<_>>()
     });

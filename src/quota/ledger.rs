@@ -4,14 +4,15 @@
 //!
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
-//! takes Salesforce's own figures; `classes` pauses and resumes, `news` tells of
-//! it; `guarantees` keep a part of the total for workspaces, `burn` brakes one,
-//! `shadow` counts what is not enforced; `closed` begins without knowing what was
-//! counted; `view` shows, `explain` tells why.
+//! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses
+//! and resumes, `news` tells of it; `guarantees` keep a part of the total for
+//! workspaces, `burn` brakes one, `shadow` counts what is not enforced; `closed`
+//! begins without knowing what was counted; `view` shows, `explain` tells why.
 
 mod burn;
 mod classes;
 mod closed;
+mod cooling;
 mod counter;
 mod explain;
 mod groups;
@@ -30,6 +31,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use self::{
     closed::Closed,
+    cooling::BackOff,
     counter::{Counter, Numbers},
     groups::{CounterRef, Groups},
     guarantees::Guarantees,
@@ -81,6 +83,8 @@ pub struct Ledger {
     guarantees: Guarantees,
     news: News,
     shadow_denials: ShadowDenials,
+    /// How long callers wait while Salesforce does not serve.
+    back_off: BackOff,
 }
 
 /// The answer to an ask.
@@ -144,6 +148,7 @@ impl Ledger {
             guarantees: Guarantees::default(),
             news: News::default(),
             shadow_denials: ShadowDenials::default(),
+            back_off: BackOff::default(),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -352,7 +357,7 @@ impl Ledger {
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
         let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
         let allowed = allowed.unwrap_or(wanted);
-        let life = wanted.min(allowed);
+        let life = wanted.min(allowed).min(self.probe_life(now, plan));
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);
         let mut forget_at = expires;
@@ -390,6 +395,7 @@ impl Ledger {
         }
         self.changes += 1;
         let key = PermitKey(nonce);
+        self.note_probe(now, key, plan, stamp);
         if let Some(request) = &ask.request {
             self.requests.remember(request, Remembered::Granted(key));
         }

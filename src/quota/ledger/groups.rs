@@ -46,6 +46,9 @@ pub struct RecordState {
     /// A creation whose answer is unknown may be applied whenever there is no
     /// record: so there is one until then.
     pub may_appear_until: Mono,
+    /// Something was learned that the next owner should know: it is written at
+    /// once.
+    pub urgent: bool,
 }
 
 /// One reserve as it was sent.

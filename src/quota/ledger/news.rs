@@ -99,10 +99,10 @@ impl Ledger {
             }
             let status = status_of(class, self.thresholds_of(&workspace), run);
             let group = self.groups.get_mut(slot);
-            group.told.classes.set(
-                class,
-                super::groups::ClassRun { paused: run.paused, since: Some(now) },
-            );
+            group
+                .told
+                .classes
+                .set(class, super::groups::ClassRun { paused: run.paused, since: Some(now) });
             group.record.dirty = true;
             let Some(status) = status else { continue };
             self.changes += 1;

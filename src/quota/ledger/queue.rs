@@ -227,7 +227,7 @@ impl Ledger {
         // The answer to a reserve in flight comes by itself.
         let groups = self.groups.iter().filter(|_| !self.in_flight);
         let blocks = groups.filter_map(|(_, group)| self.block_wake(group, now));
-        waits.chain(blocks).min()
+        waits.chain(blocks).chain(self.cooling_wake(now)).min()
     }
 
     /// Parks an ask that cannot be answered now.

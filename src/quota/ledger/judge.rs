@@ -289,30 +289,9 @@ impl Ledger {
         Verdict::AwaitBlock { calls, lacking, retry_at }
     }
 
-    /// The counters that an ask lacks while others wait for them before it:
-    /// nothing changes for it before it has changed for them. Empty if it must
-    /// be judged.
-    pub(super) fn behind(
-        &self,
-        now: Mono,
-        ask: &Ask,
-        plan: &Plan,
-        ahead: &Ahead,
-    ) -> Vec<CounterRef> {
-        if !plan.pool.is_empty() {
-            return Vec::new();
-        }
-        let waits = |need: &&Need| {
-            ahead.contains_key(&need.at)
-                && self.room(now, need, ask.class, ahead).units
-                    < need.units_per_call * u64::from(ask.min_calls)
-        };
-        plan.needs.iter().filter(waits).map(|need| need.at).collect()
-    }
-
     /// The answer to a check: as if every block could be fetched.
     pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Plan) -> Outcome {
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, plan);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
             Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
@@ -367,7 +346,7 @@ impl Ledger {
         let limit = self.usage_of(now, refusal.at, plan.tag);
         Denial {
             reason: refusal.reason,
-            message: super::view::sentence(ask, &limit, refusal, retry_after),
+            message: super::view::sentence(ask, &limit, refusal, retry_after, queue_position),
             limit: Some(limit),
             limits: self.usages(now, &refs, plan.tag),
             retry_after,

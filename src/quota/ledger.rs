@@ -214,7 +214,7 @@ impl Ledger {
         if self.permits.len() >= self.rules.max_permits {
             return Answer::Done(Outcome::Failed(AskError::TooManyPermits));
         }
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, &plan);
         let chosen = self.chosen(now, &ask, &plan, &ahead);
         let verdict = self.judge(now, &ask, chosen, &ahead);
         match verdict {
@@ -236,7 +236,7 @@ impl Ledger {
     /// an org has thousands.
     pub fn expire(&mut self, now: Mono) {
         let rules = self.rules;
-        for (_, group) in self.groups.iter_mut() {
+        for (_, group) in self.groups.iter_mut_by_time() {
             for counter in &mut group.counters {
                 counter.expire(now, &rules);
             }
@@ -263,6 +263,7 @@ impl Ledger {
             }
         }
         self.expire_foreign(now);
+        self.forget_places(now);
     }
 
     /// Frees the memory of identities that nothing is known of any more.
@@ -272,6 +273,7 @@ impl Ledger {
         // A class that nobody asks for would stay paused, and its record with it.
         self.update_classes(now);
         self.groups.sweep();
+        self.forget_lines(now);
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()
@@ -301,6 +303,19 @@ impl Ledger {
         self.queue.len()
     }
 
+    /// Requests that wait, by class, in the order of service.
+    #[must_use]
+    pub fn waiting_by_class(&self) -> [u32; 4] {
+        self.queue.by_class()
+    }
+
+    /// How often a waiting request was judged since the ledger was made: the
+    /// work that the queue has made.
+    #[must_use]
+    pub fn queue_work(&self) -> u64 {
+        self.queue.judged
+    }
+
     fn violation(&mut self, id: &'static str) {
         self.violations.push(id);
     }
@@ -312,6 +327,9 @@ impl Ledger {
         let answer = match remembered {
             Remembered::Waiting(id) => Answer::Parked(id),
             Remembered::Granted(key) => Answer::Done(Outcome::Granted(self.repeat(now, key)?)),
+            // Decided anew; if it waits again, then where it was.
+            Remembered::Kept(_) if same_body => return None,
+            Remembered::Kept(_) => Answer::Done(Outcome::Failed(AskError::RequestIdReused)),
         };
         let reused = Answer::Done(Outcome::Failed(AskError::RequestIdReused));
         Some(if same_body { answer } else { reused })

@@ -421,13 +421,13 @@ impl Ledger {
 
     /// True if a grant of this plan would be a probe.
     pub(super) fn is_probe(&self, now: Mono, plan: &Plan) -> bool {
-        plan.needs.iter().any(|need| self.is_due(now, need.at))
+        plan.needs.iter().any(|need| self.may_probe(now, need.at))
     }
 
     /// The longest life of a permit that is a probe: the next owner of the org,
     /// who may not know of it, waits that long.
     pub(super) fn probe_life(&self, now: Mono, plan: &Plan) -> Duration {
-        let due = plan.needs.iter().filter(|need| self.is_due(now, need.at));
+        let due = plan.needs.iter().filter(|need| self.may_probe(now, need.at));
         let waits =
             due.filter_map(|need| Some(self.groups.counter(need.at).cooling.as_ref()?.wait));
         waits.min().unwrap_or(Duration::MAX)
@@ -437,7 +437,7 @@ impl Ledger {
     /// one.
     pub(super) fn note_probe(&mut self, now: Mono, key: PermitKey, plan: &Plan, ends: Mono) {
         for need in &plan.needs {
-            if !self.is_due(now, need.at) {
+            if !self.may_probe(now, need.at) {
                 continue;
             }
             let group = self.groups.get_mut(need.at.group);
@@ -462,7 +462,7 @@ impl Ledger {
     /// The probe of the org's total may look past what others are thought to
     /// use: that is what it is to find out.
     pub(super) fn total_probe_is_due(&self, now: Mono) -> bool {
-        self.total_ref().is_some_and(|at| self.is_due(now, at))
+        self.total_ref().is_some_and(|at| self.may_probe(now, at))
     }
 
     /// A reading that came without a permit of ours.
@@ -560,7 +560,7 @@ impl Ledger {
         })
     }
 
-    fn is_due(&self, now: Mono, at: CounterRef) -> bool {
+    fn may_probe(&self, now: Mono, at: CounterRef) -> bool {
         self.groups.counter(at).cooling.as_ref().is_some_and(|c| c.gate(now) == Gate::Due)
     }
 

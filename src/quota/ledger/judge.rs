@@ -314,31 +314,9 @@ impl Ledger {
         Verdict::AwaitBlock { calls, lacking, retry_at }
     }
 
-    /// The counters that an ask lacks while others wait for them before it:
-    /// nothing changes for it before it has changed for them. Empty if it must
-    /// be judged.
-    pub(super) fn behind(
-        &self,
-        now: Mono,
-        ask: &Ask,
-        plan: &Plan,
-        ahead: &Ahead,
-    ) -> Vec<CounterRef> {
-        if !plan.pool.is_empty() {
-            return Vec::new();
-        }
-        let waits = |need: &&Need| {
-            ahead.contains_key(&need.at)
-                && (self.room(now, need, ask.class, ahead).units
-                    < need.units_per_call * u64::from(ask.min_calls)
-                    || self.closed_until(now, need, ask, ahead).is_some())
-        };
-        plan.needs.iter().filter(waits).map(|need| need.at).collect()
-    }
-
     /// The answer to a check: as if every block could be fetched.
     pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Plan) -> Outcome {
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, plan);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
             Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
@@ -401,7 +379,7 @@ impl Ledger {
             reason: refusal.reason,
             message: self.cooling_sentence(now, refusal).unwrap_or_else(|| {
                 let kept = self.refusal_kept_for(&plan.needs, refusal);
-                super::view::sentence(ask, &limit, refusal, retry_after, &kept)
+                super::view::sentence(ask, &limit, refusal, retry_after, &kept, queue_position)
             }),
             limit: Some(limit),
             limits: self.usages(now, &refs, plan.tag),

@@ -181,6 +181,7 @@ pub(super) fn sentence(
     refusal: &Refusal,
     retry_after: Option<Duration>,
     kept: &str,
+    queue_position: u32,
 ) -> String {
     let whose = match limit.scope {
         Scope::Org => format!("org {}", limit.identity),
@@ -223,6 +224,12 @@ pub(super) fn sentence(
         );
     }
     match retry_after {
+        _ if queue_position > 0 && !refusal.never => {
+            let _ = write!(text, "; you are number {queue_position} in the queue");
+            if let Some(wait) = retry_after {
+                let _ = write!(text, ", your turn in {}", span(wait));
+            }
+        }
         Some(wait) if !refusal.never => {
             let _ = write!(text, "; there will be room in {}", span(wait));
         }

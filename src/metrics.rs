@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::quota::{Class, DenialReason, Wall};
+use crate::quota::{Class, CoolingCause, DenialReason, Wall, salesforce::errors::TroubleKind};
 
 /// The invariants that are watched while the service runs, by their numbers.
 pub const INVARIANTS: [&str; 9] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9"];
@@ -162,6 +162,9 @@ pub struct Metrics {
     waiting: Gauge,
     permits_out: Gauge,
     shadow_denials: [[Counter; 4]; 7],
+    /// By the name of the kind.
+    troubles: Counters<1>,
+    cooling: [Gauge; CoolingCause::ALL.len()],
 }
 
 impl Metrics {
@@ -271,6 +274,19 @@ impl Metrics {
         let waiting = gauge(&mut registry, "waiting", "Acquires that wait for room", None);
         let permits_out = gauge(&mut registry, "permits_out", "Permits that have not ended", None);
 
+        let troubles: Counters<1> = family(
+            &mut registry,
+            "troubles",
+            "Answers of Salesforce's that say stop, or wait, by what they say",
+        );
+        for kind in TroubleKind::ALL {
+            troubles.get_or_create_owned(&[("kind", kind.name())]);
+        }
+        let cooling: Family<Labels<1>, Gauge> =
+            family_of_gauges(&mut registry, "cooling", "Counters that cool down, by cause");
+        let cooling =
+            CoolingCause::ALL.map(|cause| cooling.get_or_create_owned(&[("cause", cause.name())]));
+
         Self {
             granted,
             denied,
@@ -292,6 +308,8 @@ impl Metrics {
             waiting,
             permits_out,
             shadow_denials,
+            troubles,
+            cooling,
             registry,
         }
     }
@@ -411,6 +429,18 @@ impl Metrics {
         self.permits_out.set(permits.into());
     }
 
+    /// Salesforce said stop, or wait.
+    pub fn troubled(&self, kind: TroubleKind) {
+        self.troubles.get_or_create_owned(&[("kind", kind.name())]).inc();
+    }
+
+    /// The counters that cool down now, in the order of [`CoolingCause::ALL`].
+    pub fn set_cooling(&self, counters: [u32; CoolingCause::ALL.len()]) {
+        for (gauge, counters) in self.cooling.iter().zip(counters) {
+            gauge.set(counters.into());
+        }
+    }
+
     /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
     #[must_use]
     pub fn encode(&self) -> String {
@@ -422,6 +452,12 @@ impl Metrics {
 
 fn family<const N: usize>(registry: &mut Registry, name: &str, help: &str) -> Counters<N> {
     let family = Counters::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn family_of_gauges(registry: &mut Registry, name: &str, help: &str) -> Family<Labels<1>, Gauge> {
+    let family = Family::<Labels<1>, Gauge>::default();
     registry.register(name, help, family.clone());
     family
 }
@@ -504,6 +540,8 @@ mod tests {
             "quotagate_orgs 0",
             "quotagate_waiting 0",
             "quotagate_permits_out 0",
+            r#"quotagate_troubles_total{kind="total_exceeded"} 0"#,
+            r#"quotagate_cooling{cause="throttled"} 0"#,
             "# UNIT quotagate_reserve_seconds seconds",
             "# EOF",
         ] {
@@ -531,6 +569,8 @@ mod tests {
         metrics.violated("I4");
         metrics.reloaded(ReloadOutcome::Applied, Wall(1_700_000_001_000_000));
         metrics.set_waiting(7);
+        metrics.troubled(TroubleKind::Unavailable);
+        metrics.set_cooling([1, 2, 3, 4, 5, 6]);
         for line in [
             r#"quotagate_decisions_total{decision="granted",reason="none",class="event"} 1"#,
             r#"quotagate_decisions_total{decision="denied",reason="queue_full",class="bulk"} 1"#,
@@ -547,6 +587,8 @@ mod tests {
             r#"quotagate_config_reloads_total{outcome="applied"} 1"#,
             "quotagate_config_last_reload_success_timestamp_seconds 1700000001",
             "quotagate_waiting 7",
+            r#"quotagate_troubles_total{kind="unavailable"} 1"#,
+            r#"quotagate_cooling{cause="total_exceeded"} 6"#,
         ] {
             shows(&metrics, line);
         }

@@ -406,7 +406,7 @@ impl Node {
         // A name that could have been ours, of an org that nobody may create:
         // there is nothing to settle, and no memory is spent on it.
         if self.admit(&id.org).is_err() {
-            return Ok(Reported { already_settled: true, class_state: None });
+            return Ok(Reported { already_settled: true, ..Reported::default() });
         }
         let reported = self.shards.report(&id, &report);
         // Told to a ledger that has just gone: the owner may take it.
@@ -416,14 +416,13 @@ impl Node {
         Ok(reported)
     }
 
-    /// Takes a reading without a permit.
+    /// Takes what is told of a call that had no permit.
     ///
     /// # Errors
     /// The org is not served here.
     pub async fn report_org(&self, org: &OrgId, report: Report) -> Result<Reported, NodeError> {
         self.admit(org)?;
-        self.shards.reading(org, &report)?;
-        Ok(Reported { already_settled: false, class_state: None })
+        Ok(self.shards.report_org(org, &report)?)
     }
 
     /// One org's usage. Never creates an org: an accepted unknown one shows its

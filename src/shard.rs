@@ -42,8 +42,8 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
-        Released, Report, Reported, Rules, Transition, WaiterId, Wall,
+        Answer, Ask, AskError, Catalogue, CoolingCause, Ledger, Mono, Now, OrgId, OrgPolicy,
+        OrgUsage, Outcome, Released, Report, Reported, Rules, Transition, WaiterId, Wall,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
@@ -255,33 +255,41 @@ impl Shards {
         released
     }
 
-    /// Settles calls of a permit. A permit of a former epoch still feeds the
-    /// org's reading.
+    /// Settles calls of a permit. A permit of a former epoch still feeds
+    /// readings and cooling-down.
     pub fn report(&self, id: &PermitId, report: &Report) -> Reported {
         let reported = self.with(&id.org, |_, inner, now| {
             let reported = if inner.ledger.epoch() == id.epoch {
                 inner.ledger.report(now, id.key, report)
             } else {
-                take_reading(&mut inner.ledger, now, report);
-                Reported { already_settled: true, class_state: None }
+                let advice = inner.ledger.report_without_permit(now, report, true);
+                Reported { already_settled: true, class_state: None, advice }
             };
             self.pump(inner, now.mono);
             reported
         });
-        self.metrics.reported(report.is_answered());
-        reported.unwrap_or(Reported { already_settled: true, class_state: None })
+        self.note_report(report);
+        reported.unwrap_or(Reported { already_settled: true, ..Reported::default() })
     }
 
-    /// Takes a reading that came without a permit.
+    /// Takes what a client tells of a call that had no permit.
     ///
     /// # Errors
     /// The org has no ledger here.
-    pub fn reading(&self, org: &OrgId, report: &Report) -> Result<(), NoLedger> {
-        self.metrics.reported(report.is_answered());
+    pub fn report_org(&self, org: &OrgId, report: &Report) -> Result<Reported, NoLedger> {
+        self.note_report(report);
         self.with(org, |_, inner, now| {
-            take_reading(&mut inner.ledger, now, report);
+            let advice = inner.ledger.report_without_permit(now, report, false);
             self.pump(inner, now.mono);
+            Reported { already_settled: false, class_state: None, advice }
         })
+    }
+
+    fn note_report(&self, report: &Report) {
+        self.metrics.reported(report.is_answered());
+        if let Some(trouble) = report.trouble {
+            self.metrics.troubled(trouble.kind);
+        }
     }
 
     /// One org's usage; that of an org without a ledger is its policy, unused.
@@ -531,6 +539,7 @@ impl Shards {
             }
             let mut permits = 0_u32;
             let mut waiting = 0;
+            let mut cooling = [0_u32; CoolingCause::ALL.len()];
             for org in self.table.orgs() {
                 self.with_live(&org, |cell, inner, now| {
                     let empty = inner.ledger.sweep(now.mono) && inner.waiters.is_empty();
@@ -540,6 +549,10 @@ impl Shards {
                     } else {
                         permits = permits.saturating_add(inner.ledger.permits_out(now.mono));
                         waiting += inner.ledger.waiting();
+                        let of_org = inner.ledger.cooling_counts(now.mono);
+                        for (sum, counters) in cooling.iter_mut().zip(of_org) {
+                            *sum = sum.saturating_add(counters);
+                        }
                         self.pump(inner, now.mono);
                     }
                 });
@@ -549,6 +562,7 @@ impl Shards {
                 self.try_store().await;
             }
             self.metrics.set_permits_out(permits);
+            self.metrics.set_cooling(cooling);
             self.metrics.set_waiting(u32::try_from(waiting).unwrap_or(u32::MAX));
             self.metrics.set_orgs(u32::try_from(self.table.len()).unwrap_or(u32::MAX));
         }
@@ -667,12 +681,6 @@ impl Drop for Waiting<'_> {
         if left.is_none() {
             self.shards.read_again(&self.cell);
         }
-    }
-}
-
-fn take_reading(ledger: &mut Ledger, now: Now, report: &Report) {
-    if let Some(reading) = report.reading {
-        ledger.reading(now, reading, report.completed_ago);
     }
 }
 

@@ -17,8 +17,9 @@ use super::{
 use crate::{
     json,
     proto::v1::{
-        ClassRunState, ClassState, ClassStatus, GetUsageRequest, LimitKind, LimitScope, LimitUsage,
-        OrgUsage, TrafficClass, WatchUsageRequest, WatchUsageResponse,
+        ClassRunState, ClassState, ClassStatus, CoolingCause, CoolingUsage, GetUsageRequest,
+        LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass, WatchUsageRequest,
+        WatchUsageResponse,
     },
 };
 
@@ -226,6 +227,13 @@ fn picture(usage: &OrgUsage) -> String {
     for warning in &usage.warnings {
         _ = writeln!(out, "warning: {}", clean(warning));
     }
+    for cooling in &usage.cooling {
+        _ = writeln!(out, "cooling down: {}", cooling_text(cooling, usage.as_of));
+    }
+    for user in usage.execution_users.iter().filter(|user| user.foreign_traffic) {
+        let user = clean(&user.execution_user);
+        _ = writeln!(out, "foreign traffic: somebody else makes calls as user {user}");
+    }
 
     _ = write!(out, "\nTHE ORG\n{}", limit_table(&usage.limits, None));
     let rows: Vec<_> = usage.workspaces.iter().flat_map(|one| one.limits.clone()).collect();
@@ -279,11 +287,12 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
             (&binding.name, binding.kind, binding.scope, &binding.identity)
                 == (&limit.name, limit.kind, limit.scope, &limit.identity)
         });
-        let note = match (binds, limit.stale) {
-            (true, _) => "← binds",
-            (false, _) if limit.shadow.is_some() => "in shadow",
-            (false, true) => "stale",
-            (false, false) => "",
+        let note = match (binds, limit.cooling_until, limit.stale) {
+            (true, ..) => "← binds",
+            (false, Some(_), _) => "cools down",
+            (false, None, _) if limit.shadow.is_some() => "in shadow",
+            (false, None, true) => "stale",
+            (false, None, false) => "",
         };
         table.row([
             clean(&limit.name),
@@ -338,6 +347,39 @@ fn clock(time: prost_types::Timestamp) -> String {
 fn age(now: prost_types::Timestamp, then: prost_types::Timestamp) -> String {
     let seconds = now.seconds.saturating_sub(then.seconds);
     human(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// What Salesforce has told to stop, since when, and what is done about it.
+fn cooling_text(cooling: &CoolingUsage, now: Option<prost_types::Timestamp>) -> String {
+    let since = match (now, cooling.since) {
+        (Some(now), Some(then)) => format!(" for {}", age(now, then)),
+        _ => String::new(),
+    };
+    let whose = match cooling.scope() {
+        LimitScope::ExecutionUser => format!("[{}]", clean(&cooling.identity)),
+        _ => String::new(),
+    };
+    let said = match cooling.cause() {
+        CoolingCause::Unspecified => "Salesforce said stop",
+        CoolingCause::Throttled => "429",
+        CoolingCause::LimitExceeded => "REQUEST_LIMIT_EXCEEDED",
+        CoolingCause::ConcurrencyExceeded => "too many requests at a time",
+        CoolingCause::LoginsExceeded => "too many logins",
+        CoolingCause::CounterExceeded => "used up",
+        CoolingCause::TotalExceeded => "the total is used up",
+    };
+    let by_time = matches!(
+        cooling.cause(),
+        CoolingCause::Throttled | CoolingCause::ConcurrencyExceeded | CoolingCause::LoginsExceeded
+    );
+    let next = match (now, cooling.until) {
+        _ if cooling.probe_out => ", a probe is out".to_owned(),
+        (Some(now), Some(until)) if by_time => format!(", opens in {}", age(until, now)),
+        (Some(now), Some(until)) => format!(", next probe in {}", age(until, now)),
+        _ => String::new(),
+    };
+    let times = count(cooling.attempts.into(), "time");
+    format!("{}{whose}{since}: {said} ({times}){next}", clean(&cooling.limit))
 }
 
 fn class_text(status: &ClassStatus) -> String {
@@ -436,11 +478,33 @@ mod tests {
                 execution_user: "alice".into(),
                 limits: vec![limit(LimitScope::ExecutionUser, "entries", "alice", 90, 90)],
                 in_pool: true,
+                foreign_traffic: true,
             }],
             waiting: 4,
             permits_out: 1,
             last_reading: at(-12),
             warnings: vec!["the caps add up to more".into()],
+            cooling: vec![
+                CoolingUsage {
+                    scope: LimitScope::Org.into(),
+                    limit: "calls".into(),
+                    cause: CoolingCause::TotalExceeded.into(),
+                    since: at(-90),
+                    until: at(30),
+                    attempts: 2,
+                    ..Default::default()
+                },
+                CoolingUsage {
+                    scope: LimitScope::ExecutionUser.into(),
+                    identity: "alice".into(),
+                    limit: "entries".into(),
+                    cause: CoolingCause::Throttled.into(),
+                    since: at(-5),
+                    until: at(10),
+                    attempts: 1,
+                    ..Default::default()
+                },
+            ],
         }
     }
 
@@ -460,6 +524,9 @@ mod tests {
 org acme   2027-01-15 08:00:00 UTC
 1 permit out, 4 waiting, Salesforce's own figures: 12 s ago
 warning: the caps add up to more
+cooling down: calls for 1 min 30 s: the total is used up (2 times), next probe in 30 s
+cooling down: entries[alice] for 5 s: 429 (1 time), opens in 10 s
+foreign traffic: somebody else makes calls as user alice
 
 THE ORG
   LIMIT  OF       PER        USE                        USED     MAX       %   LEFT  BY OTHERS  HELD  RESERVED

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
     catalogue::{Kind, Scope},
-    salesforce::ApiUsage,
+    salesforce::{ApiUsage, errors::Trouble},
     time::{Mono, Wall},
 };
 
@@ -228,6 +228,8 @@ pub struct LimitUsage {
     /// In shadow: it refuses nothing, and would have refused so many grants since
     /// this process counts for the org. `None` where it is enforced.
     pub shadow: Option<u64>,
+    /// It cools down: nothing more is granted before then.
+    pub cooling_until: Option<Mono>,
 }
 
 /// One class of a workspace.
@@ -276,6 +278,12 @@ pub struct Report {
     pub completed_ago: Duration,
     /// The reading that the answer carried, if any.
     pub reading: Option<Reading>,
+    /// What the answer said, if it was no success and had to do with limits.
+    pub trouble: Option<Trouble>,
+    /// As whom the call was made; needed only where no permit says it.
+    pub user: Option<UserId>,
+    /// What the call was for; likewise.
+    pub operation: Option<OperationId>,
 }
 
 impl Report {
@@ -304,6 +312,20 @@ pub struct Reported {
     pub already_settled: bool,
     /// The classes of the permit's workspace.
     pub class_state: Option<ClassState>,
+    /// What the caller should do next.
+    pub advice: Advice,
+}
+
+/// What a caller should do after an answer of Salesforce's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Advice {
+    /// Go on.
+    #[default]
+    Continue,
+    /// Make no such call before this time has passed.
+    BackOff(Duration),
+    /// Do not try again: somebody must mend something first.
+    Stop,
 }
 
 /// What became of a release.
@@ -339,6 +361,71 @@ pub struct OrgUsage {
     pub last_reading: Option<Mono>,
     /// What an operator should know, as sentences.
     pub warnings: Vec<String>,
+    /// Counters that cool down, the org's first.
+    pub cooling: Vec<CoolingUsage>,
+}
+
+/// A counter that Salesforce has told to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoolingUsage {
+    /// Whose.
+    pub scope: Scope,
+    /// The org or user.
+    pub identity: Arc<str>,
+    /// The limit's name.
+    pub limit: LimitName,
+    /// What Salesforce said.
+    pub cause: CoolingCause,
+    /// Since when the counter is closed.
+    pub since: Mono,
+    /// When the next probe goes, or when it opens by itself.
+    pub until: Mono,
+    /// How often Salesforce has said so since.
+    pub attempts: u32,
+    /// One call is out to see whether it still holds.
+    pub probe_out: bool,
+}
+
+/// Why a counter cools down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoolingCause {
+    /// 429 on a user's operation: others use the same user.
+    Throttled,
+    /// A limit of requests whose name Salesforce did not say.
+    LimitExceeded,
+    /// Too many long-running requests at the same time.
+    ConcurrencyExceeded,
+    /// Too many logins.
+    LoginsExceeded,
+    /// A counter of its own, such as the Bulk API's.
+    CounterExceeded,
+    /// The org's total is used up.
+    TotalExceeded,
+}
+
+impl CoolingCause {
+    /// All.
+    pub const ALL: [Self; 6] = [
+        Self::Throttled,
+        Self::LimitExceeded,
+        Self::ConcurrencyExceeded,
+        Self::LoginsExceeded,
+        Self::CounterExceeded,
+        Self::TotalExceeded,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::ConcurrencyExceeded => "concurrency_exceeded",
+            Self::LoginsExceeded => "logins_exceeded",
+            Self::CounterExceeded => "counter_exceeded",
+            Self::TotalExceeded => "total_exceeded",
+        }
+    }
 }
 
 /// One workspace.
@@ -365,6 +452,9 @@ pub struct UserUsage {
     pub limits: Vec<LimitUsage>,
     /// Whether it belongs to the pool.
     pub in_pool: bool,
+    /// Salesforce refused calls of this user that the service had counted room
+    /// for: somebody else makes calls as the same user.
+    pub foreign_traffic: bool,
 }
 
 /// One change of a class.

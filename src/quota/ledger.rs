@@ -4,14 +4,15 @@
 //!
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
-//! takes Salesforce's own figures; `classes` pauses and resumes, `news` tells of
-//! it; `guarantees` keep a part of the total for workspaces, `burn` brakes one,
-//! `shadow` counts what is not enforced; `closed` begins without knowing what was
-//! counted; `view` shows, `explain` tells why.
+//! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses
+//! and resumes, `news` tells of it; `guarantees` keep a part of the total for
+//! workspaces, `burn` brakes one, `shadow` counts what is not enforced; `closed`
+//! begins without knowing what was counted; `view` shows, `explain` tells why.
 
 mod burn;
 mod classes;
 mod closed;
+mod cooling;
 mod counter;
 mod explain;
 mod groups;
@@ -30,6 +31,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use self::{
     closed::Closed,
+    cooling::BackOff,
     counter::{Counter, Numbers},
     groups::{CounterRef, Groups},
     guarantees::Guarantees,
@@ -81,6 +83,8 @@ pub struct Ledger {
     guarantees: Guarantees,
     news: News,
     shadow_denials: ShadowDenials,
+    /// How long callers wait while Salesforce does not serve.
+    back_off: BackOff,
 }
 
 /// The answer to an ask.
@@ -144,6 +148,7 @@ impl Ledger {
             guarantees: Guarantees::default(),
             news: News::default(),
             shadow_denials: ShadowDenials::default(),
+            back_off: BackOff::default(),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -209,7 +214,7 @@ impl Ledger {
         if self.permits.len() >= self.rules.max_permits {
             return Answer::Done(Outcome::Failed(AskError::TooManyPermits));
         }
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, &plan);
         let chosen = self.chosen(now, &ask, &plan, &ahead);
         let verdict = self.judge(now, &ask, chosen, &ahead);
         match verdict {
@@ -231,7 +236,7 @@ impl Ledger {
     /// an org has thousands.
     pub fn expire(&mut self, now: Mono) {
         let rules = self.rules;
-        for (_, group) in self.groups.iter_mut() {
+        for (_, group) in self.groups.iter_mut_by_time() {
             for counter in &mut group.counters {
                 counter.expire(now, &rules);
             }
@@ -258,6 +263,7 @@ impl Ledger {
             }
         }
         self.expire_foreign(now);
+        self.forget_places(now);
     }
 
     /// Frees the memory of identities that nothing is known of any more.
@@ -267,6 +273,7 @@ impl Ledger {
         // A class that nobody asks for would stay paused, and its record with it.
         self.update_classes(now);
         self.groups.sweep();
+        self.forget_lines(now);
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()
@@ -296,6 +303,19 @@ impl Ledger {
         self.queue.len()
     }
 
+    /// Requests that wait, by class, in the order of service.
+    #[must_use]
+    pub fn waiting_by_class(&self) -> [u32; 4] {
+        self.queue.by_class()
+    }
+
+    /// How often a waiting request was judged since the ledger was made: the
+    /// work that the queue has made.
+    #[must_use]
+    pub fn queue_work(&self) -> u64 {
+        self.queue.judged
+    }
+
     fn violation(&mut self, id: &'static str) {
         self.violations.push(id);
     }
@@ -307,6 +327,9 @@ impl Ledger {
         let answer = match remembered {
             Remembered::Waiting(id) => Answer::Parked(id),
             Remembered::Granted(key) => Answer::Done(Outcome::Granted(self.repeat(now, key)?)),
+            // Decided anew; if it waits again, then where it was.
+            Remembered::Kept(_) if same_body => return None,
+            Remembered::Kept(_) => Answer::Done(Outcome::Failed(AskError::RequestIdReused)),
         };
         let reused = Answer::Done(Outcome::Failed(AskError::RequestIdReused));
         Some(if same_body { answer } else { reused })
@@ -352,7 +375,7 @@ impl Ledger {
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
         let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
         let allowed = allowed.unwrap_or(wanted);
-        let life = wanted.min(allowed);
+        let life = wanted.min(allowed).min(self.probe_life(now, plan));
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);
         let mut forget_at = expires;
@@ -390,6 +413,7 @@ impl Ledger {
         }
         self.changes += 1;
         let key = PermitKey(nonce);
+        self.note_probe(now, key, plan, stamp);
         if let Some(request) = &ask.request {
             self.requests.remember(request, Remembered::Granted(key));
         }

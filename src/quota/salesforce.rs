@@ -1,11 +1,12 @@
 //! What Salesforce says about its limits: with each answer, in the HTTP header
 //! `Sforce-Limit-Info` ([`header`]) or the SOAP header `LimitInfoHeader`
-//! ([`soap`]).
+//! ([`soap`]); and with errors ([`errors`]).
 //!
 //! The parsers take what they understand and leave the rest: a directive that is
 //! new, garbled or out of place never hides the one beside it. A figure that is
 //! not a plain whole number is no figure.
 
+pub mod errors;
 mod header;
 mod soap;
 

@@ -551,7 +551,7 @@ pub fn unanswered(calls: u32) -> Report {
 
 /// A report of some calls, just now, without a reading.
 pub fn report(first_call: u32, calls: u32, http_status: u16) -> Report {
-    Report { first_call, calls, http_status, completed_ago: Duration::ZERO, reading: None }
+    Report { first_call, calls, http_status, ..Report::default() }
 }
 
 /// What the header says, without a Date: the arrival counts.

@@ -175,6 +175,7 @@ impl World {
                     http_status: status,
                     completed_ago: Duration::from_micros(self.now_us - answered_us),
                     reading: Some(Reading { usage: ApiUsage { used, limit }, answer_time: None }),
+                    ..Report::default()
                 };
                 self.ledger.report(now, key, &report);
                 self.pump();

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::UNBOUNDED;
+use super::{UNBOUNDED, cooling::Cooling};
 use crate::quota::{
     CounterRecord, Kind, LimitName, Mono, Now, Scope,
     catalogue::Charge,
@@ -37,6 +37,10 @@ pub struct Counter {
     pub shadow: bool,
     /// Grants that it would have refused, since this process owns the counter.
     pub shadow_refusals: u64,
+    /// Salesforce has told it to stop.
+    pub cooling: Option<Box<Cooling>>,
+    /// When it was last found open again: refusals of before are old news.
+    pub reopened: Mono,
 }
 
 /// The numbers of a limit as the settings have them now.
@@ -95,6 +99,8 @@ impl Counter {
             rate: Rate::default(),
             shadow: numbers.shadow,
             shadow_refusals: 0,
+            cooling: None,
+            reopened: Mono(0),
         }
     }
 
@@ -136,6 +142,10 @@ impl Counter {
             rate: Rate::default(),
             shadow: false,
             shadow_refusals: 0,
+            cooling: record
+                .cooling
+                .map(|cooling| Box::new(Cooling::restored(now, &cooling, rules))),
+            reopened: Mono(0),
         }
     }
 
@@ -165,6 +175,7 @@ impl Counter {
         let early = self.kind == Kind::Concurrency && rules.has(Fault::SlotFreedAtExpiry);
         self.own.expire(now, if early { Duration::ZERO } else { self.window });
         self.inherited.expire(now, self.inherited_life(rules));
+        self.forget_cooling(now, rules);
     }
 
     /// How long an inherited unit counts after its stamp.
@@ -204,9 +215,9 @@ impl Counter {
         self.own.total() + self.inherited.total()
     }
 
-    /// Nothing is counted or set aside.
+    /// Nothing is counted or set aside, and nothing else is known of it.
     pub fn is_empty(&self) -> bool {
-        self.used() == 0 && self.block.open == 0
+        self.used() == 0 && self.block.open == 0 && self.cooling.is_none()
     }
 
     /// Units of the open block that may be granted now.
@@ -329,6 +340,7 @@ impl Counter {
             open,
             open_until: Wall(open_until.0.div_ceil(1_000) * 1_000),
             bound: (self.scope != Scope::Workspace && !self.shadow).then_some(self.bound),
+            cooling: self.cooling.as_ref().map(|cooling| cooling.record(now)),
         }
     }
 

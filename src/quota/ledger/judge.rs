@@ -213,11 +213,15 @@ impl Ledger {
         let mut soonest: Option<(Option<Mono>, usize)> = None;
         for (index, candidate) in plan.pool.iter().enumerate() {
             let windows = &candidate.needs[plan.needs.len()..];
+            let closed =
+                windows.iter().filter_map(|need| self.groups.counter(need.at).cooling_until(now));
+            let closed = closed.max();
             let rooms = windows.iter().map(|need| self.room(now, need, ask.class, ahead).units);
             let room = rooms.min().unwrap_or(0);
-            let fits = windows.iter().all(|need| {
-                self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
-            });
+            let fits = closed.is_none()
+                && windows.iter().all(|need| {
+                    self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
+                });
             if fits {
                 let half_left = windows.iter().all(|need| {
                     let counter = self.groups.counter(need.at);
@@ -232,6 +236,7 @@ impl Ledger {
             } else {
                 let mut waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
                 let wait = waits.try_fold(Mono(0), |latest, at| Some(latest.max(at?)));
+                let wait = wait.map(|at| at.max(closed.unwrap_or(Mono(0))));
                 let sooner = |best: Option<Mono>| match (wait, best) {
                     (Some(wait), Some(best)) => wait < best,
                     (Some(_), None) => true,
@@ -258,8 +263,19 @@ impl Ledger {
                 short.push((*need, room));
             }
         }
+        let is_never = |(need, room): &(Need, Room)| room.ceiling < min_calls * need.units_per_call;
+        if !short.iter().any(is_never) {
+            let short = short.iter().map(|(need, _)| need.at);
+            if let Some(refused) = self.refused_by_cooling(now, ask, plan, ahead, short) {
+                return refused;
+            }
+        }
         if !short.is_empty() {
             return self.refuse(now, ask, &short, ahead);
+        }
+        if self.is_probe(now, plan) {
+            // One call finds out as much as many.
+            calls = min_calls;
         }
         let mut in_block = calls;
         let mut lacking = Vec::new();
@@ -298,30 +314,9 @@ impl Ledger {
         Verdict::AwaitBlock { calls, lacking, retry_at }
     }
 
-    /// The counters that an ask lacks while others wait for them before it:
-    /// nothing changes for it before it has changed for them. Empty if it must
-    /// be judged.
-    pub(super) fn behind(
-        &self,
-        now: Mono,
-        ask: &Ask,
-        plan: &Plan,
-        ahead: &Ahead,
-    ) -> Vec<CounterRef> {
-        if !plan.pool.is_empty() {
-            return Vec::new();
-        }
-        let waits = |need: &&Need| {
-            ahead.contains_key(&need.at)
-                && self.room(now, need, ask.class, ahead).units
-                    < need.units_per_call * u64::from(ask.min_calls)
-        };
-        plan.needs.iter().filter(waits).map(|need| need.at).collect()
-    }
-
     /// The answer to a check: as if every block could be fetched.
     pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Plan) -> Outcome {
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, plan);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
             Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
@@ -370,6 +365,9 @@ impl Ledger {
     ) -> Denial {
         let counter = self.groups.counter(refusal.at);
         let retry_after = match counter.kind {
+            _ if refusal.reason == DenialReason::CoolingDown => {
+                refusal.frees_at.map(|at| at.since(now))
+            }
             // A slot is free when its call is over, and nobody knows when.
             Kind::Concurrency => None,
             Kind::Window if refusal.never => None,
@@ -379,13 +377,10 @@ impl Ledger {
         let limit = self.usage_of(now, refusal.at, plan.tag);
         Denial {
             reason: refusal.reason,
-            message: super::view::sentence(
-                ask,
-                &limit,
-                refusal,
-                retry_after,
-                &self.refusal_kept_for(&plan.needs, refusal),
-            ),
+            message: self.cooling_sentence(now, refusal).unwrap_or_else(|| {
+                let kept = self.refusal_kept_for(&plan.needs, refusal);
+                super::view::sentence(ask, &limit, refusal, retry_after, &kept, queue_position)
+            }),
             limit: Some(limit),
             limits: self.usages(now, &refs, plan.tag),
             retry_after,
@@ -477,6 +472,11 @@ impl Ledger {
         Room { units, ceiling }
     }
 
+    /// True if a limit has room for so many units, whoever is ahead.
+    pub(super) fn has_room_for(&self, now: Mono, need: &Need, ask: &Ask, units: u64) -> bool {
+        self.room(now, need, ask.class, &Ahead::new()).units >= units
+    }
+
     /// Up to where this class may fill a counter now, and ever.
     fn gate(&self, now: Mono, need: &Need, class: Class) -> (u64, u64) {
         let counter = self.groups.counter(need.at);
@@ -484,7 +484,8 @@ impl Ledger {
         if counter.is_org_total() {
             let counted = counter.used().saturating_add(self.others(now, need.at));
             let (level, ceiling) = self.kept(need).gate(bound, self.reserve(), class, counted);
-            if self.probe_is_due(now) && self.total_is_blocked(now, need.units_per_call) {
+            let probes = self.probe_is_due(now) || self.total_probe_is_due(now);
+            if probes && self.total_is_blocked(now, need.units_per_call) {
                 // Foreign use alone blocks, and nobody has looked for a while.
                 return (level.max(counted + need.units_per_call), ceiling);
             }
@@ -500,6 +501,9 @@ impl Ledger {
             let paused = self.groups.get(need.at.group).classes.get(class).paused;
             let ceiling = if self.rules.has(Fault::GateBeforeGrant) { bound } else { point };
             return (if paused { 0 } else { ceiling }, ceiling);
+        }
+        if counter.kind == Kind::Concurrency && !counter.shadow {
+            return (counter.lowered_bound(now, &self.rules), bound);
         }
         (bound, bound)
     }

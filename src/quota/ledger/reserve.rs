@@ -179,6 +179,9 @@ impl Ledger {
         if self.stopped {
             return false;
         }
+        if group.record.urgent {
+            return true;
+        }
         let mut places = (0..).zip(&group.counters);
         if places.any(|(counter, state)| {
             self.counter_wants(CounterRef { group: slot, counter }, state, now)
@@ -241,7 +244,7 @@ impl Ledger {
 
     fn write_of(&mut self, slot: u32, now: Now, set_aside: bool) -> GroupWrite {
         let foreign = self.foreign_units(now.mono);
-        let probe = self.probe_is_due(now.mono);
+        let probe = self.probe_is_due(now.mono) || self.total_probe_is_due(now.mono);
         let needs: Vec<u64> = (0..)
             .zip(&self.groups.get(slot).counters)
             .map(|(counter, _)| self.demand_of(CounterRef { group: slot, counter }))
@@ -311,6 +314,7 @@ impl Ledger {
         }
         group.record.dirty = false;
         let paused: Vec<Class> = group.classes.paused().collect();
+        group.record.urgent = false;
         let record = GroupRecord {
             epoch,
             seq: group.record.seq,
@@ -355,7 +359,10 @@ impl Ledger {
 }
 
 fn is_worth_writing(counter: &CounterRecord) -> bool {
-    counter.open > 0 || !counter.sealed.is_empty() || !counter.lost.is_empty()
+    counter.open > 0
+        || !counter.sealed.is_empty()
+        || !counter.lost.is_empty()
+        || counter.cooling.is_some()
 }
 
 /// The last attempt was applied: grant from it.

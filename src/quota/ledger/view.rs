@@ -35,6 +35,7 @@ impl Ledger {
                     user: user.clone(),
                     limits: self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
                     in_pool: self.policy.pool.binary_search(user).is_ok(),
+                    foreign_traffic: group.counters.iter().any(Counter::has_foreign_traffic),
                 }),
                 Group::Workspace(workspace) => workspaces.push(WorkspaceUsage {
                     workspace: workspace.clone(),
@@ -58,6 +59,7 @@ impl Ledger {
             permits_out: self.permits_out(now),
             last_reading: self.last_reading(),
             warnings: self.warnings(),
+            cooling: self.cooling_usages(now),
         }
     }
 
@@ -94,6 +96,7 @@ impl Ledger {
             window: counter.window,
             stale: counter.is_org_total() && self.is_stale(now),
             shadow: counter.shadow.then_some(counter.shadow_refusals),
+            cooling_until: counter.cooling_until(now),
         }
     }
 
@@ -178,6 +181,7 @@ pub(super) fn sentence(
     refusal: &Refusal,
     retry_after: Option<Duration>,
     kept: &str,
+    queue_position: u32,
 ) -> String {
     let whose = match limit.scope {
         Scope::Org => format!("org {}", limit.identity),
@@ -220,6 +224,12 @@ pub(super) fn sentence(
         );
     }
     match retry_after {
+        _ if queue_position > 0 && !refusal.never => {
+            let _ = write!(text, "; you are number {queue_position} in the queue");
+            if let Some(wait) = retry_after {
+                let _ = write!(text, ", your turn in {}", span(wait));
+            }
+        }
         Some(wait) if !refusal.never => {
             let _ = write!(text, "; there will be room in {}", span(wait));
         }

@@ -601,6 +601,7 @@ impl World {
             http_status: call.status,
             completed_ago: Duration::from_micros(completed_ago),
             reading,
+            ..Report::default()
         };
         let node = self.route();
         let grant = call.grant;

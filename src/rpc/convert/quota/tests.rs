@@ -280,6 +280,7 @@ fn usage() -> LimitUsage {
         window: Duration::from_millis(1_500),
         stale: true,
         shadow: Some(8),
+        cooling_until: Some(Mono(11_000_000)),
     }
 }
 
@@ -299,6 +300,7 @@ fn wire_usage() -> v1::LimitUsage {
         window: Some(WireDuration { seconds: 1, nanos: 500_000_000 }),
         stale: true,
         shadow: Some(v1::Shadow { would_have_refused: 8 }),
+        cooling_until: Some(Timestamp { seconds: 1_700_000_001, nanos: 250_000_000 }),
     }
 }
 
@@ -452,11 +454,22 @@ fn an_event_of_a_watch_is_written_down() {
             user: UserId::parse("u").expect("a name"),
             limits: Vec::new(),
             in_pool: true,
+            foreign_traffic: true,
         }],
         waiting: 1,
         permits_out: 2,
         last_reading: Some(Mono(9_000_000)),
         warnings: vec!["stale".into()],
+        cooling: vec![CoolingUsage {
+            scope: Scope::Org,
+            identity: "acme".into(),
+            limit: LimitName::calls(),
+            cause: CoolingCause::TotalExceeded,
+            since: Mono(8_000_000),
+            until: Mono(12_000_000),
+            attempts: 2,
+            probe_out: true,
+        }],
     };
     let status = ClassStatus {
         class: Class::Bulk,
@@ -476,7 +489,18 @@ fn an_event_of_a_watch_is_written_down() {
     assert_eq!(usage.workspaces[0].class_state, Some(v1::ClassState::default()));
     let workspace = &usage.workspaces[0];
     assert_eq!((workspace.weight, workspace.guaranteed_calls), (3, 100));
-    assert!(usage.execution_users[0].in_pool);
+    assert!(usage.execution_users[0].in_pool && usage.execution_users[0].foreign_traffic);
+    let cooling = v1::CoolingUsage {
+        scope: v1::LimitScope::Org.into(),
+        identity: "acme".into(),
+        limit: "calls".into(),
+        cause: v1::CoolingCause::TotalExceeded.into(),
+        since: Some(Timestamp { seconds: 1_699_999_998, nanos: 250_000_000 }),
+        until: Some(Timestamp { seconds: 1_700_000_002, nanos: 250_000_000 }),
+        attempts: 2,
+        probe_out: true,
+    };
+    assert_eq!(usage.cooling, [cooling]);
 }
 
 #[test]

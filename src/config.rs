@@ -5,8 +5,8 @@
 //! every value is within its [`bounds`], or the list of everything that is
 //! wrong with it. The rooms: [`check`] is the command, [`reload`] watches the
 //! file; within, `document` turns text into a tree that knows its lines,
-//! `fields` reads values out of it, `parse`, `catalogue` and `declaration` are
-//! the grammar, `policy` resolves defaults.
+//! `fields` reads values out of it, `parse`, `catalogue`, `declaration` and
+//! `webhook` are the grammar, `policy` resolves defaults.
 
 pub mod bounds;
 mod catalogue;
@@ -18,10 +18,14 @@ mod fields;
 mod parse;
 mod policy;
 pub mod reload;
+mod webhook;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-pub use self::catalogue::{BUILT_IN_CATALOGUE, print_catalogue};
+pub use self::{
+    catalogue::{BUILT_IN_CATALOGUE, print_catalogue},
+    webhook::{SecretSource, WebhookConfig},
+};
 use crate::quota::{BurnLimit, Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
 
 /// The whole configuration, checked.
@@ -38,6 +42,8 @@ pub struct Config {
     pub catalogue: Catalogue,
     /// The declared orgs.
     pub orgs: BTreeMap<OrgId, OrgDeclaration>,
+    /// Where events are told, if anywhere.
+    pub webhook: Option<WebhookConfig>,
 }
 
 /// What happens to names that nobody declared.

@@ -8,7 +8,8 @@
 //!    transactions; [`clock`] reads the clocks.
 //! 3. [`shard`] keeps ledgers alive: locks, reserves, takeover, wakes;
 //!    [`cluster`] divides the shards among the nodes.
-//! 4. [`node`] is where a request is decided, by settings that [`config`] reads.
+//! 4. [`node`] is where a request is decided, by settings that [`config`] reads;
+//!    [`webhook`] tells others what happens by itself.
 //! 5. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
 //!    [`json`]. The messages are in [`proto`].
 //! 6. [`server`] puts all of it together, with [`metrics`] and [`telemetry`].
@@ -59,6 +60,8 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod web;
+#[cfg(feature = "server")]
+pub mod webhook;
 
 /// The messages and services of the protos, as generated.
 #[cfg(any(feature = "client", feature = "server"))]

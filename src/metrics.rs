@@ -128,6 +128,21 @@ pub enum ForwardOutcome {
     Lost,
 }
 
+/// What became of an event for the webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// The receiver took it.
+    Delivered,
+    /// An attempt failed, and there will be another.
+    Retried,
+    /// It was given up.
+    Failed,
+    /// The same was told a moment ago.
+    HeldBack,
+    /// Too many waited already.
+    Dropped,
+}
+
 /// What became of a configuration that was read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadOutcome {
@@ -162,6 +177,7 @@ pub struct Metrics {
     waiting: Gauge,
     permits_out: Gauge,
     shadow_denials: [[Counter; 4]; 7],
+    webhook: [Counter; 5],
     /// By the name of the kind.
     troubles: Counters<1>,
     cooling: [Gauge; CoolingCause::ALL.len()],
@@ -268,6 +284,11 @@ impl Metrics {
             Class::ALL.map(|class| shadowed.get_or_create_owned(&of(class)))
         });
 
+        let messages: Counters<1> =
+            family(&mut registry, "webhook_messages", "Events for the webhook, by their outcome");
+        let webhook = ["delivered", "retried", "failed", "held_back", "dropped"]
+            .map(|outcome| messages.get_or_create_owned(&[("outcome", outcome)]));
+
         let owned_shards =
             gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
@@ -308,6 +329,7 @@ impl Metrics {
             waiting,
             permits_out,
             shadow_denials,
+            webhook,
             troubles,
             cooling,
             registry,
@@ -323,6 +345,18 @@ impl Metrics {
     /// An Acquire was denied.
     pub fn denied(&self, reason: DenialReason, class: Class) {
         self.denied[reason_index(reason)][class_index(class)].inc();
+    }
+
+    /// What became of an event for the webhook.
+    pub fn webhook(&self, outcome: WebhookOutcome) {
+        let index = match outcome {
+            WebhookOutcome::Delivered => 0,
+            WebhookOutcome::Retried => 1,
+            WebhookOutcome::Failed => 2,
+            WebhookOutcome::HeldBack => 3,
+            WebhookOutcome::Dropped => 4,
+        };
+        self.webhook[index].inc();
     }
 
     /// Grants were made that a limit in shadow would have refused.

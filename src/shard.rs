@@ -18,7 +18,7 @@ mod wakes;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -42,7 +42,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, CoolingCause, Ledger, Mono, Now, OrgId, OrgPolicy,
+        Answer, Ask, AskError, Catalogue, CoolingCause, Event, Ledger, Mono, Now, OrgId, OrgPolicy,
         OrgUsage, Outcome, Released, Report, Reported, Rules, Transition, WaiterId, Wall,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
@@ -73,6 +73,12 @@ pub trait Policies: Send + Sync + fmt::Debug + 'static {
     fn is_declared(&self, org: &OrgId) -> bool;
 }
 
+/// Who is told of what happens by itself. Only the owner of an org tells.
+pub trait Listener: Send + Sync + fmt::Debug + 'static {
+    /// Takes an event; never waits: it is called under a ledger's lock.
+    fn tell(&self, org: &OrgId, event: Event, now: Now);
+}
+
 /// All shards of this process.
 #[derive(Debug)]
 pub struct Shards {
@@ -94,6 +100,7 @@ pub struct Shards {
     store_said: AtomicU64,
     draining: AtomicBool,
     stopping: watch::Sender<bool>,
+    listener: OnceLock<Arc<dyn Listener>>,
 }
 
 /// How this process comes by its shards.
@@ -176,6 +183,14 @@ impl Shards {
             store_said: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             stopping: watch::channel(false).0,
+            listener: OnceLock::new(),
+        }
+    }
+
+    /// Tells this listener of events from now on; the first one stays.
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
+        if self.listener.set(listener).is_err() {
+            tracing::error!("events have a listener already");
         }
     }
 
@@ -498,6 +513,15 @@ impl Shards {
         }
         if inner.retired || !self.may_grant(now) {
             return;
+        }
+        let events = inner.ledger.take_events();
+        if let Some(listener) = self.listener.get()
+            && !events.is_empty()
+        {
+            let now = self.clock.now();
+            for event in events {
+                listener.tell(&cell.org, event, now);
+            }
         }
         if inner.ledger.wants_reserve(now) {
             self.state(cell.shard).asked.ask(&cell.org);

@@ -291,6 +291,39 @@ orgs:
 }
 
 #[test]
+fn a_webhook_is_read_and_no_fault_or_picture_of_it_shows_its_address() {
+    let config = parse("webhook: {url: 'https://ops.example.com/h?token=T', secret_env: KEY}");
+    let webhook = config.webhook.expect("it is declared");
+    assert_eq!(webhook.url, "https://ops.example.com/h?token=T");
+    assert_eq!((webhook.events.len(), webhook.cool_down), (6, Duration::from_secs(60)));
+    assert!(!format!("{webhook:?}").contains("token"), "{webhook:?}");
+    check_faults(
+        "\
+webhook:
+  url: ftp://token@ops.example.com
+  events: [class_paused, class_stopped]
+  cool_down: 0s
+",
+        &[
+            (1, "webhook.secret_file", "is missing"),
+            (2, "webhook.url", "must begin with `https://` or `http://` and a host"),
+            (3, "webhook.events[1]", "must be one of `class_paused`"),
+            (4, "webhook.cool_down", "must be from 1s to 24h"),
+        ],
+    );
+    check_faults(
+        "webhook: {url: 'http://token@host/', secret_env: A, secret_file: b, events: []}",
+        &[
+            (1, "webhook.url", "must not hold a user or a password"),
+            (1, "webhook.secret_env", "there is one secret"),
+            (1, "webhook.events", "must name at least one event"),
+        ],
+    );
+    let faults = Config::parse("webhook: {url: 'http://token@host/', secret_env: A}");
+    assert!(!format!("{faults:?}").contains("token"));
+}
+
+#[test]
 fn faults_of_the_catalogue_name_the_remedy() {
     let rows: &[(&str, &[ExpectedFault<'_>])] = &[
         (

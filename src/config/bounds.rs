@@ -42,6 +42,9 @@ pub const WEIGHT: RangeInclusive<u64> = 1..=1_000;
 /// metronome, longer than a day it is what `daily_calls` is for.
 pub const BURN_WINDOW: RangeInclusive<Duration> = SECOND..=DAY;
 
+/// How long the webhook is not told of the same again.
+pub const COOL_DOWN: RangeInclusive<Duration> = SECOND..=DAY;
+
 /// Declared orgs: as many as are served without being declared.
 pub const MAX_ORGS: usize = 10_000;
 

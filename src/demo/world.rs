@@ -218,6 +218,7 @@ impl World {
             outage_share: 0,
             catalogue: Catalogue { operations },
             orgs: BTreeMap::from([(self.org.clone(), org)]),
+            webhook: None,
         })
     }
 

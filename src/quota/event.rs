@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{ClassStatus, Mono, Scope, WorkspaceId};
+use super::{ClassStatus, LimitName, Mono, Scope, WorkspaceId};
 
 /// Something that others should hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Cooling {
     pub scope: Scope,
     /// The org, workspace or user.
     pub identity: Arc<str>,
+    /// The limit's name.
+    pub limit: LimitName,
     /// When the next call may try, as far as it is known.
     pub until: Option<Mono>,
 }

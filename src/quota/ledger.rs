@@ -272,6 +272,7 @@ impl Ledger {
         self.expire(now);
         // A class that nobody asks for would stay paused, and its record with it.
         self.update_classes(now);
+        self.tell_cooling(now);
         self.groups.sweep();
         self.forget_lines(now);
         self.groups.iter().next().is_none()

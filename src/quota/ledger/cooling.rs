@@ -406,7 +406,8 @@ impl Ledger {
         ask: &Ask,
         ahead: &Ahead,
     ) -> Option<Mono> {
-        let cooling = self.groups.counter(need.at).cooling.as_ref()?;
+        let counter = self.groups.counter(need.at);
+        let cooling = counter.cooling.as_ref().filter(|_| !counter.shadow)?;
         match cooling.gate(now) {
             Gate::Open => None,
             Gate::Closed { until } => Some(until),

@@ -41,6 +41,8 @@ pub struct Counter {
     pub cooling: Option<Box<Cooling>>,
     /// When it was last found open again: refusals of before are old news.
     pub reopened: Mono,
+    /// Those who listen believe that it cools down.
+    pub cooling_told: bool,
 }
 
 /// The numbers of a limit as the settings have them now.
@@ -101,6 +103,7 @@ impl Counter {
             shadow_refusals: 0,
             cooling: None,
             reopened: Mono(0),
+            cooling_told: false,
         }
     }
 
@@ -146,6 +149,7 @@ impl Counter {
                 .cooling
                 .map(|cooling| Box::new(Cooling::restored(now, &cooling, rules))),
             reopened: Mono(0),
+            cooling_told: record.cooling.is_some(),
         }
     }
 

@@ -47,7 +47,9 @@ impl Ledger {
         let counter = self.groups.counter(need.at);
         let room = self.enforced_room(now, need, ask.class, ahead);
         let needed = need.units_per_call * u64::from(ask.min_calls);
+        let closed_until = self.closed_until(now, need, ask, ahead);
         let opens_in = match counter.kind {
+            _ if closed_until.is_some() => closed_until.map(|until| until.since(now)),
             _ if room.units >= needed => Some(Duration::ZERO),
             Kind::Concurrency => None,
             Kind::Window if room.ceiling < needed => None,
@@ -57,7 +59,7 @@ impl Ledger {
         let thresholds = thresholds.filter(|_| counter.is_workspace_cap());
         let mut explanation = LimitExplanation {
             usage: self.usage_of(now, need.at, need.tag),
-            room: room.units.min(counter.enforced_bound()),
+            room: if closed_until.is_some() { 0 } else { room.units },
             needed,
             ahead: ahead.get(&need.at).copied().unwrap_or(0),
             kept: self.kept(need).for_others,
@@ -91,6 +93,9 @@ impl Ledger {
         }
         if about.ahead > 0 {
             let _ = write!(text, ", requests ahead wait for {}", about.ahead);
+        }
+        if usage.cooling_until.is_some() {
+            text.push_str(", it cools down since Salesforce said stop");
         }
         if self.stops_nobody(need, ask.class) {
             let _ = write!(text, ": it does not stop {class} calls");

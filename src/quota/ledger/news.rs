@@ -13,6 +13,7 @@ use super::{
 };
 use crate::quota::{
     Class, Event, Group, Happening, Mono, Transition, Warning, WorkspaceId,
+    event::Cooling,
     record::{ToldRecord, Warned},
 };
 
@@ -102,10 +103,42 @@ impl Ledger {
         }
     }
 
+    /// Tells what has begun and what has ended to cool down. A new owner takes it
+    /// that what it finds cooling was told.
+    pub(super) fn tell_cooling(&mut self, now: Mono) {
+        let mut changed = Vec::new();
+        for (_, group) in self.groups.iter_mut() {
+            for counter in &mut group.counters {
+                let until = counter.cooling_until(now);
+                if until.is_some() == counter.cooling_told {
+                    continue;
+                }
+                counter.cooling_told = until.is_some();
+                let cooling = Cooling {
+                    scope: counter.scope,
+                    identity: counter.identity.clone(),
+                    limit: counter.limit.clone(),
+                    until,
+                };
+                changed.push(match until {
+                    Some(_) => Happening::CoolingBegan(cooling),
+                    None => Happening::CoolingEnded(cooling),
+                });
+            }
+        }
+        for what in changed {
+            self.announce(now, None, what);
+        }
+    }
+
     /// Tells what has changed of a workspace, unless something was told a moment
     /// ago.
     pub(super) fn tell(&mut self, now: Mono, slot: u32) {
         let Group::Workspace(workspace) = self.groups.get(slot).key.clone() else { return };
+        if self.stopped {
+            // It is the next owner's to tell, by what the record says was told.
+            return;
+        }
         for class in Class::PAUSABLE {
             let group = self.groups.get(slot);
             let (run, told) = (group.classes.get(class), group.told.classes.get(class));

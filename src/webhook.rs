@@ -103,6 +103,7 @@ impl Webhook {
             metrics: Arc::clone(&metrics),
             patience,
             schedule: Schedule::default(),
+            count: 0,
         };
         let task = tokio::spawn(sender.run(told));
         Ok((Self { queue, target, metrics, patience }, task))
@@ -141,6 +142,8 @@ struct Sender {
     metrics: Arc<Metrics>,
     patience: Patience,
     schedule: Schedule,
+    /// Messages so far, for their names.
+    count: u64,
 }
 
 impl Sender {

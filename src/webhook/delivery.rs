@@ -40,9 +40,10 @@ impl Default for Patience {
 
 impl Sender {
     /// Delivers a message, or gives it up.
-    pub(super) async fn deliver(&self, target: &Target, told: &Told) {
+    pub(super) async fn deliver(&mut self, target: &Target, told: &Told) {
         // The same in every attempt, so that a receiver can tell a repeat.
-        let id = format!("{}-{:x}-{}", told.org, told.time.0, told.kind());
+        self.count += 1;
+        let id = format!("{}-{:x}-{}", told.org, told.time.0, self.count);
         let body = Bytes::from(told.body(&id));
         let until = Instant::now() + self.patience.total;
         let attempts = self.attempts(target, &id, &body);

@@ -1,6 +1,7 @@
 //! The core: no clock, no network, no randomness, no threads. Every decision
 //! about quota is made here, from arguments alone.
 
+pub mod attribution;
 pub mod catalogue;
 pub mod class;
 pub mod decision;
@@ -17,6 +18,10 @@ pub mod time;
 mod window;
 
 pub use self::{
+    attribution::{
+        AttributionView, Consumer, DemandKey, DemandMinute, DemandSeries, DemandView, Dimension,
+        Periods, RefusedFor, Use,
+    },
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},
     decision::{

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
+    AttributionView, Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
     catalogue::{Kind, Scope},
     salesforce::ApiUsage,
     time::{Mono, Wall},
@@ -195,6 +195,11 @@ pub struct LimitUsage {
     pub window: Duration,
     /// Salesforce's figures are older than ten minutes.
     pub stale: bool,
+    /// Units an hour, of late; only where an org's usage is shown, else 0.
+    pub burn_per_hour: u64,
+    /// When nothing is left of it if that goes on, by what is counted now;
+    /// `None` if it is not going to be so, or not known.
+    pub exhausted_at: Option<Mono>,
 }
 
 /// One class of a workspace.
@@ -306,6 +311,8 @@ pub struct OrgUsage {
     pub last_reading: Option<Mono>,
     /// What an operator should know, as sentences.
     pub warnings: Vec<String>,
+    /// Who used it; only where it is asked for.
+    pub attribution: Option<AttributionView>,
 }
 
 /// One workspace.
@@ -317,6 +324,8 @@ pub struct WorkspaceUsage {
     pub limits: Vec<LimitUsage>,
     /// Its classes; `None` where it has no cap.
     pub class_state: Option<ClassState>,
+    /// When its classes that run now will pause, if it goes on as of late.
+    pub pauses: Vec<(Class, Mono)>,
 }
 
 /// One execution user.

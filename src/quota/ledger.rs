@@ -5,11 +5,14 @@
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
 //! takes Salesforce's own figures; `classes` pauses and resumes; `closed` begins
-//! without knowing what was counted; `view` shows.
+//! without knowing what was counted; `view` shows; `attribute` notes who used it,
+//! and `forecast` says until when it lasts.
 
+mod attribute;
 mod classes;
 mod closed;
 mod counter;
+mod forecast;
 mod groups;
 mod judge;
 mod permits;
@@ -41,6 +44,7 @@ pub use self::{
 use super::{
     Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
     Scope, Transition, Wall,
+    attribution::Attribution,
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
@@ -73,6 +77,7 @@ pub struct Ledger {
     violations: Vec<&'static str>,
     /// Counts changes that a watcher may want to see.
     changes: u64,
+    attribution: Attribution,
 }
 
 /// The answer to an ask.
@@ -135,6 +140,7 @@ impl Ledger {
             transition_count: 0,
             violations: Vec::new(),
             changes: 0,
+            attribution: Attribution::new(now),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -197,7 +203,9 @@ impl Ledger {
         if ask.check_only {
             return Answer::Done(self.check(now, &ask, &plan));
         }
+        self.note_asked(now, &ask);
         if self.permits.len() >= self.rules.max_permits {
+            self.note_refused(now, &ask, None);
             return Answer::Done(Outcome::Failed(AskError::TooManyPermits));
         }
         let ahead = self.queue.ahead_of(ask.class);
@@ -209,6 +217,7 @@ impl Ledger {
                 Answer::Done(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
             }
             Verdict::Refuse { ref refusal, .. } if ask.max_wait.is_zero() || refusal.never => {
+                self.note_refused(now, &ask, Some(refusal.reason));
                 Answer::Done(Outcome::Denied(self.denial(now, &ask, chosen, refusal, 0)))
             }
             Verdict::Refuse { .. } | Verdict::AwaitBlock { .. } => {
@@ -378,6 +387,7 @@ impl Ledger {
             }
         }
         self.changes += 1;
+        let origin = self.note_granted(now, ask, plan, calls);
         let key = PermitKey(nonce);
         if let Some(request) = &ask.request {
             self.requests.remember(request, Remembered::Granted(key));
@@ -391,6 +401,7 @@ impl Ledger {
             forget_at,
             charges,
             ask.request.clone(),
+            origin,
         );
         self.permits.insert(key, state);
         self.update_classes_of(now, plan.tag);

@@ -164,6 +164,7 @@ impl Ledger {
             };
             match outcome {
                 Some(outcome) => {
+                    self.note_end_of_wait(now, &ask, &outcome);
                     self.unpark(key);
                     answers.push((key.1, outcome));
                 }
@@ -241,6 +242,7 @@ impl Ledger {
         may_park: bool,
     ) -> Answer {
         if !may_park || self.queue.len() >= self.rules.max_waiting {
+            self.note_refused(now, &ask, Some(DenialReason::QueueFull));
             return Answer::Done(match verdict {
                 Verdict::Refuse { .. } => Outcome::Denied(self.queue_full(now, &plan)),
                 _ => Outcome::Failed(AskError::Overloaded),

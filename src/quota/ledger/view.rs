@@ -29,16 +29,17 @@ impl Ledger {
             let refs =
                 (0..).zip(&group.counters).map(|(counter, _)| CounterRef { group: slot, counter });
             match &group.key {
-                Group::Org => limits = self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                Group::Org => limits = self.forecasts(now, refs, NO_TAG),
                 Group::User(user) => users.push(UserUsage {
                     user: user.clone(),
-                    limits: self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                    limits: self.forecasts(now, refs, NO_TAG),
                     in_pool: self.policy.pool.binary_search(user).is_ok(),
                 }),
                 Group::Workspace(workspace) => workspaces.push(WorkspaceUsage {
                     workspace: workspace.clone(),
-                    limits: self.usages(now, &refs.chain(total).collect::<Vec<_>>(), slot),
+                    limits: self.forecasts(now, refs.chain(total), slot),
                     class_state: self.class_state_of(slot),
+                    pauses: self.pauses(now, slot),
                 }),
             }
         }
@@ -54,6 +55,7 @@ impl Ledger {
             permits_out: self.permits_out(now),
             last_reading: self.last_reading(),
             warnings: self.warnings(),
+            attribution: None,
         }
     }
 
@@ -89,6 +91,8 @@ impl Ledger {
             remaining: counter.max.saturating_sub(taken),
             window: counter.window,
             stale: counter.is_org_total() && self.is_stale(now),
+            burn_per_hour: 0,
+            exhausted_at: None,
         }
     }
 

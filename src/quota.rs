@@ -20,7 +20,7 @@ mod window;
 pub use self::{
     attribution::{
         AttributionView, Consumer, DemandKey, DemandMinute, DemandSeries, DemandView, Dimension,
-        Periods, RefusedFor, Use,
+        Periods, RefusedFor, TableView, Use,
     },
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},
@@ -29,7 +29,9 @@ pub use self::{
         Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
         UserUsage, Warning, WorkspaceUsage,
     },
-    ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
+    ids::{
+        BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name,
+    },
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
     policy::{BurnLimit, OrgPolicy, Unknown, WorkspacePolicy},
     record::{CounterRecord, ForeignRecord, Group, GroupRecord},

@@ -267,6 +267,7 @@ impl Ledger {
         // A class that nobody asks for would stay paused, and its record with it.
         self.update_classes(now);
         self.groups.sweep();
+        self.attribution.sweep(now);
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()

@@ -225,6 +225,12 @@ impl Demand {
         }
     }
 
+    /// Minutes of all keys.
+    #[cfg(test)]
+    pub fn cells(&self) -> usize {
+        self.by_key.values().map(|minutes| minutes.cells.len()).sum()
+    }
+
     /// Bytes that it has taken besides itself, without the names.
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {

@@ -1,4 +1,6 @@
-//! Acquire, Release, Report and usage.
+//! Acquire, Release, Report and usage; `attribution` has who used it, and demand.
+
+mod attribution;
 
 use std::time::Duration;
 
@@ -17,6 +19,10 @@ use crate::{
     rpc::status::{Problem, cut},
 };
 
+pub use self::attribution::{
+    CALLER, DemandFilter, declared_caller, demand, demand_filter, forwarded_caller,
+};
+
 /// Calls of one permit, and units that one call takes.
 const MAX_CALLS: u32 = 10_000;
 
@@ -31,12 +37,13 @@ const MAX_LIMIT_INFOS: usize = 8;
 const MAX_LIMIT_INFO_BYTES: usize = 1024;
 const MAX_ERROR_TEXT_BYTES: usize = 1024;
 
-/// Checks an Acquire.
+/// Checks an Acquire of a caller that gives itself this name; empty: none.
 ///
 /// # Errors
 /// Every field that is wrong.
-pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
+pub fn ask(request: &v1::AcquireRequest, caller: &str) -> Result<(OrgId, Ask), Problem> {
     let mut checks = Checks::default();
+    let caller = checks.keep(CALLER, attribution::caller(caller));
     let org = checks.keep("org", OrgId::parse(&request.org));
     let workspace = checks.keep("workspace", optional(&request.workspace, WorkspaceId::parse));
     let operation = checks.keep("operation", OperationId::parse(&request.operation));
@@ -53,7 +60,7 @@ pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
     let ask = || {
         let (org, check_only) = (org?, check_only?);
         let mut ask = Ask {
-            caller: None,
+            caller: caller?,
             workspace: workspace?,
             operation: operation?,
             user: user?,
@@ -68,7 +75,9 @@ pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
         };
         // A check charges nothing, so there is nothing that a repeat could harm.
         if let Some(id) = id?.filter(|_| !check_only) {
-            ask.request = Some(RequestKey { caller: "".into(), id, digest: digest(&org, &ask) });
+            // Callers of different names do not meet each other's requests.
+            let caller = ask.caller.clone().unwrap_or_default();
+            ask.request = Some(RequestKey { caller, id, digest: digest(&org, &ask) });
         }
         Some((org, ask))
     };
@@ -346,7 +355,15 @@ fn limit_usage(usage: LimitUsage) -> v1::LimitUsage {
         remaining: usage.remaining,
         window: Some(wire_duration(usage.window)),
         stale: usage.stale,
+        burn_per_hour: usage.burn_per_hour,
+        exhausted_in: None,
     }
+}
+
+/// One limit as it stands, and until when it lasts.
+fn limit_forecast(usage: LimitUsage, now: Now) -> v1::LimitUsage {
+    let exhausted_in = usage.exhausted_at.map(|at| wire_duration(at.since(now.mono)));
+    v1::LimitUsage { exhausted_in, ..limit_usage(usage) }
 }
 
 fn class_state(state: ClassState, now: Now) -> v1::ClassState {
@@ -418,28 +435,30 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
     v1::OrgUsage {
         org: usage.org.as_str().to_owned(),
         as_of: Some(wire_time(now.wall)),
-        limits: usage.limits.into_iter().map(limit_usage).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         workspaces: usage.workspaces.into_iter().map(|w| workspace_usage(w, now)).collect(),
-        execution_users: usage.users.into_iter().map(user_usage).collect(),
+        execution_users: usage.users.into_iter().map(|user| user_usage(user, now)).collect(),
         waiting: usage.waiting,
         permits_out: usage.permits_out,
         last_reading: usage.last_reading.map(|read| wire_moment(read, now)),
         warnings: usage.warnings,
+        attribution: usage.attribution.map(attribution::attribution),
     }
 }
 
 fn workspace_usage(usage: WorkspaceUsage, now: Now) -> v1::WorkspaceUsage {
     v1::WorkspaceUsage {
         workspace: usage.workspace.as_str().to_owned(),
-        limits: usage.limits.into_iter().map(limit_usage).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         class_state: usage.class_state.map(|state| class_state(state, now)),
+        attribution: attribution::of_workspace(&usage.pauses, now),
     }
 }
 
-fn user_usage(usage: UserUsage) -> v1::ExecutionUserUsage {
+fn user_usage(usage: UserUsage, now: Now) -> v1::ExecutionUserUsage {
     v1::ExecutionUserUsage {
         execution_user: usage.user.as_str().to_owned(),
-        limits: usage.limits.into_iter().map(limit_usage).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         in_pool: usage.in_pool,
     }
 }

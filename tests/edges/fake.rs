@@ -132,6 +132,15 @@ impl QuotaService for Fake {
         })
     }
 
+    async fn get_demand(&self, request: Request<GetDemandRequest>) -> Answer<GetDemandResponse> {
+        let GetDemandRequest { org, workspace, since } = request.into_inner();
+        refuse(&org)?;
+        // Shows what it was asked for.
+        let workspace = workspace.unwrap_or_else(|| "all".into());
+        let series = vec![DemandSeries { workspace, ..Default::default() }];
+        owned(GetDemandResponse { org, counted_since: since, series, ..Default::default() })
+    }
+
     async fn get_usage(&self, request: Request<GetUsageRequest>) -> Answer<GetUsageResponse> {
         let org = request.into_inner().org;
         refuse(&org)?;

@@ -20,9 +20,9 @@ use crate::proto::{
         PutWorkspaceRequest, PutWorkspaceResponse, admin_service_client::AdminServiceClient,
     },
     v1::{
-        AcquireRequest, AcquireResponse, GetDemandRequest, GetDemandResponse, GetUsageRequest, GetUsageResponse, ReleaseRequest,
-        ReleaseResponse, ReportRequest, ReportResponse, WatchUsageRequest, WatchUsageResponse,
-        quota_service_client::QuotaServiceClient,
+        AcquireRequest, AcquireResponse, GetDemandRequest, GetDemandResponse, GetUsageRequest,
+        GetUsageResponse, ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse,
+        WatchUsageRequest, WatchUsageResponse, quota_service_client::QuotaServiceClient,
     },
 };
 

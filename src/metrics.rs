@@ -317,13 +317,7 @@ impl Metrics {
     }
 
     /// An Acquire of `calls` calls was denied.
-    pub fn denied(
-        &self,
-        reason: DenialReason,
-        class: Class,
-        operation: &OperationId,
-        calls: u32,
-    ) {
+    pub fn denied(&self, reason: DenialReason, class: Class, operation: &OperationId, calls: u32) {
         self.denied[reason_index(reason)][class_index(class)].inc();
         self.refused_calls.get_or_create(&ByOperation::of(class, operation)).inc_by(calls.into());
     }

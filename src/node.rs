@@ -21,8 +21,8 @@ use crate::{
     },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
     quota::{
-        Ask, AskError, DemandView, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit, Released, Report,
-        Reported, Transition, Unknown, UserId, Wall, WorkspaceId,
+        Ask, AskError, DemandView, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit, Released,
+        Report, Reported, Transition, Unknown, UserId, Wall, WorkspaceId,
     },
     shard::{NoLedger, Policies as _, Shards, Usage, permit_id::PermitId},
     store::{SharedStore, keys::SHARDS},

@@ -29,9 +29,7 @@ pub use self::{
         Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
         UserUsage, Warning, WorkspaceUsage,
     },
-    ids::{
-        BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name,
-    },
+    ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
     policy::{BurnLimit, OrgPolicy, Unknown, WorkspacePolicy},
     record::{CounterRecord, ForeignRecord, Group, GroupRecord},

@@ -426,8 +426,7 @@ mod tests {
     use crate::proto::v1::{AttributionTable, LimitScope, LimitUsage, TrafficClass};
 
     fn used(minute: u64, hour: u64, day: u64, refused: u64) -> Option<PeriodUse> {
-        let count =
-            |units, refused_calls| Some(UseCount { units, calls: units, refused_calls });
+        let count = |units, refused_calls| Some(UseCount { units, calls: units, refused_calls });
         Some(PeriodUse {
             last_minute: count(minute, 0),
             last_hour: count(hour, refused),
@@ -525,7 +524,11 @@ WORKSPACES
                     ],
                     ..Default::default()
                 },
-                DemandSeries { rest: true, minutes: vec![minute(0, 2, 0, 0)], ..Default::default() },
+                DemandSeries {
+                    rest: true,
+                    minutes: vec![minute(0, 2, 0, 0)],
+                    ..Default::default()
+                },
             ],
         };
         let expected = "\

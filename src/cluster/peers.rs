@@ -37,11 +37,10 @@ use tonic_types::StatusExt as _;
 use super::pings::Facts;
 use crate::{
     proto::peer::v1::{
-        AcquireRequest, AcquireResponse, AdministerRequest, AdministerResponse,
-        GetDemandRequest, GetDemandResponse, GetUsageRequest,
-        GetUsageResponse, PingRequest, PingResponse, ReleaseRequest, ReleaseResponse,
-        ReportRequest, ReportResponse, WatchUsageRequest, WatchUsageResponse,
-        peer_service_client::PeerServiceClient,
+        AcquireRequest, AcquireResponse, AdministerRequest, AdministerResponse, GetDemandRequest,
+        GetDemandResponse, GetUsageRequest, GetUsageResponse, PingRequest, PingResponse,
+        ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse, WatchUsageRequest,
+        WatchUsageResponse, peer_service_client::PeerServiceClient,
     },
     quota::Wall,
 };

@@ -11,12 +11,12 @@ mod top;
 
 use std::{hash::Hash, sync::Arc};
 
+use self::{demand::Demand, series::Series, top::Top};
 pub use self::{
     demand::{DemandKey, DemandMinute, DemandSeries, MAX_CELLS, MAX_KEYS, RefusedFor},
     series::{Periods, Use},
     top::LISTED,
 };
-use self::{demand::Demand, series::Series, top::Top};
 use super::{Ask, Class, DenialReason, Mono, Now, OperationId, UserId, Wall, WorkspaceId};
 
 /// One org's attribution. It takes no memory while nobody asks.
@@ -182,13 +182,7 @@ impl Attribution {
     }
 
     /// Calls that were granted then were never sent.
-    pub fn returned(
-        &mut self,
-        granted: Mono,
-        origin: &Origin,
-        user: Option<&UserId>,
-        calls: u32,
-    ) {
+    pub fn returned(&mut self, granted: Mono, origin: &Origin, user: Option<&UserId>, calls: u32) {
         let then = self.seconds(granted);
         let back = origin.used(calls);
         let Some(counted) = &mut self.counted else { return };
@@ -253,14 +247,7 @@ impl Attribution {
         DemandView { since: self.began.wall, series: series.unwrap_or_default() }
     }
 
-    fn add(
-        &mut self,
-        now: Mono,
-        origin: &Origin,
-        user: Option<&UserId>,
-        used: Use,
-        weight: u64,
-    ) {
+    fn add(&mut self, now: Mono, origin: &Origin, user: Option<&UserId>, used: Use, weight: u64) {
         let at = self.seconds(now);
         let counted = self.counted.get_or_insert_default();
         counted.total.add(at, used);

@@ -15,7 +15,9 @@ use super::{
     convert::{self, quota as wire},
     forward::Forward,
     layers::{self, Deadline, EdgeLayer},
-    operation::{Acquire, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release, Report},
+    operation::{
+        Acquire, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release, Report,
+    },
     status::Problem,
     watch::BUFFER,
 };

@@ -31,8 +31,8 @@ use crate::{
             PutOrgRequest, PutWorkspaceRequest, admin_service_server::AdminService,
         },
         v1::{
-            AcquireRequest, AcquireResponse, GetDemandRequest, GetUsageRequest, ReleaseRequest, ReportRequest,
-            acquire_response::Outcome, quota_service_server::QuotaService,
+            AcquireRequest, AcquireResponse, GetDemandRequest, GetUsageRequest, ReleaseRequest,
+            ReportRequest, acquire_response::Outcome, quota_service_server::QuotaService,
         },
     },
 };

@@ -34,9 +34,7 @@ fn by(usage: &v1::OrgUsage, dimension: Dimension) -> Vec<(&str, u64, u64)> {
         let day = consumer.used.and_then(|used| used.last_day).expect("what it used");
         (day.units, day.refused_calls)
     };
-    consumers
-        .map(|consumer| (consumer.name.as_str(), row(consumer).0, row(consumer).1))
-        .collect()
+    consumers.map(|consumer| (consumer.name.as_str(), row(consumer).0, row(consumer).1)).collect()
 }
 
 async fn demand(server: &TestServer, workspace: Option<&str>) -> v1::GetDemandResponse {

@@ -86,11 +86,7 @@ impl Series {
 
     /// What was used until this second.
     pub fn periods(&mut self, at: u64) -> Periods {
-        Periods {
-            minute: self.minute.sum(at),
-            hour: self.hour.sum(at),
-            day: self.day.sum(at),
-        }
+        Periods { minute: self.minute.sum(at), hour: self.hour.sum(at), day: self.day.sum(at) }
     }
 
     /// True if nothing was counted in the last day.

@@ -7,8 +7,8 @@ use std::{
 
 use super::{Ledger, groups::CounterRef};
 use crate::quota::{
-    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId,
-    attribution::Origin, ranges::RangeSet, rules::Fault, window::Tag,
+    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, attribution::Origin,
+    ranges::RangeSet, rules::Fault, window::Tag,
 };
 
 /// One permit.

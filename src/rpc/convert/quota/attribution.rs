@@ -118,10 +118,7 @@ pub(super) fn attribution(view: AttributionView) -> v1::Attribution {
 }
 
 /// What a workspace's use leads to; nothing where that is nothing.
-pub(super) fn of_workspace(
-    pauses: &[(Class, Mono)],
-    now: Now,
-) -> Option<v1::WorkspaceAttribution> {
+pub(super) fn of_workspace(pauses: &[(Class, Mono)], now: Now) -> Option<v1::WorkspaceAttribution> {
     let forecast = |(class, at): &(Class, Mono)| v1::ClassForecast {
         traffic_class: wire_class(*class).into(),
         pauses_in: Some(wire_duration(at.since(now.mono))),

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "client", feature = "server"))]
 
 mod admin;
+mod attribution;
 mod bad_input;
 mod broken_store;
 #[path = "../common/mod.rs"]

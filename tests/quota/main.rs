@@ -1,6 +1,7 @@
 //! The ledger through its public interface: tables of its rules, and property
 //! tests against a naive reference.
 
+mod attribution;
 mod bench;
 mod classes;
 mod closed;

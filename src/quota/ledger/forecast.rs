@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Ledger, counter::Counter, groups::CounterRef};
 use crate::quota::{
-    Class, Kind, LimitUsage, Mono, OrgUsage, Scope,
+    Class, Kind, LimitUsage, Mono, OrgUsage, Rules, Scope,
     time::micros,
     window::{NO_TAG, Tag},
 };
@@ -48,7 +48,7 @@ impl Ledger {
                 usage.burn_per_hour = burn.per_hour();
                 usage.exhausted_at = self
                     .room_of(now, at)
-                    .and_then(|bound| exhausted_at(now, counter, burn, bound, self));
+                    .and_then(|bound| exhausted_at(now, counter, burn, bound, &self.rules));
             }
             usage
         })
@@ -65,7 +65,7 @@ impl Ledger {
         let runs = Class::PAUSABLE.into_iter().filter(|class| !group.classes.get(*class).paused);
         runs.filter_map(|class| {
             let pause_point = self.thresholds(slot, class)?.pause_point(counter.max);
-            Some((class, exhausted_at(now, counter, burn, pause_point, self)?))
+            Some((class, exhausted_at(now, counter, burn, pause_point, &self.rules)?))
         })
         .collect()
     }
@@ -120,7 +120,7 @@ fn exhausted_at(
     counter: &Counter,
     burn: Burn,
     bound: u64,
-    ledger: &Ledger,
+    rules: &Rules,
 ) -> Option<Mono> {
     let mut counted = counter.used();
     if counted >= bound {
@@ -131,7 +131,7 @@ fn exhausted_at(
     if reached(counted)? > horizon {
         return None;
     }
-    let life = counter.inherited_life(&ledger.rules);
+    let life = counter.inherited_life(rules);
     let own = counter.own.iter().map(|(stamp, units)| (stamp + counter.window, units));
     let inherited = counter.inherited.iter().map(|(stamp, units)| (stamp + life, units));
     let mut leaving: Vec<(Mono, u64)> =
@@ -162,5 +162,79 @@ impl OrgUsage {
             limit.exhausted_at = None;
         }
         usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::counter::Numbers, *};
+    use crate::quota::Charge;
+
+    const NOW: Mono = Mono(1_000_000_000);
+
+    const WINDOW: u64 = 100;
+
+    /// A window of 100 s in which so many units were used so many seconds ago.
+    fn counter(used: &[(u64, u64)]) -> Counter {
+        let charge = Charge { window: Duration::from_secs(WINDOW), ..Charge::org_total() };
+        let numbers = Numbers { max: 1_000, bound: 1_000, block_base: 1_000 };
+        let mut counter = Counter::new(&charge, "acme".into(), numbers);
+        for (ago, units) in used {
+            counter.own.add(NOW - Duration::from_secs(*ago), NO_TAG, *units);
+        }
+        counter
+    }
+
+    fn check(used: &[(u64, u64)], units: u64, bound: u64, expected: Option<u64>) {
+        let burn = Burn { units, span: Duration::from_secs(WINDOW) };
+        let at = exhausted_at(NOW, &counter(used), burn, bound, &Rules::default());
+        let seconds = at.map(|at| at.since(NOW).as_secs());
+        assert_eq!(seconds, expected, "{used:?}, {units} in {WINDOW} s, of {bound}");
+    }
+
+    #[test]
+    fn a_limit_lasts_until_what_comes_has_filled_what_is_free_and_what_leaves() {
+        check(&[], 0, 10, None);
+        check(&[(50, 10)], 0, 10, Some(0));
+        // One a second, and nothing leaves before it is full.
+        check(&[(10, 40)], 100, 100, Some(60));
+        // After 20 s 40 units leave: they come in again.
+        check(&[(80, 40), (10, 20)], 100, 90, Some(70));
+        // As much comes as leaves.
+        check(&[(80, 40), (10, 50)], 90, 100, None);
+        // Never, though it would be soon if nothing left.
+        check(&[(99, 90)], 50, 100, None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_forecast_is_what_a_simulation_by_the_second_shows(
+            used in prop::collection::vec((1_u64..WINDOW, 1_u64..30), 0..20),
+            units in 0_u64..400,
+            bound in 1_u64..300,
+        ) {
+            let burn = Burn { units, span: Duration::from_secs(WINDOW) };
+            let found = exhausted_at(NOW, &counter(&used), burn, bound, &Rules::default());
+            let counted = |second: u64| {
+                let own = used.iter().filter(|(ago, _)| WINDOW - ago > second);
+                own.map(|(_, units)| units * WINDOW).sum::<u64>() + units * second
+            };
+            // What leaves at a second has not left just before.
+            let reached = |second: u64| {
+                counted(second) >= bound * WINDOW
+                    || second > 0 && counted(second - 1) + units >= bound * WINDOW
+            };
+            let first = (0..=WINDOW).find(|second| reached(*second));
+            match (found, first) {
+                (None, None) => {}
+                (Some(found), Some(first)) => {
+                    let found = found.since(NOW).as_micros().div_ceil(1_000_000);
+                    prop_assert!(found.abs_diff(u128::from(first)) <= 1, "{found} {first}");
+                }
+                (found, first) => prop_assert!(false, "{found:?} {first:?}"),
+            }
+        }
     }
 }

@@ -273,8 +273,8 @@ impl Metrics {
         }
         let cooling: Family<Labels<1>, Gauge> =
             family_of_gauges(&mut registry, "cooling", "Counters that cool down, by cause");
-        let cooling = CoolingCause::ALL
-            .map(|cause| cooling.get_or_create_owned(&[("cause", cause.name())]));
+        let cooling =
+            CoolingCause::ALL.map(|cause| cooling.get_or_create_owned(&[("cause", cause.name())]));
 
         Self {
             granted,
@@ -439,11 +439,7 @@ fn family<const N: usize>(registry: &mut Registry, name: &str, help: &str) -> Co
     family
 }
 
-fn family_of_gauges(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-) -> Family<Labels<1>, Gauge> {
+fn family_of_gauges(registry: &mut Registry, name: &str, help: &str) -> Family<Labels<1>, Gauge> {
     let family = Family::<Labels<1>, Gauge>::default();
     registry.register(name, help, family.clone());
     family

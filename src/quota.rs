@@ -21,8 +21,8 @@ pub use self::{
     class::{Class, ClassPolicy, Thresholds},
     decision::{
         Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
-        DenialReason, LimitUsage, OrgUsage, Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
-        UserUsage, Warning, WorkspaceUsage,
+        DenialReason, LimitUsage, OrgUsage, Outcome, Permit, PermitKey, Reading, Released, Report,
+        Reported, RequestKey, Transition, UserUsage, Warning, WorkspaceUsage,
     },
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},

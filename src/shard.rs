@@ -42,8 +42,8 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, CoolingCause, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
-        Released, Report, Reported, Rules, Transition, WaiterId, Wall,
+        Answer, Ask, AskError, Catalogue, CoolingCause, Ledger, Mono, Now, OrgId, OrgPolicy,
+        OrgUsage, Outcome, Released, Report, Reported, Rules, Transition, WaiterId, Wall,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };

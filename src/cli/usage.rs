@@ -17,8 +17,9 @@ use super::{
 use crate::{
     json,
     proto::v1::{
-        ClassRunState, ClassState, ClassStatus, CoolingCause, CoolingUsage, GetUsageRequest, LimitKind, LimitScope, LimitUsage,
-        OrgUsage, TrafficClass, WatchUsageRequest, WatchUsageResponse,
+        ClassRunState, ClassState, ClassStatus, CoolingCause, CoolingUsage, GetUsageRequest,
+        LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass, WatchUsageRequest,
+        WatchUsageResponse,
     },
 };
 

@@ -4,6 +4,7 @@
 mod bench;
 mod classes;
 mod closed;
+mod cooling;
 mod decisions;
 mod header;
 mod names;

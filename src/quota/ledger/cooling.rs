@@ -118,7 +118,10 @@ impl Cooling {
     /// What another epoch has left. No second probe goes out beside one of that
     /// epoch's, which nobody here knows of: a probe lives no longer than its wait.
     pub fn restored(now: Now, record: &CoolingRecord, rules: &Rules) -> Self {
-        let base = doubled(waits_of(record.cause, rules), record.attempts);
+        let waits = waits_of(record.cause, rules);
+        let base = doubled(waits, record.attempts);
+        // As long as that epoch's can have been.
+        let base = (base + base / 4).min(waits.longest);
         let since = now.mono_at(record.since).min(now.mono);
         let recorded = now.mono_at(record.until);
         let until = if opens_by_time(record.cause) {
@@ -261,12 +264,7 @@ impl Counter {
 impl Ledger {
     /// Takes what a client tells of a call that had no permit, or
     /// (`had_permit`) one of a former epoch.
-    pub fn report_without_permit(
-        &mut self,
-        now: Now,
-        report: &Report,
-        had_permit: bool,
-    ) -> Advice {
+    pub fn report_without_permit(&mut self, now: Now, report: &Report, had_permit: bool) -> Advice {
         self.forget(now.mono);
         let completed = now.mono - report.completed_ago;
         if let Some(reading) = report.reading {
@@ -284,8 +282,7 @@ impl Ledger {
         if let Some(permit) = self.permits.get(key) {
             let told = permit.was_told(report);
             let origin = if told { Origin::Repeated } else { Origin::Granted(permit.granted) };
-            let is_closed =
-                |at: CounterRef| self.groups.counter(at).cooling.is_some();
+            let is_closed = |at: CounterRef| self.groups.counter(at).cooling.is_some();
             // Nearly every report: a success while nothing is closed.
             let is_of_use =
                 report.trouble.is_some() || permit.charges.iter().any(|c| is_closed(c.at));
@@ -334,20 +331,15 @@ impl Ledger {
                 let wait = self.back_off.next(now, bits, &self.rules);
                 return Advice::BackOff(self.believable(trouble.retry_after, wait).max(wait));
             }
-            TroubleKind::TotalExceeded => {
-                (CoolingCause::TotalExceeded, vec![self.total_or_new()])
-            }
+            TroubleKind::TotalExceeded => (CoolingCause::TotalExceeded, vec![self.total_or_new()]),
             TroubleKind::ConcurrencyExceeded => {
                 (CoolingCause::ConcurrencyExceeded, self.slots_of(&sent.charged))
             }
             TroubleKind::LimitExceeded => {
                 let users = self.users_windows(&sent.charged, |_| true);
                 let is_known = !sent.charged.is_empty();
-                let closes = if users.is_empty() && is_known {
-                    vec![self.total_or_new()]
-                } else {
-                    users
-                };
+                let closes =
+                    if users.is_empty() && is_known { vec![self.total_or_new()] } else { users };
                 (CoolingCause::LimitExceeded, closes)
             }
             TroubleKind::CounterExceeded(named) => {
@@ -517,14 +509,17 @@ impl Ledger {
                 }
             })
             .collect();
-        usages.sort_by(|a, b| (a.scope, &a.identity, &a.limit).cmp(&(b.scope, &b.identity, &b.limit)));
+        usages.sort_by(|a, b| {
+            (a.scope, &a.identity, &a.limit).cmp(&(b.scope, &b.identity, &b.limit))
+        });
         usages
     }
 
     /// A refusal for a cooling-down as a sentence.
     pub(super) fn cooling_sentence(&self, now: Mono, refusal: &Refusal) -> Option<String> {
         let counter = self.groups.counter(refusal.at);
-        let cooling = counter.cooling.as_ref().filter(|_| refusal.reason == DenialReason::CoolingDown)?;
+        let cooling =
+            counter.cooling.as_ref().filter(|_| refusal.reason == DenialReason::CoolingDown)?;
         let whose = match counter.scope {
             Scope::Org => format!("org {}", counter.identity),
             Scope::Workspace => format!("workspace {}", counter.identity),
@@ -703,9 +698,8 @@ impl Ledger {
 
     /// The org's slots that the call had taken; else all that it has.
     fn slots_of(&mut self, charged: &[CounterRef]) -> Vec<CounterRef> {
-        let is_slots = |counter: &Counter| {
-            counter.kind == Kind::Concurrency && counter.scope == Scope::Org
-        };
+        let is_slots =
+            |counter: &Counter| counter.kind == Kind::Concurrency && counter.scope == Scope::Org;
         let taken = charged.iter().copied().filter(|at| is_slots(self.groups.counter(*at)));
         let taken: Vec<CounterRef> = taken.collect();
         if !taken.is_empty() {

@@ -210,9 +210,10 @@ impl Ledger {
             let closed = closed.max();
             let rooms = windows.iter().map(|need| self.room(now, need, ask.class, ahead).units);
             let room = rooms.min().unwrap_or(0);
-            let fits = closed.is_none() && windows.iter().all(|need| {
-                self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
-            });
+            let fits = closed.is_none()
+                && windows.iter().all(|need| {
+                    self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
+                });
             if fits {
                 let half_left = windows.iter().all(|need| {
                     let counter = self.groups.counter(need.at);
@@ -386,9 +387,9 @@ impl Ledger {
         let limit = self.usage_of(now, refusal.at, plan.tag);
         Denial {
             reason: refusal.reason,
-            message: self.cooling_sentence(now, refusal).unwrap_or_else(|| {
-                super::view::sentence(ask, &limit, refusal, retry_after)
-            }),
+            message: self
+                .cooling_sentence(now, refusal)
+                .unwrap_or_else(|| super::view::sentence(ask, &limit, refusal, retry_after)),
             limit: Some(limit),
             limits: self.usages(now, &refs, plan.tag),
             retry_after,

@@ -186,9 +186,9 @@ fn by_status(status: u16, text: &str) -> Option<TroubleKind> {
 /// A page for people is no answer of an API.
 fn is_page(text: &str) -> bool {
     let start = text.trim_start();
-    ["<!doctype html", "<html"].iter().any(|tag| {
-        start.get(..tag.len()).is_some_and(|opening| opening.eq_ignore_ascii_case(tag))
-    })
+    ["<!doctype html", "<html"]
+        .iter()
+        .any(|tag| start.get(..tag.len()).is_some_and(|opening| opening.eq_ignore_ascii_case(tag)))
 }
 
 /// The error code: the one that the client names, if the tables know it; else

@@ -9,9 +9,10 @@ use crate::{
     node::{Decided, Decision, UsageEvent},
     proto::v1,
     quota::{
-        Advice, Ask, Class, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial, DenialReason, Kind, LimitUsage, Now,
-        OperationId, OrgId, OrgUsage, Reading, Released, Report, Reported, RequestId, RequestKey,
-        Scope, Transition, UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
+        Advice, Ask, Class, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
+        DenialReason, Kind, LimitUsage, Now, OperationId, OrgId, OrgUsage, Reading, Released,
+        Report, Reported, RequestId, RequestKey, Scope, Transition, UserId, UserUsage, Warning,
+        WorkspaceId, WorkspaceUsage,
         salesforce::{ApiUsage, errors::Trouble},
     },
     rpc::status::{Problem, cut},

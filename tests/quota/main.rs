@@ -5,6 +5,7 @@ mod attribution;
 mod bench;
 mod classes;
 mod closed;
+mod cooling;
 mod decisions;
 mod header;
 mod names;

@@ -186,6 +186,7 @@ pub struct Metrics {
     orgs: Gauge,
     waiting: Gauge,
     permits_out: Gauge,
+    shadow_denials: [[Counter; 4]; 7],
     /// By the name of the kind.
     troubles: Counters<1>,
     cooling: [Gauge; CoolingCause::ALL.len()],
@@ -284,6 +285,16 @@ impl Metrics {
         );
         last_reload.set(seconds(started));
 
+        let shadowed: Counters<2> = family(
+            &mut registry,
+            "shadow_denials",
+            "Grants that a limit in shadow would have refused",
+        );
+        let shadow_denials = REASONS.map(|reason| {
+            let of = |class: Class| [("reason", reason.name()), ("class", class.name())];
+            Class::ALL.map(|class| shadowed.get_or_create_owned(&of(class)))
+        });
+
         let owned_shards =
             gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
@@ -324,6 +335,7 @@ impl Metrics {
             orgs,
             waiting,
             permits_out,
+            shadow_denials,
             troubles,
             cooling,
             registry,
@@ -340,6 +352,11 @@ impl Metrics {
     pub fn denied(&self, reason: DenialReason, class: Class, operation: &OperationId, calls: u32) {
         self.denied[reason_index(reason)][class_index(class)].inc();
         self.refused_calls.get_or_create(&ByOperation::of(class, operation)).inc_by(calls.into());
+    }
+
+    /// Grants were made that a limit in shadow would have refused.
+    pub fn shadow_denied(&self, reason: DenialReason, class: Class, grants: u64) {
+        self.shadow_denials[reason_index(reason)][class_index(class)].inc_by(grants);
     }
 
     /// A release was answered; it gave back `calls` calls, 0 for a repeat.

@@ -521,6 +521,9 @@ impl Shards {
             tracing::error!(org = %cell.org, invariant = id, "an invariant was violated");
             self.metrics.violated(id);
         }
+        for ((reason, class), grants) in inner.ledger.take_shadow_denials() {
+            self.metrics.shadow_denied(reason, class, grants);
+        }
         if inner.retired || !self.may_grant(now) {
             return;
         }

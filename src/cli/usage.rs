@@ -310,6 +310,7 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
         let note = match (binds, limit.cooling_until, limit.stale) {
             (true, ..) => "← binds",
             (false, Some(_), _) => "cools down",
+            (false, None, _) if limit.shadow.is_some() => "in shadow",
             (false, None, true) => "stale",
             (false, None, false) => "",
         };
@@ -421,7 +422,7 @@ pub fn class_name(class: TrafficClass) -> &'static str {
     }
 }
 
-fn owner(limit: &LimitUsage) -> String {
+pub fn owner(limit: &LimitUsage) -> String {
     let identity = clean(&limit.identity);
     match limit.scope() {
         LimitScope::Unspecified => identity,
@@ -481,6 +482,8 @@ mod tests {
                 },
             ],
             workspaces: vec![WorkspaceUsage {
+                weight: 1,
+                guaranteed_calls: 0,
                 workspace: "eu".into(),
                 limits: vec![limit(LimitScope::Workspace, "calls", "eu", 2_500, 5_000)],
                 class_state: Some(ClassState {

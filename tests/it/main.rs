@@ -5,6 +5,7 @@ mod admin;
 mod attribution;
 mod bad_input;
 mod broken_store;
+mod classes;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "standin")]

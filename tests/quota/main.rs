@@ -3,10 +3,13 @@
 
 mod attribution;
 mod bench;
+mod burn;
 mod classes;
 mod closed;
 mod cooling;
 mod decisions;
+mod explain;
+mod guarantees;
 mod header;
 mod names;
 mod pool;
@@ -17,4 +20,5 @@ mod requests;
 mod reserve;
 mod samples;
 mod settling;
+mod shadow;
 mod time;

@@ -41,6 +41,7 @@ impl Ledger {
             if gates(before) == gates(&self.policy) {
                 self.pause_or_resume(now, slot, by_use);
             } else {
+                self.groups.get_mut(slot).told.has_rested();
                 self.pause_or_resume(now, slot, |_, used, pause, _| used >= pause);
             }
         }

@@ -179,7 +179,7 @@ mod tests {
     /// A window of 100 s in which so many units were used so many seconds ago.
     fn counter(used: &[(u64, u64)]) -> Counter {
         let charge = Charge { window: Duration::from_secs(WINDOW), ..Charge::org_total() };
-        let numbers = Numbers { max: 1_000, bound: 1_000, block_base: 1_000 };
+        let numbers = Numbers { max: 1_000, bound: 1_000, block_base: 1_000, shadow: false };
         let mut counter = Counter::new(&charge, "acme".into(), numbers);
         for (ago, units) in used {
             counter.own.add(NOW - Duration::from_secs(*ago), NO_TAG, *units);

@@ -1,11 +1,16 @@
 //! What is told of an org to those who listen: watchers hear of classes that
 //! pause and resume, others of warnings too. Of one class something is told at
-//! most once a minute; what flaps meanwhile is told as it stands then. What was
-//! told is recorded, so that a new owner neither repeats nor forgets it.
+//! most once a minute, unless the settings change; what flaps meanwhile is told as
+//! it stands then. What was told is recorded, so that a new owner neither repeats
+//! nor forgets it.
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Ledger, classes::status_of, groups::Classes};
+use super::{
+    Ledger,
+    classes::status_of,
+    groups::{ClassRun, Classes},
+};
 use crate::quota::{
     Class, Event, Group, Happening, Mono, Transition, Warning, WorkspaceId,
     record::{ToldRecord, Warned},
@@ -41,7 +46,7 @@ impl Told {
         let believed = told.map_or(paused, |told| &told.paused);
         let mut classes = Classes::default();
         for class in believed {
-            classes.set(*class, super::groups::ClassRun { paused: true, since: None });
+            classes.set(*class, ClassRun { paused: true, since: None });
         }
         let warned = told.map(|told| told.warned).unwrap_or_default();
         Self { classes, warned, warned_at: None }
@@ -52,6 +57,16 @@ impl Told {
         let believed: Vec<Class> = self.classes.paused().collect();
         let holds = believed == paused && self.warned == Warned::Nothing;
         (!holds).then_some(ToldRecord { paused: believed, warned: self.warned })
+    }
+
+    /// What comes next is told at once: it is no flapping, somebody has changed
+    /// the settings.
+    pub fn has_rested(&mut self) {
+        self.warned_at = None;
+        for class in Class::PAUSABLE {
+            let run = self.classes.get(class);
+            self.classes.set(class, ClassRun { since: None, ..run });
+        }
     }
 
     /// Nothing is left to be taken back.
@@ -99,10 +114,7 @@ impl Ledger {
             }
             let status = status_of(class, self.thresholds_of(&workspace), run);
             let group = self.groups.get_mut(slot);
-            group
-                .told
-                .classes
-                .set(class, super::groups::ClassRun { paused: run.paused, since: Some(now) });
+            group.told.classes.set(class, ClassRun { paused: run.paused, since: Some(now) });
             group.record.dirty = true;
             let Some(status) = status else { continue };
             self.changes += 1;

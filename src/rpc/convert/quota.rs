@@ -12,9 +12,9 @@ use crate::{
     proto::v1,
     quota::{
         Advice, Ask, Class, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
-        DenialReason, Kind, LimitUsage, Now, OperationId, OrgId, OrgUsage, Reading, Released,
-        Report, Reported, RequestId, RequestKey, Scope, Transition, UserId, UserUsage, Warning,
-        WorkspaceId, WorkspaceUsage,
+        DenialReason, Kind, LimitExplanation, LimitUsage, Now, OperationId, OrgId, OrgUsage,
+        Reading, Released, Report, Reported, RequestId, RequestKey, Scope, Transition, UserId,
+        UserUsage, Warning, WorkspaceId, WorkspaceUsage,
         salesforce::{ApiUsage, errors::Trouble},
     },
     rpc::status::{Problem, cut},
@@ -309,6 +309,7 @@ pub fn decided(Decided { decision, now }: Decided) -> v1::AcquireResponse {
             ttl: Some(wire_duration(ttl)),
             class_state: permit.class_state.map(|state| class_state(state, now)),
             limits: permit.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
+            explanation: permit.explanation.into_iter().map(|e| explanation(e, now)).collect(),
         }),
         Decision::Denial(refusal) => Outcome::Denial(denial(refusal, now)),
     };
@@ -324,6 +325,21 @@ fn denial(denial: Denial, now: Now) -> v1::Denial {
         queue_position: denial.queue_position,
         message: denial.message,
         class_state: denial.class_state.map(|state| class_state(state, now)),
+        explanation: denial.explanation.into_iter().map(|e| explanation(e, now)).collect(),
+    }
+}
+
+fn explanation(explanation: LimitExplanation, now: Now) -> v1::LimitExplanation {
+    v1::LimitExplanation {
+        usage: Some(limit_usage(explanation.usage, now)),
+        room: explanation.room,
+        needed: explanation.needed,
+        ahead: explanation.ahead,
+        kept_for_workspaces: explanation.kept,
+        pauses_at: explanation.pauses_at,
+        binding: explanation.binding,
+        opens_in: explanation.opens_in.map(wire_duration),
+        text: explanation.text,
     }
 }
 
@@ -360,6 +376,7 @@ fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
         stale: usage.stale,
         burn_per_hour: usage.burn_per_hour,
         exhausted_in: None,
+        shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
         cooling_until: usage.cooling_until.map(|until| wire_moment(until, now)),
     }
 }
@@ -493,6 +510,8 @@ fn workspace_usage(usage: WorkspaceUsage, now: Now) -> v1::WorkspaceUsage {
         limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         class_state: usage.class_state.map(|state| class_state(state, now)),
         attribution: attribution::of_workspace(&usage.pauses, now),
+        weight: usage.weight,
+        guaranteed_calls: usage.guaranteed_calls,
     }
 }
 

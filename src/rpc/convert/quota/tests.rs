@@ -279,6 +279,7 @@ fn usage() -> LimitUsage {
         remaining: 7,
         window: Duration::from_millis(1_500),
         stale: true,
+        shadow: Some(8),
         cooling_until: Some(Mono(11_000_000)),
         burn_per_hour: 8,
         exhausted_at: None,
@@ -300,6 +301,7 @@ fn wire_usage() -> v1::LimitUsage {
         remaining: 7,
         window: Some(WireDuration { seconds: 1, nanos: 500_000_000 }),
         stale: true,
+        shadow: Some(v1::Shadow { would_have_refused: 8 }),
         cooling_until: Some(Timestamp { seconds: 1_700_000_001, nanos: 250_000_000 }),
         burn_per_hour: 8,
         exhausted_in: None,
@@ -317,6 +319,17 @@ fn a_permit_is_written_down() {
         life_left: Duration::ZERO,
         class_state: None,
         limits: vec![usage()],
+        explanation: vec![LimitExplanation {
+            usage: usage(),
+            room: 1,
+            needed: 2,
+            ahead: 3,
+            kept: 4,
+            pauses_at: Some(5),
+            binding: true,
+            opens_in: Some(Duration::ZERO),
+            text: "all is well".into(),
+        }],
     };
     let ttl = Duration::from_micros(4_900_001);
     let decision = Decision::Permit { permit_id: "p".into(), ttl, permit };
@@ -327,6 +340,17 @@ fn a_permit_is_written_down() {
         ttl: Some(WireDuration { seconds: 4, nanos: 900_001_000 }),
         class_state: None,
         limits: vec![wire_usage()],
+        explanation: vec![v1::LimitExplanation {
+            usage: Some(wire_usage()),
+            room: 1,
+            needed: 2,
+            ahead: 3,
+            kept_for_workspaces: 4,
+            pauses_at: Some(5),
+            binding: true,
+            opens_in: Some(WireDuration { seconds: 0, nanos: 0 }),
+            text: "all is well".into(),
+        }],
     };
     let outcome = Some(v1::acquire_response::Outcome::Permit(expected));
     assert_eq!(decided(Decided { decision, now: NOW }), v1::AcquireResponse { outcome });
@@ -358,6 +382,7 @@ fn a_denial_is_written_down_with_times_on_the_wall_clock() {
                 Warning::LimitReached("100 %".into()),
             ],
         }),
+        explanation: Vec::new(),
     };
     let wire_status = |class: v1::TrafficClass, state: v1::ClassRunState, since| v1::ClassStatus {
         traffic_class: class.into(),
@@ -386,6 +411,7 @@ fn a_denial_is_written_down_with_times_on_the_wall_clock() {
                 warning(v1::WarningKind::LimitReached, "100 %"),
             ],
         }),
+        explanation: Vec::new(),
     };
     let outcome = Some(v1::acquire_response::Outcome::Denial(expected));
     let decided = decided(Decided { decision: Decision::Denial(denial), now: NOW });
@@ -426,6 +452,8 @@ fn an_event_of_a_watch_is_written_down() {
             limits: Vec::new(),
             class_state: Some(ClassState::default()),
             pauses: vec![(Class::Bulk, Mono(10_500_000))],
+            weight: 3,
+            guaranteed_calls: 100,
         }],
         users: vec![UserUsage {
             user: UserId::parse("u").expect("a name"),
@@ -465,6 +493,8 @@ fn an_event_of_a_watch_is_written_down() {
     assert_eq!(usage.last_reading, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
     assert_eq!((usage.waiting, usage.permits_out), (1, 2));
     assert_eq!(usage.workspaces[0].class_state, Some(v1::ClassState::default()));
+    let workspace = &usage.workspaces[0];
+    assert_eq!((workspace.weight, workspace.guaranteed_calls), (3, 100));
     assert!(usage.execution_users[0].in_pool && usage.execution_users[0].foreign_traffic);
     let cooling = v1::CoolingUsage {
         scope: v1::LimitScope::Org.into(),

@@ -1,6 +1,7 @@
 //! The core: no clock, no network, no randomness, no threads. Every decision
 //! about quota is made here, from arguments alone.
 
+pub mod attribution;
 pub mod catalogue;
 pub mod class;
 pub mod decision;
@@ -18,6 +19,10 @@ pub mod time;
 mod window;
 
 pub use self::{
+    attribution::{
+        AttributionView, Consumer, DemandKey, DemandMinute, DemandSeries, DemandView, Dimension,
+        Periods, RefusedFor, TableView, Use,
+    },
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},
     decision::{
@@ -26,7 +31,7 @@ pub use self::{
         Released, Report, Reported, RequestKey, Transition, UserUsage, Warning, WorkspaceUsage,
     },
     event::{Event, EventKind, Happening},
-    ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
+    ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
     policy::{BurnLimit, OrgPolicy, Unknown, WorkspacePolicy},
     record::{CoolingRecord, CounterRecord, ForeignRecord, Group, GroupRecord, ToldRecord, Warned},

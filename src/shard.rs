@@ -42,8 +42,9 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, CoolingCause, Event, Ledger, Mono, Now, OrgId, OrgPolicy,
-        OrgUsage, Outcome, Released, Report, Reported, Rules, Transition, WaiterId, Wall,
+        Answer, Ask, AskError, Catalogue, CoolingCause, DemandView, Event, Ledger, Mono, Now,
+        OrgId, OrgPolicy, OrgUsage, Outcome, Released, Report, Reported, Rules, Transition,
+        WaiterId, Wall, WorkspaceId,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
@@ -213,11 +214,14 @@ impl Shards {
     /// The org has no ledger here.
     pub async fn acquire(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
         let (class, checks) = (ask.class, ask.check_only);
+        let (operation, calls) = (ask.operation.clone(), ask.calls);
         let outcome = self.decide(org, ask).await?;
         if !checks {
             match &outcome {
-                Outcome::Granted(permit) => self.metrics.granted(class, permit.calls),
-                Outcome::Denied(denial) => self.metrics.denied(denial.reason, class),
+                Outcome::Granted(permit) => self.metrics.granted(class, &operation, permit.calls),
+                Outcome::Denied(denial) => {
+                    self.metrics.denied(denial.reason, class, &operation, calls);
+                }
                 Outcome::Failed(_) => {}
             }
         }
@@ -309,11 +313,35 @@ impl Shards {
 
     /// One org's usage; that of an org without a ledger is its policy, unused.
     pub fn usage(&self, org: &OrgId) -> Usage {
-        let used = self.with_live(org, |_, inner, now| Usage::of(&mut inner.ledger, now));
-        used.unwrap_or_else(|| {
+        self.look(org, Usage::of)
+    }
+
+    /// The same, and who used it.
+    pub fn attributed_usage(&self, org: &OrgId) -> Usage {
+        self.look(org, |ledger, now| {
+            let mut usage = Usage::of(ledger, now);
+            usage.usage.attribution = Some(ledger.attribution(now.mono));
+            usage
+        })
+    }
+
+    /// What was asked of an org, by the minute: for one workspace (`Some(None)`:
+    /// for none) or for all, from a moment on.
+    pub fn demand(
+        &self,
+        org: &OrgId,
+        workspace: Option<&Option<WorkspaceId>>,
+        from: Option<Wall>,
+    ) -> (DemandView, Now) {
+        self.look(org, |ledger, now| (ledger.demand(now.mono, workspace, from), now))
+    }
+
+    /// Looks at an org's ledger; at an unused one where there is none.
+    fn look<T>(&self, org: &OrgId, look: impl Fn(&mut Ledger, Now) -> T) -> T {
+        let seen = self.with_live(org, |_, inner, now| look(&mut inner.ledger, now));
+        seen.unwrap_or_else(|| {
             let terms = Terms { epoch: 0, ..self.table.terms(shard_of(org)) };
-            let mut unused = self.ledger(org, terms, Vec::new());
-            Usage::of(&mut unused, self.clock.now())
+            look(&mut self.ledger(org, terms, Vec::new()), self.clock.now())
         })
     }
 
@@ -566,7 +594,9 @@ impl Shards {
             let mut cooling = [0_u32; CoolingCause::ALL.len()];
             for org in self.table.orgs() {
                 self.with_live(&org, |cell, inner, now| {
-                    let empty = inner.ledger.sweep(now.mono) && inner.waiters.is_empty();
+                    let empty = inner.ledger.sweep(now.mono)
+                        && inner.waiters.is_empty()
+                        && !inner.ledger.is_remembered(now.mono);
                     if empty {
                         inner.retire();
                         self.table.remove(cell);

@@ -85,6 +85,9 @@ pub struct AcquireArgs {
     /// Whether to charge the limits, or only to look
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     mode: Mode,
+    /// The name that these calls are counted under in `quotagate top` [default: none]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    caller: String,
     /// Only look, and say what each limit leaves: the same as --mode check-only
     #[arg(long)]
     check: bool,
@@ -206,7 +209,12 @@ pub async fn acquire(args: AcquireArgs) -> Result<Exit, Fault> {
         }
         .into(),
     };
-    let response = args.remote.connect().await?.acquire(request).await?;
+    let mut client = args.remote.connect().await?;
+    if !args.caller.is_empty() {
+        let not_a_name = |_| Fault::usage("--caller is not a name: it must be printable ASCII");
+        client = client.with_caller(&args.caller).map_err(not_a_name)?;
+    }
+    let response = client.acquire(request).await?;
     answer(args.remote.output, &response, decision_text)?;
     match response.outcome {
         Some(Outcome::Permit(_)) => Ok(Exit::Done),
@@ -247,7 +255,8 @@ pub async fn report(args: ReportArgs) -> Result<Exit, Fault> {
     Ok(Exit::Done)
 }
 
-fn timestamp(text: &str) -> Result<Timestamp, String> {
+/// A moment of the command line.
+pub fn timestamp(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "it is not a time such as 2026-01-31T12:00:00Z".to_owned())
 }
 

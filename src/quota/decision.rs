@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
+    AttributionView, Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
     catalogue::{Kind, Scope},
     salesforce::{ApiUsage, errors::Trouble},
     time::{Mono, Wall},
@@ -230,6 +230,11 @@ pub struct LimitUsage {
     pub shadow: Option<u64>,
     /// It cools down: nothing more is granted before then.
     pub cooling_until: Option<Mono>,
+    /// Units an hour, of late; only where an org's usage is shown, else 0.
+    pub burn_per_hour: u64,
+    /// When nothing is left of it if that goes on, by what is counted now;
+    /// `None` if it is not going to be so, or not known.
+    pub exhausted_at: Option<Mono>,
 }
 
 /// One class of a workspace.
@@ -363,6 +368,8 @@ pub struct OrgUsage {
     pub warnings: Vec<String>,
     /// Counters that cool down, the org's first.
     pub cooling: Vec<CoolingUsage>,
+    /// Who used it; only where it is asked for.
+    pub attribution: Option<AttributionView>,
 }
 
 /// A counter that Salesforce has told to stop.
@@ -441,6 +448,8 @@ pub struct WorkspaceUsage {
     pub weight: u32,
     /// Units of the org's total that are guaranteed to it; 0 is none.
     pub guaranteed_calls: u64,
+    /// When its classes that run now will pause, if it goes on as of late.
+    pub pauses: Vec<(Class, Mono)>,
 }
 
 /// One execution user.

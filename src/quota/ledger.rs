@@ -7,14 +7,17 @@
 //! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses
 //! and resumes, `news` tells of it; `guarantees` keep a part of the total for
 //! workspaces, `burn` brakes one, `shadow` counts what is not enforced; `closed`
-//! begins without knowing what was counted; `view` shows, `explain` tells why.
+//! begins without knowing what was counted; `view` shows, `explain` tells why,
+//! `attribute` notes who used it, and `forecast` says until when it lasts.
 
+mod attribute;
 mod burn;
 mod classes;
 mod closed;
 mod cooling;
 mod counter;
 mod explain;
+mod forecast;
 mod groups;
 mod guarantees;
 mod judge;
@@ -50,6 +53,7 @@ pub use self::{
 use super::{
     Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
     Scope, Wall,
+    attribution::Attribution,
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
@@ -85,6 +89,7 @@ pub struct Ledger {
     shadow_denials: ShadowDenials,
     /// How long callers wait while Salesforce does not serve.
     back_off: BackOff,
+    attribution: Attribution,
 }
 
 /// The answer to an ask.
@@ -149,6 +154,7 @@ impl Ledger {
             news: News::default(),
             shadow_denials: ShadowDenials::default(),
             back_off: BackOff::default(),
+            attribution: Attribution::new(now),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -211,7 +217,9 @@ impl Ledger {
         if ask.check_only {
             return Answer::Done(self.check(now, &ask, &plan));
         }
+        self.note_asked(now, &ask);
         if self.permits.len() >= self.rules.max_permits {
+            self.note_refused(now, &ask, None);
             return Answer::Done(Outcome::Failed(AskError::TooManyPermits));
         }
         let ahead = self.queue.ahead_of(ask.class, &plan);
@@ -223,6 +231,7 @@ impl Ledger {
                 Answer::Done(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
             }
             Verdict::Refuse { ref refusal, .. } if ask.max_wait.is_zero() || refusal.never => {
+                self.note_refused(now, &ask, Some(refusal.reason));
                 Answer::Done(Outcome::Denied(self.denial(now, &ask, chosen, refusal, 0)))
             }
             Verdict::Refuse { .. } | Verdict::AwaitBlock { .. } => {
@@ -275,6 +284,7 @@ impl Ledger {
         self.tell_cooling(now);
         self.groups.sweep();
         self.forget_lines(now);
+        self.attribution.sweep(now);
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()
@@ -413,6 +423,7 @@ impl Ledger {
             }
         }
         self.changes += 1;
+        let origin = self.note_granted(now, ask, plan, calls);
         let key = PermitKey(nonce);
         self.note_probe(now, key, plan, stamp);
         if let Some(request) = &ask.request {
@@ -427,6 +438,7 @@ impl Ledger {
             forget_at,
             charges,
             ask.request.clone(),
+            origin,
         );
         self.permits.insert(key, state);
         self.update_classes_of(now, plan.tag);

@@ -724,15 +724,23 @@ mod tests {
         let foreign = (any::<u64>(), times(), option::of(1..=u64::MAX))
             .prop_map(|(estimate, as_of, limit)| ForeignRecord { estimate, as_of, limit });
         let paused = proptest::sample::subsequence(Class::ALL.to_vec(), 0..=4);
-        (any::<[u64; 3]>(), vec(counters(), 0..5), option::of(foreign), paused, times()).prop_map(
-            |([epoch, seq, config_revision], counters, foreign, paused, written)| GroupRecord {
-                epoch,
-                seq,
-                config_revision,
-                counters,
-                foreign,
-                paused,
-                written,
+        let warned =
+            proptest::sample::select(vec![Warned::Nothing, Warned::Approaching, Warned::Reached]);
+        let told =
+            (paused.clone(), warned).prop_map(|(paused, warned)| ToldRecord { paused, warned });
+        let state = (paused, option::of(told));
+        (any::<[u64; 3]>(), vec(counters(), 0..5), option::of(foreign), state, times()).prop_map(
+            |([epoch, seq, config_revision], counters, foreign, (paused, told), written)| {
+                GroupRecord {
+                    epoch,
+                    seq,
+                    config_revision,
+                    counters,
+                    foreign,
+                    paused,
+                    written,
+                    told,
+                }
             },
         )
     }

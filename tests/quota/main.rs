@@ -1,10 +1,12 @@
 //! The ledger through its public interface: tables of its rules, and property
 //! tests against a naive reference.
 
+mod attribution;
 mod bench;
 mod burn;
 mod classes;
 mod closed;
+mod cooling;
 mod decisions;
 mod explain;
 mod guarantees;

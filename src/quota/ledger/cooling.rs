@@ -118,7 +118,10 @@ impl Cooling {
     /// What another epoch has left. No second probe goes out beside one of that
     /// epoch's, which nobody here knows of: a probe lives no longer than its wait.
     pub fn restored(now: Now, record: &CoolingRecord, rules: &Rules) -> Self {
-        let base = doubled(waits_of(record.cause, rules), record.attempts);
+        let waits = waits_of(record.cause, rules);
+        let base = doubled(waits, record.attempts);
+        // As long as that epoch's can have been.
+        let base = (base + base / 4).min(waits.longest);
         let since = now.mono_at(record.since).min(now.mono);
         let recorded = now.mono_at(record.until);
         let until = if opens_by_time(record.cause) {

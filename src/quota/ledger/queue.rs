@@ -139,6 +139,7 @@ impl Ledger {
         may_park: bool,
     ) -> Answer {
         if !may_park || self.queue.len() >= self.rules.max_waiting {
+            self.note_refused(now, &ask, Some(DenialReason::QueueFull));
             return Answer::Done(match verdict {
                 Verdict::Refuse { .. } => Outcome::Denied(self.queue_full(now, &plan)),
                 _ => Outcome::Failed(AskError::Overloaded),

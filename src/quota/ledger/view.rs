@@ -30,20 +30,21 @@ impl Ledger {
             let shown = shown.filter(|(_, counter)| !self.is_withdrawn(&group.key, counter));
             let refs = shown.map(|(counter, _)| CounterRef { group: slot, counter });
             match &group.key {
-                Group::Org => limits = self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                Group::Org => limits = self.forecasts(now, refs, NO_TAG),
                 Group::User(user) => users.push(UserUsage {
                     user: user.clone(),
-                    limits: self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                    limits: self.forecasts(now, refs, NO_TAG),
                     in_pool: self.policy.pool.binary_search(user).is_ok(),
                     foreign_traffic: group.counters.iter().any(Counter::has_foreign_traffic),
                 }),
                 Group::Workspace(workspace) => workspaces.push(WorkspaceUsage {
                     workspace: workspace.clone(),
-                    limits: self.usages(now, &refs.chain(total).collect::<Vec<_>>(), slot),
+                    limits: self.forecasts(now, refs.chain(total), slot),
                     class_state: self.class_state_of(slot),
                     weight: self.policy.workspaces.get(workspace).map_or(1, |policy| policy.weight),
                     guaranteed_calls: (self.policy.workspaces.get(workspace))
                         .map_or(0, |policy| policy.guaranteed_calls),
+                    pauses: self.pauses(now, slot),
                 }),
             }
         }
@@ -60,6 +61,7 @@ impl Ledger {
             last_reading: self.last_reading(),
             warnings: self.warnings(),
             cooling: self.cooling_usages(now),
+            attribution: None,
         }
     }
 
@@ -97,6 +99,8 @@ impl Ledger {
             stale: counter.is_org_total() && self.is_stale(now),
             shadow: counter.shadow.then_some(counter.shadow_refusals),
             cooling_until: counter.cooling_until(now),
+            burn_per_hour: 0,
+            exhausted_at: None,
         }
     }
 

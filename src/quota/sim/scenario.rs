@@ -9,7 +9,7 @@ use crate::quota::{
     Catalogue, Charge, ClassPolicy, Kind, LimitName, Operation, OperationId, OrgId, OrgPolicy,
     Rules, Scope, Thresholds, Unknown, UserId, WorkspaceId, WorkspacePolicy,
     catalogue::{Cost, Max},
-    rules::Fault,
+    rules::{CoolingRules, Fault, Waits},
 };
 
 /// A fault that a test plants.
@@ -109,6 +109,9 @@ impl Scenario {
             _ => day(rng),
         };
         scenario.plant = plant;
+        if style != Style::Day {
+            scenario.rules.cooling = cooling(Duration::from_micros(5 * SECOND));
+        }
         if let Some(Plant::Core(fault)) = plant {
             scenario.rules.fault = Some(fault);
         }
@@ -122,7 +125,11 @@ impl Scenario {
         let charges = vec![charge("w", Scope::ExecutionUser, max, window)];
         Self {
             style: Style::Saturated,
-            rules: Rules { fault: None, ..Rules::default() },
+            rules: Rules {
+                fault: None,
+                cooling: cooling(Duration::from_micros(window / 4)),
+                ..Rules::default()
+            },
             demand: vec![(operation("get"), 1)],
             catalogue: catalogue([("get", charges)]),
             policy: policy(rng, 1),
@@ -304,6 +311,21 @@ fn small_rules(rng: &mut Rng) -> Rules {
         slot_pause: of([1_000..2_000, 5_000..20_000, 20_000..60_000], 1),
         max_waiting: rng.usize(4..40),
         ..Rules::default()
+    }
+}
+
+/// Counters cool down no longer than this at a time.
+fn cooling(longest: Duration) -> CoolingRules {
+    let waits = |first: u32, last: u32| Waits { first: longest / first, longest: longest / last };
+    CoolingRules {
+        total: waits(10, 1),
+        slots: waits(100, 4),
+        regain: longest / 4,
+        unnamed: waits(60, 5),
+        counter: waits(1, 1),
+        logins: longest,
+        back_off: waits(100, 10),
+        longest_retry_after: longest,
     }
 }
 

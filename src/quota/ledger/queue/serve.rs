@@ -43,8 +43,10 @@ impl Ledger {
     pub(super) fn serve(&mut self, now: Mono) -> Answers {
         let mut answers = Answers::new();
         for id in std::mem::take(&mut self.queue.failed) {
-            let failed = self.unpark(now, id).and_then(|waiter| waiter.failed);
-            answers.extend(failed.map(|error| (id, Outcome::Failed(error))));
+            let Some(waiter) = self.unpark(now, id) else { continue };
+            let Some(error) = waiter.failed else { continue };
+            self.note_refused(now, &waiter.ask, None);
+            answers.push((id, Outcome::Failed(error)));
         }
         for _ in 0..ROUNDS {
             for class in Class::ALL {
@@ -211,6 +213,7 @@ impl Ledger {
             Verdict::Refuse { refusal, .. } if refusal.never => {
                 self.unpark(now, id);
                 let place = if ask.max_wait.is_zero() { 0 } else { 1 };
+                self.note_refused(now, &ask, Some(refusal.reason));
                 Look::Answered(Outcome::Denied(self.denial(now, &ask, &chosen, &refusal, place)))
             }
             Verdict::Refuse { refusal, lacking } => {
@@ -296,7 +299,8 @@ impl Ledger {
     ) -> Option<Outcome> {
         let waiter = self.queue.waiters.get(&id)?;
         if waiter.store_deadline.is_some() {
-            self.unpark(now, id);
+            let waiter = self.unpark(now, id)?;
+            self.note_refused(now, &waiter.ask, None);
             return Some(Outcome::Failed(AskError::StoreTimeout));
         }
         let ahead = self.ahead_in_line(waiter, prior);
@@ -319,6 +323,7 @@ impl Ledger {
                 let waited = !ask.max_wait.is_zero();
                 let position = if waited { position } else { 0 };
                 let denial = self.denial(now, &ask, &chosen, &refusal, position);
+                self.note_refused(now, &ask, Some(refusal.reason));
                 let waiter = self.unpark(now, id)?;
                 if waited && let Some(request) = waiter.ask.request {
                     self.keep_place(now, waiter.arrival, request);

@@ -676,6 +676,7 @@ impl UsageWatch {
         changed.limits.retain(|limit| !before.limits.contains(limit));
         changed.workspaces.retain(|workspace| !before.workspaces.contains(workspace));
         changed.users.retain(|user| !before.users.contains(user));
+        changed.queue = changed.queue.filter(|_| before.queue != after.queue);
         Some(UsageEvent { usage: changed, snapshot: false, transitions, now })
     }
 }

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod peer;
 pub mod quota;
+mod queue;
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 

@@ -5,6 +5,7 @@ mod bench;
 mod classes;
 mod closed;
 mod decisions;
+mod fair;
 mod header;
 mod names;
 mod pool;

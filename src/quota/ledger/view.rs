@@ -54,6 +54,7 @@ impl Ledger {
             permits_out: self.permits_out(now),
             last_reading: self.last_reading(),
             warnings: self.warnings(),
+            queue: Some(self.queue_usage(now)),
         }
     }
 

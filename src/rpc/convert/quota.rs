@@ -370,7 +370,7 @@ fn class_status(status: ClassStatus, now: Now) -> v1::ClassStatus {
     }
 }
 
-fn wire_class(class: Class) -> v1::TrafficClass {
+pub(super) fn wire_class(class: Class) -> v1::TrafficClass {
     match class {
         Class::Control => v1::TrafficClass::Control,
         Class::Interactive => v1::TrafficClass::Interactive,
@@ -425,6 +425,7 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
         permits_out: usage.permits_out,
         last_reading: usage.last_reading.map(|read| wire_moment(read, now)),
         warnings: usage.warnings,
+        queue: usage.queue.map(|queue| super::queue::usage(queue, now)),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Ledger, WaiterId,
     line::Cursor,
     table::{LineKey, Place, Point, SENIOR, Waiter},
-    units,
+    held_for_store, units,
 };
 use crate::quota::{
     AskError, Class, Mono, Outcome,
@@ -106,7 +106,7 @@ impl Ledger {
         let Some(line) = self.queue.line_mut(key) else { return };
         let (turn, before) = (line.turn, std::mem::take(&mut line.fronts));
         let most = match &key.point {
-            Point::Counter(_) => 1,
+            Point::Counter(_) | Point::Store(_) => 1,
             Point::Pool(users) => self.policy.pool.len().max(users.len()).max(1),
         };
         let senior = self.queue.senior(key.class);
@@ -203,7 +203,8 @@ impl Ledger {
                     waiter.store_deadline.unwrap_or(until)
                 });
                 self.queue.wait_for_store(id, until, units(&chosen, calls, None));
-                self.hold(id, units(&chosen, calls, Some(&lacking)), Some((place, false)));
+                let holds = held_for_store(&chosen, calls, ask.min_calls, &lacking);
+                self.hold(id, holds, Some((place, false)));
                 Look::Awaits
             }
             Verdict::Refuse { refusal, .. } if refusal.never => {
@@ -437,6 +438,7 @@ impl Passes {
 fn waits_for(point: &Point, chosen: &Plan, lacking: &[CounterRef]) -> bool {
     match point {
         Point::Counter(at) => lacking.contains(at),
+        Point::Store(_) => false,
         Point::Pool(users) => {
             let windows = chosen.needs.len().saturating_sub(users.len());
             chosen.needs[windows..].iter().any(|need| lacking.contains(&need.at))

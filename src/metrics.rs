@@ -97,6 +97,10 @@ const REASONS: [DenialReason; 7] = [
     DenialReason::QueueFull,
 ];
 
+/// Upper bounds of `wait_seconds`: from a slot that is freed at once to the ten
+/// minutes that a request may wait for room.
+const WAIT_BUCKETS: [f64; 11] = [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 120.0, 300.0, 450.0, 600.0];
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 
@@ -199,13 +203,14 @@ pub struct Metrics {
     last_reload: Gauge,
     owned_shards: Gauge,
     orgs: Gauge,
-    waiting: Gauge,
+    waiting: [Gauge; 4],
     permits_out: Gauge,
     shadow_denials: [[Counter; 4]; 7],
     webhook: [Counter; 5],
     /// By the name of the kind.
     troubles: Counters<1>,
     cooling: [Gauge; CoolingCause::ALL.len()],
+    wait_seconds: [Histogram; 4],
 }
 
 impl Metrics {
@@ -319,7 +324,22 @@ impl Metrics {
         let owned_shards =
             gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
-        let waiting = gauge(&mut registry, "waiting", "Acquires that wait for room", None);
+        let waiting = Family::<Labels<1>, Gauge>::default();
+        registry.register("waiting", "Acquires that wait for room", waiting.clone());
+        let waiting =
+            Class::ALL.map(|class| waiting.get_or_create_owned(&[("class", class.name())]));
+        let wait_seconds =
+            Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new(WAIT_BUCKETS)
+            });
+        registry.register_with_unit(
+            "wait",
+            "How long Acquires that may wait for room did, of those that had to, however it ended",
+            Unit::Seconds,
+            wait_seconds.clone(),
+        );
+        let wait_seconds =
+            Class::ALL.map(|class| wait_seconds.get_or_create_owned(&[("class", class.name())]));
         let permits_out = gauge(&mut registry, "permits_out", "Permits that have not ended", None);
 
         let troubles: Counters<1> = family(
@@ -360,6 +380,7 @@ impl Metrics {
             webhook,
             troubles,
             cooling,
+            wait_seconds,
             registry,
         }
     }
@@ -482,9 +503,16 @@ impl Metrics {
         self.orgs.set(orgs.into());
     }
 
-    /// The requests that wait now.
-    pub fn set_waiting(&self, requests: u32) {
-        self.waiting.set(requests.into());
+    /// An Acquire that may wait for room waited this long.
+    pub fn waited_for_room(&self, class: Class, waited: Duration) {
+        self.wait_seconds[class_index(class)].observe(waited.as_secs_f64());
+    }
+
+    /// The requests that wait now, by class, in the order of service.
+    pub fn set_waiting(&self, requests: [u32; 4]) {
+        for (gauge, requests) in self.waiting.iter().zip(requests) {
+            gauge.set(requests.into());
+        }
     }
 
     /// The permits that are out now.
@@ -600,7 +628,8 @@ mod tests {
             "quotagate_config_last_reload_success_timestamp_seconds 1700000000",
             "quotagate_owned_shards 0",
             "quotagate_orgs 0",
-            "quotagate_waiting 0",
+            r#"quotagate_waiting{class="bulk"} 0"#,
+            r#"quotagate_wait_seconds_count{class="bulk"} 0"#,
             "quotagate_permits_out 0",
             r#"quotagate_troubles_total{kind="total_exceeded"} 0"#,
             r#"quotagate_cooling{cause="throttled"} 0"#,
@@ -631,7 +660,8 @@ mod tests {
         metrics.forwarded(ForwardOutcome::NotSent);
         metrics.violated("I4");
         metrics.reloaded(ReloadOutcome::Applied, Wall(1_700_000_001_000_000));
-        metrics.set_waiting(7);
+        metrics.set_waiting([0, 0, 7, 0]);
+        metrics.waited_for_room(Class::Bulk, Duration::from_secs(90));
         metrics.troubled(TroubleKind::Unavailable);
         metrics.set_cooling([1, 2, 3, 4, 5, 6]);
         for line in [
@@ -650,7 +680,8 @@ mod tests {
             r#"quotagate_invariant_violations_total{id="I4"} 1"#,
             r#"quotagate_config_reloads_total{outcome="applied"} 1"#,
             "quotagate_config_last_reload_success_timestamp_seconds 1700000001",
-            "quotagate_waiting 7",
+            r#"quotagate_waiting{class="event"} 7"#,
+            r#"quotagate_wait_seconds_bucket{le="120.0",class="bulk"} 1"#,
             r#"quotagate_troubles_total{kind="unavailable"} 1"#,
             r#"quotagate_cooling{cause="total_exceeded"} 6"#,
         ] {

@@ -696,6 +696,7 @@ impl UsageWatch {
         changed.limits = news(changed.limits, &before.limits, &after.limits);
         changed.workspaces = news(changed.workspaces, &before.workspaces, &after.workspaces);
         changed.users = news(changed.users, &before.users, &after.users);
+        changed.queue = changed.queue.filter(|_| before.queue != after.queue);
         Some(UsageEvent { usage: changed, snapshot: false, transitions, now })
     }
 }

@@ -49,7 +49,8 @@ use crate::{
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
 
-/// Requests that may wait in this process, over all orgs.
+/// Requests that may wait in this process, over all orgs: so many of those that
+/// may wait for room, and so many of those that may wait for the store only.
 const MAX_WAITING: usize = 10_000;
 
 /// Orgs that nobody declared, and that have counters.
@@ -94,6 +95,8 @@ pub struct Shards {
     states: Vec<ShardState>,
     wakes: Wakes,
     waiting: AtomicUsize,
+    /// Those that wait for the store, and asked for no wait.
+    waiting_for_store: AtomicUsize,
     /// False from a write that the store did not carry out to the next that it
     /// did.
     store_works: watch::Sender<bool>,
@@ -180,6 +183,7 @@ impl Shards {
             states: (0..SHARDS).map(|_| ShardState::default()).collect(),
             wakes: Wakes::default(),
             waiting: AtomicUsize::new(0),
+            waiting_for_store: AtomicUsize::new(0),
             store_works: watch::channel(true).0,
             store_said: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -229,18 +233,19 @@ impl Shards {
     }
 
     async fn decide(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
-        let waits_for_room = !ask.max_wait.is_zero();
+        let (class, waits_for_room) = (ask.class, !ask.max_wait.is_zero());
         let answer = self.with(org, |cell, inner, now| {
             if self.is_shared() && (inner.ledger.is_stopped() || !self.may_grant(now.mono)) {
                 return Err(NoLedger::NotOwned);
             }
-            let may_park = self.waiting.load(Ordering::Relaxed) < MAX_WAITING;
+            let may_park = self.count(waits_for_room).load(Ordering::Relaxed) < MAX_WAITING;
             Ok(match inner.ledger.acquire(now.mono, ask, random::next(), may_park) {
                 Answer::Done(outcome) => Ok(outcome),
                 Answer::Parked(id) => {
                     let (tell, told) = oneshot::channel();
                     inner.waiters.entry(id).or_default().push(tell);
-                    Err((Waiting::new(self, Arc::clone(cell), id, told), now.mono))
+                    let cell = Arc::clone(cell);
+                    Err((Waiting::new(self, cell, id, told, waits_for_room), now.mono))
                 }
             })
         })??;
@@ -248,12 +253,21 @@ impl Shards {
             Ok(outcome) => outcome,
             Err((waiting, since)) => {
                 let outcome = waiting.outcome().await;
-                if !waits_for_room {
-                    self.metrics.waited_for_store(self.clock.mono().since(since));
+                let waited = self.clock.mono().since(since);
+                if waits_for_room {
+                    self.metrics.waited_for_room(class, waited);
+                } else {
+                    self.metrics.waited_for_store(waited);
                 }
                 outcome
             }
         })
+    }
+
+    /// The requests that wait, of those that may wait for room, or of those that
+    /// may wait for the store only: the first do not keep out the others.
+    const fn count(&self, waits_for_room: bool) -> &AtomicUsize {
+        if waits_for_room { &self.waiting } else { &self.waiting_for_store }
     }
 
     /// Gives back calls of a permit.
@@ -590,7 +604,7 @@ impl Shards {
                 _ = stopping.changed() => return,
             }
             let mut permits = 0_u32;
-            let mut waiting = 0;
+            let mut waiting = [0_u32; 4];
             let mut cooling = [0_u32; CoolingCause::ALL.len()];
             for org in self.table.orgs() {
                 self.with_live(&org, |cell, inner, now| {
@@ -602,7 +616,9 @@ impl Shards {
                         self.table.remove(cell);
                     } else {
                         permits = permits.saturating_add(inner.ledger.permits_out(now.mono));
-                        waiting += inner.ledger.waiting();
+                        for (sum, of) in waiting.iter_mut().zip(inner.ledger.waiting_by_class()) {
+                            *sum = sum.saturating_add(of);
+                        }
                         let of_org = inner.ledger.cooling_counts(now.mono);
                         for (sum, counters) in cooling.iter_mut().zip(of_org) {
                             *sum = sum.saturating_add(counters);
@@ -617,7 +633,7 @@ impl Shards {
             }
             self.metrics.set_permits_out(permits);
             self.metrics.set_cooling(cooling);
-            self.metrics.set_waiting(u32::try_from(waiting).unwrap_or(u32::MAX));
+            self.metrics.set_waiting(waiting);
             self.metrics.set_orgs(u32::try_from(self.table.len()).unwrap_or(u32::MAX));
         }
     }
@@ -698,6 +714,7 @@ struct Waiting<'s> {
     cell: Arc<Cell>,
     id: WaiterId,
     told: Option<oneshot::Receiver<Outcome>>,
+    waits_for_room: bool,
 }
 
 impl<'s> Waiting<'s> {
@@ -706,9 +723,10 @@ impl<'s> Waiting<'s> {
         cell: Arc<Cell>,
         id: WaiterId,
         told: oneshot::Receiver<Outcome>,
+        waits_for_room: bool,
     ) -> Self {
-        shards.waiting.fetch_add(1, Ordering::Relaxed);
-        Self { shards, cell, id, told: Some(told) }
+        shards.count(waits_for_room).fetch_add(1, Ordering::Relaxed);
+        Self { shards, cell, id, told: Some(told), waits_for_room }
     }
 
     async fn outcome(mut self) -> Outcome {
@@ -719,7 +737,7 @@ impl<'s> Waiting<'s> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shards.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.shards.count(self.waits_for_room).fetch_sub(1, Ordering::Relaxed);
         drop(self.told.take());
         let left = self.cell.with(|inner| {
             let Some(callers) = inner.waiters.get_mut(&self.id) else { return };

@@ -17,9 +17,9 @@ use super::{
 use crate::{
     json,
     proto::v1::{
-        ClassRunState, ClassState, ClassStatus, CoolingCause, CoolingUsage, GetUsageRequest,
-        LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass, WatchUsageRequest,
-        WatchUsageResponse,
+        ClassRunState, ClassState, ClassStatus, ClassWaiting, CoolingCause, CoolingUsage,
+        GetUsageRequest, LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass,
+        WatchUsageRequest, WatchUsageResponse,
     },
 };
 
@@ -124,8 +124,9 @@ fn merge(known: &mut OrgUsage, message: WatchUsageResponse) {
         *known = news;
         return;
     }
-    let OrgUsage { limits, workspaces, execution_users, .. } = std::mem::take(known);
+    let OrgUsage { limits, workspaces, execution_users, queue, .. } = std::mem::take(known);
     *known = OrgUsage {
+        queue: news.queue.clone().or(queue),
         limits: replaced(limits, news.limits, |limit| (limit.name.clone(), limit.kind)),
         workspaces: replaced(workspaces, news.workspaces, |one| one.workspace.clone()),
         execution_users: replaced(execution_users, news.execution_users, |one| {
@@ -231,6 +232,7 @@ fn picture(usage: &OrgUsage) -> String {
     if !rows.is_empty() {
         _ = write!(out, "\nEXECUTION USERS\n{}", limit_table(&rows, None));
     }
+    _ = write!(out, "{}", queue_block(usage));
     _ = writeln!(out, "\n  {}", Bar::LEGEND);
     out.push_str(&outlook(usage));
     out
@@ -272,6 +274,50 @@ pub fn outlook(usage: &OrgUsage) -> String {
     }
     let table = if table.is_empty() { String::new() } else { table.render() };
     format!("\nIF IT GOES ON LIKE THIS\n{table}{pauses}")
+}
+
+/// Requests that the picture names.
+const NEXT: usize = 3;
+
+/// Who waits, in a few lines; nothing if nobody does.
+fn queue_block(usage: &OrgUsage) -> String {
+    let mut out = String::new();
+    let Some(queue) = usage.queue.as_ref().filter(|queue| !queue.waiting.is_empty()) else {
+        return out;
+    };
+    let of = |class: &ClassWaiting| {
+        format!("{} {}", thousands(class.requests.into()), class_name(class.traffic_class()))
+    };
+    let classes: Vec<String> = queue.waiting.iter().map(of).collect();
+    _ = writeln!(
+        out,
+        "\nQUEUE\n  {} wait: {}",
+        thousands(usage.waiting.into()),
+        classes.join(", ")
+    );
+    for request in queue.first.iter().take(NEXT) {
+        let workspace = match request.workspace.as_str() {
+            "" => String::new(),
+            id => format!(" of {}", clean(id)),
+        };
+        let wants = match request.limit.as_str() {
+            "" => "the store".to_owned(),
+            limit => format!("{} of {}", clean(limit), clean(&request.identity)),
+        };
+        let due = match (request.due_at, usage.as_of) {
+            (Some(due), Some(now)) if due != now => format!(", due in {}", age(due, now)),
+            (Some(_), _) => ", due now".to_owned(),
+            (None, _) => String::new(),
+        };
+        _ = writeln!(
+            out,
+            "  next: {} {}{workspace}, {}, for {wants}{due}",
+            class_name(request.traffic_class()),
+            clean(&request.operation),
+            count(request.calls.into(), "call"),
+        );
+    }
+    out
 }
 
 /// Limits as a table; `binding` is marked.
@@ -445,8 +491,8 @@ mod tests {
 
     use super::*;
     use crate::proto::v1::{
-        ClassForecast, ClassTransition, ExecutionUserUsage, Warning, WarningKind,
-        WorkspaceAttribution, WorkspaceUsage,
+        ClassForecast, ClassTransition, ExecutionUserUsage, QueueUsage, QueuedRequest, Warning,
+        WarningKind, WorkspaceAttribution, WorkspaceUsage,
     };
 
     fn at(seconds: i64) -> Option<Timestamp> {
@@ -530,6 +576,36 @@ mod tests {
                 },
             ],
             attribution: None,
+            queue: Some(QueueUsage {
+                waiting: vec![
+                    ClassWaiting { traffic_class: TrafficClass::Event.into(), requests: 1 },
+                    ClassWaiting { traffic_class: TrafficClass::Bulk.into(), requests: 3 },
+                ],
+                first: vec![
+                    QueuedRequest {
+                        place: 1,
+                        workspace: "eu".into(),
+                        operation: "conversation-entries.get".into(),
+                        traffic_class: TrafficClass::Event.into(),
+                        calls: 2,
+                        due_at: at(34),
+                        limit: "entries".into(),
+                        scope: LimitScope::ExecutionUser.into(),
+                        identity: "alice".into(),
+                        ..Default::default()
+                    },
+                    QueuedRequest {
+                        place: 1,
+                        operation: "rest.long".into(),
+                        traffic_class: TrafficClass::Bulk.into(),
+                        calls: 1,
+                        limit: "long".into(),
+                        scope: LimitScope::Org.into(),
+                        identity: "acme".into(),
+                        ..Default::default()
+                    },
+                ],
+            }),
         }
     }
 
@@ -567,6 +643,11 @@ WORKSPACES
 EXECUTION USERS
   LIMIT    OF          PER   USE                       USED  MAX        %  LEFT
   entries  user alice  24 h  ████████████████████████    90   90  100.0 %     0
+
+QUEUE
+  4 wait: 1 event, 3 bulk
+  next: event conversation-entries.get of eu, 2 calls, for entries of alice, due in 34 s
+  next: bulk rest.long, 1 call, for long of acme
 
   █ used   ▓ by others   ▒ held   · free
 ";
@@ -622,6 +703,7 @@ IF IT GOES ON LIKE THIS
         assert_eq!(known.limits, usage().limits);
         assert_eq!(known.workspaces, change.workspaces);
         assert_eq!(known.execution_users, usage().execution_users);
+        assert_eq!(known.queue, usage().queue, "what is not said has not changed");
         assert_eq!((known.as_of, known.waiting), (at(1), 0));
         merge(
             &mut known,

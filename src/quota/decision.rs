@@ -370,6 +370,8 @@ pub struct OrgUsage {
     pub cooling: Vec<CoolingUsage>,
     /// Who used it; only where it is asked for.
     pub attribution: Option<AttributionView>,
+    /// Who waits; `None` in a change that does not concern it.
+    pub queue: Option<QueueUsage>,
 }
 
 /// A counter that Salesforce has told to stop.
@@ -433,6 +435,52 @@ impl CoolingCause {
             Self::TotalExceeded => "total_exceeded",
         }
     }
+}
+
+/// Who waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueUsage {
+    /// How many, by class, in the order of service.
+    pub by_class: [u32; 4],
+    /// The first of them, in order.
+    pub first: Vec<Queued>,
+}
+
+/// One request that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Its place among those that wait for the same, from 1, by what is known
+    /// now.
+    pub place: u32,
+    /// Who pays, if anybody was named.
+    pub workspace: Option<WorkspaceId>,
+    /// What for.
+    pub operation: OperationId,
+    /// Its traffic class.
+    pub class: Class,
+    /// Calls wanted.
+    pub calls: u32,
+    /// The execution user, if one was named.
+    pub user: Option<UserId>,
+    /// Since when it waits.
+    pub since: Mono,
+    /// When its turn will come; `None` where nobody can know.
+    pub due: Option<Mono>,
+    /// The limit that it waits for; `None` if only for the store.
+    pub limit: Option<WaitsFor>,
+}
+
+/// The limit that a request waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitsFor {
+    /// The limit's name.
+    pub name: LimitName,
+    /// Window or slots.
+    pub kind: Kind,
+    /// Whose.
+    pub scope: Scope,
+    /// The org, workspace or user.
+    pub identity: Arc<str>,
 }
 
 /// One workspace.

@@ -9,6 +9,7 @@ mod closed;
 mod cooling;
 mod decisions;
 mod explain;
+mod fair;
 mod guarantees;
 mod header;
 mod names;

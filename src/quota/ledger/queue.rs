@@ -85,7 +85,7 @@ impl Ledger {
                     self.queue.hold(id, Vec::new(), None);
                     let everything: Vec<CounterRef> = needs(&plan).map(|(at, _)| at).collect();
                     let stays = match &was_in.point {
-                        Point::Counter(at) => everything.contains(at),
+                        Point::Counter(at) | Point::Store(at) => everything.contains(at),
                         Point::Pool(_) => pool_point(&plan).as_ref() == Some(&was_in.point),
                     };
                     let point =
@@ -138,7 +138,13 @@ impl Ledger {
         nonce: u64,
         may_park: bool,
     ) -> Answer {
-        if !may_park || self.queue.len() >= self.rules.max_waiting {
+        // Those who wait for room do not keep out who waits for a block only.
+        let for_store = self.queue.for_store();
+        let waiting = match verdict {
+            Verdict::AwaitBlock { .. } => for_store,
+            _ => self.queue.len() - for_store,
+        };
+        if !may_park || waiting >= self.rules.max_waiting {
             self.note_refused(now, &ask, Some(DenialReason::QueueFull));
             return Answer::Done(match verdict {
                 Verdict::Refuse { .. } => Outcome::Denied(self.queue_full(now, &plan)),
@@ -160,7 +166,10 @@ impl Ledger {
         };
         let weight = self.weight_of(&ask);
         let kept = self.kept_place(&ask);
-        let point = self.point_of(&plan, &lacking);
+        let point = match lacking.first() {
+            Some(at) if awaits => Point::Store(*at),
+            _ => self.point_of(&plan, &lacking),
+        };
         let line = LineKey { class: ask.class, point };
         let request = ask.request.clone();
         let waiter = Waiter {
@@ -226,7 +235,12 @@ impl Ledger {
         }
         let index = u32::try_from(line.fronts.len()).unwrap_or(u32::MAX);
         let place = Place { class: key.class, turn: line.turn, index };
-        self.queue.hold(id, units(chosen, calls, Some(lacking)), Some((place, !awaits)));
+        let holds = if awaits {
+            held_for_store(chosen, calls, waiter.ask.min_calls, lacking)
+        } else {
+            units(chosen, calls, Some(lacking))
+        };
+        self.queue.hold(id, holds, Some((place, !awaits)));
         let judged_at = self.groups.version();
         if let Some(line) = self.queue.line_mut(&key) {
             if line.fronts.is_empty() {
@@ -328,6 +342,18 @@ impl Ledger {
 fn needs(plan: &Plan) -> impl Iterator<Item = (CounterRef, u64)> + '_ {
     let of_pool = plan.pool.iter().flat_map(|of_user| &of_user.needs[plan.needs.len()..]);
     plan.needs.iter().chain(of_pool).map(|need| (need.at, need.units_per_call))
+}
+
+/// What a request holds that waits for the store: all that it needs, or those
+/// behind it would have taken it when the block is there.
+fn held_for_store(
+    plan: &Plan,
+    calls: u32,
+    min_calls: u32,
+    lacking: &[CounterRef],
+) -> Vec<(CounterRef, u64)> {
+    let wanted = |at| u64::from(if lacking.contains(&at) { calls } else { min_calls });
+    plan.needs.iter().map(|need| (need.at, need.units_per_call * wanted(need.at))).collect()
 }
 
 /// What so many calls take of a plan's counters, or of some of them.

@@ -62,6 +62,7 @@ impl Ledger {
             warnings: self.warnings(),
             cooling: self.cooling_usages(now),
             attribution: None,
+            queue: Some(self.queue_usage(now)),
         }
     }
 

@@ -440,7 +440,7 @@ fn class_status(status: ClassStatus, now: Now) -> v1::ClassStatus {
     }
 }
 
-fn wire_class(class: Class) -> v1::TrafficClass {
+pub(super) fn wire_class(class: Class) -> v1::TrafficClass {
     match class {
         Class::Control => v1::TrafficClass::Control,
         Class::Interactive => v1::TrafficClass::Interactive,
@@ -501,6 +501,7 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
         warnings: usage.warnings,
         cooling: usage.cooling.into_iter().map(|c| cooling_usage(c, now)).collect(),
         attribution: usage.attribution.map(attribution::attribution),
+        queue: usage.queue.map(|queue| super::queue::usage(queue, now)),
     }
 }
 

@@ -211,3 +211,56 @@ impl Cursor {
         Some(waits.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Mono {
+        Mono(seconds * 1_000_000)
+    }
+
+    /// A line in which flow 1 has waited and flow 2 was served five times, and
+    /// flow 1 has left unserved at second 0.
+    fn line() -> Line {
+        let mut line = Line::default();
+        let cost = Service::of(1, 1);
+        line.enter(at(0), 1, 1, WaiterId(1), cost);
+        line.leave(at(0), 1, 1, true);
+        for arrival in 2..8 {
+            line.enter(at(0), 2, arrival, WaiterId(arrival), cost);
+        }
+        for arrival in 2..7 {
+            line.serve(2, cost);
+            line.leave(at(0), 2, arrival, true);
+        }
+        line
+    }
+
+    #[test]
+    fn who_comes_back_has_missed_one_turn_at_most() {
+        let order = |from: u64, flow: Tag| {
+            let (mut line, cost) = (line(), Service::of(1, 1));
+            for arrival in 10..13 {
+                line.enter(at(from), flow, arrival, WaiterId(arrival), cost);
+            }
+            line.iter().map(|id| id.0).collect::<Vec<u64>>()
+        };
+        // Flow 2 has a tag of 5; the line is at 4.
+        assert_eq!(order(1, 3), [10, 7, 11, 12], "a new flow begins where the line is");
+        assert_eq!(order(59, 1), [10, 11, 7, 12], "one turn is made good");
+        assert_eq!(order(60, 1), [10, 7, 11, 12], "after a minute it is a new flow");
+    }
+
+    #[test]
+    fn weights_share_and_ties_go_by_arrival() {
+        let mut line = Line::default();
+        for arrival in 0..8 {
+            let (flow, weight) = if arrival % 2 == 0 { (1, 1) } else { (2, 3) };
+            line.enter(at(0), flow, arrival, WaiterId(arrival), Service::of(3, weight));
+        }
+        let order: Vec<u64> = line.iter().map(|id| id.0).collect();
+        assert_eq!(order, [0, 1, 3, 5, 2, 7, 4, 6]);
+        assert_eq!(line.firsts().map(|id| id.0).collect::<Vec<u64>>(), [0, 1]);
+    }
+}

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Ledger, WaiterId,
+    Ledger, WaiterId, held_for_store,
     line::Cursor,
     table::{LineKey, Place, Point, SENIOR, Waiter},
     units,
@@ -110,7 +110,7 @@ impl Ledger {
         let Some(line) = self.queue.line_mut(key) else { return };
         let (turn, before) = (line.turn, std::mem::take(&mut line.fronts));
         let most = match &key.point {
-            Point::Counter(_) => 1,
+            Point::Counter(_) | Point::Store(_) => 1,
             Point::Pool(users) => self.policy.pool.len().max(users.len()).max(1),
         };
         let senior = self.queue.senior(key.class);
@@ -207,7 +207,8 @@ impl Ledger {
                     waiter.store_deadline.unwrap_or(until)
                 });
                 self.queue.wait_for_store(id, until, units(&chosen, calls, None));
-                self.hold(id, units(&chosen, calls, Some(&lacking)), Some((place, false)));
+                let holds = held_for_store(&chosen, calls, ask.min_calls, &lacking);
+                self.hold(id, holds, Some((place, false)));
                 Look::Awaits
             }
             Verdict::Refuse { refusal, .. } if refusal.never => {
@@ -439,6 +440,7 @@ impl Passes {
 fn waits_for(point: &Point, chosen: &Plan, lacking: &[CounterRef]) -> bool {
     match point {
         Point::Counter(at) => lacking.contains(at),
+        Point::Store(_) => false,
         Point::Pool(users) => {
             let windows = chosen.needs.len().saturating_sub(users.len());
             chosen.needs[windows..].iter().any(|need| lacking.contains(&need.at))

@@ -26,6 +26,8 @@ pub enum Point {
     /// Any user of the pool; these are the windows of the first one, which stand
     /// for the limits that are charged.
     Pool(Arc<[CounterRef]>),
+    /// The store, to commit a block of a counter: no limit has refused them.
+    Store(CounterRef),
 }
 
 /// Names a line.
@@ -92,6 +94,7 @@ impl Waiter {
         let windows = self.plan.needs.len()..;
         match &self.line.point {
             Point::Pool(_) => plan.needs[windows].iter().map(units).collect(),
+            Point::Store(_) => plan.needs.iter().map(units).collect(),
             Point::Counter(at) => {
                 plan.needs.iter().filter(|need| need.at == *at).map(units).collect()
             }
@@ -102,7 +105,7 @@ impl Waiter {
     pub fn cost(&self, point: &Point, calls: u32) -> Service {
         let plan = self.assumed_plan();
         let need = match point {
-            Point::Counter(at) => plan.needs.iter().find(|need| need.at == *at),
+            Point::Counter(at) | Point::Store(at) => plan.needs.iter().find(|n| n.at == *at),
             Point::Pool(_) => plan.needs.get(self.plan.needs.len()),
         };
         let units = need.map_or(1, |need| need.units_per_call);
@@ -165,6 +168,7 @@ pub struct Queue {
     /// Places that are kept for those whose wait has ended.
     kept: BTreeMap<(Mono, Arrival), RequestKey>,
     by_class: [u32; 4],
+    for_store: usize,
     last_id: u64,
     last_arrival: Arrival,
     last_turn: u64,
@@ -181,6 +185,11 @@ impl Queue {
 
     pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()
+    }
+
+    /// How many wait for the store, not for room.
+    pub fn for_store(&self) -> usize {
+        self.for_store
     }
 
     /// How many wait of each class, in the order of service.
@@ -390,6 +399,11 @@ impl Queue {
             return;
         }
         self.ends.remove(&(waiter.end(), id));
+        match (waiter.store_deadline, until) {
+            (None, Some(_)) => self.for_store += 1,
+            (Some(_), None) => self.for_store -= 1,
+            _ => {}
+        }
         waiter.store_deadline = until;
         self.ends.insert((waiter.end(), id));
         if let Some(line) = self.lines.get_mut(&waiter.line) {
@@ -487,7 +501,8 @@ impl Queue {
         self.dirty.insert((key.class, turn));
     }
 
-    /// A request was granted: every line that waits for what it took notes it.
+    /// A request was granted: its line notes it, and every other one in which
+    /// somebody waits for what it took.
     pub fn charge(&mut self, id: WaiterId, taken: &Plan, calls: u32) {
         let Some(waiter) = self.waiters.get(&id) else { return };
         let flow = waiter.plan.tag;
@@ -499,7 +514,11 @@ impl Queue {
             let cost = waiter.cost(&point, calls);
             let key = LineKey { class, point };
             let Some(line) = self.lines.get_mut(&key) else { continue };
-            if key == own { line.order.serve(flow, cost) } else { line.order.charge(flow, cost) }
+            if key == own {
+                line.order.serve(flow, cost);
+            } else if !line.order.is_empty() {
+                line.order.charge(flow, cost);
+            }
         }
     }
 
@@ -533,7 +552,7 @@ impl Queue {
             self.lines.remove(&key);
         }
         let lost = |(_, key): &&(Mono, LineKey)| match &key.point {
-            Point::Counter(at) => !is_live(at.group),
+            Point::Counter(at) | Point::Store(at) => !is_live(at.group),
             Point::Pool(users) => users.iter().any(|at| !is_live(at.group)),
         };
         let gone: Vec<(Mono, LineKey)> = self.fading.iter().filter(lost).cloned().collect();

@@ -1,7 +1,7 @@
 use prost_types::{Duration as WireDuration, Timestamp};
 
 use super::*;
-use crate::quota::{LimitName, Mono, Permit, Wall};
+use crate::quota::{LimitName, Mono, Permit, QueueUsage, Queued, WaitsFor, Wall};
 
 fn acquire() -> v1::AcquireRequest {
     v1::AcquireRequest {
@@ -476,6 +476,25 @@ fn an_event_of_a_watch_is_written_down() {
             probe_out: true,
         }],
         attribution: None,
+        queue: Some(QueueUsage {
+            by_class: [0, 0, 1, 0],
+            first: vec![Queued {
+                place: 1,
+                workspace: None,
+                operation: OperationId::parse("rest.long").expect("a name"),
+                class: Class::Event,
+                calls: 2,
+                user: None,
+                since: Mono(9_000_000),
+                due: None,
+                limit: Some(WaitsFor {
+                    name: LimitName::parse("long").expect("a name"),
+                    kind: Kind::Concurrency,
+                    scope: Scope::Org,
+                    identity: "acme".into(),
+                }),
+            }],
+        }),
     };
     let status = ClassStatus {
         class: Class::Bulk,
@@ -492,6 +511,15 @@ fn an_event_of_a_watch_is_written_down() {
     assert_eq!(usage.as_of, Some(Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 }));
     assert_eq!(usage.last_reading, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
     assert_eq!((usage.waiting, usage.permits_out), (1, 2));
+    let queue = usage.queue.expect("it is shown");
+    let by_class: Vec<_> =
+        queue.waiting.iter().map(|of| (of.traffic_class(), of.requests)).collect();
+    assert_eq!(by_class, [(v1::TrafficClass::Event, 1)], "only those in which somebody waits");
+    let first = &queue.first[0];
+    assert_eq!((first.place, first.calls, first.operation.as_str()), (1, 2, "rest.long"));
+    assert_eq!((first.limit.as_str(), first.identity.as_str()), ("long", "acme"));
+    assert_eq!(first.waiting_since, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
+    assert!(first.due_at.is_none() && first.execution_user.is_empty());
     assert_eq!(usage.workspaces[0].class_state, Some(v1::ClassState::default()));
     let workspace = &usage.workspaces[0];
     assert_eq!((workspace.weight, workspace.guaranteed_calls), (3, 100));

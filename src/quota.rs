@@ -21,8 +21,8 @@ pub use self::{
     class::{Class, ClassPolicy, Thresholds},
     decision::{
         Ask, AskError, ClassState, ClassStatus, Denial, DenialReason, LimitUsage, OrgUsage,
-        Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
-        UserUsage, Warning, WorkspaceUsage,
+        Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, SeenReading,
+        Transition, UserUsage, Warning, WorkspaceUsage,
     },
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},

@@ -264,6 +264,26 @@ pub struct Reading {
     pub answer_time: Option<Wall>,
 }
 
+/// A reading that was taken over, and what was known of our own use at its
+/// moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenReading {
+    /// The moment that it speaks of.
+    pub as_of: Mono,
+    /// Used and limit, as Salesforce counts them.
+    pub usage: ApiUsage,
+    /// Our own units in `usage.used`.
+    pub own: u64,
+}
+
+impl SeenReading {
+    /// What others used at that moment, in units.
+    #[must_use]
+    pub const fn foreign(&self) -> u64 {
+        self.usage.used.saturating_sub(self.own)
+    }
+}
+
 /// What became of a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
@@ -306,6 +326,9 @@ pub struct OrgUsage {
     pub last_reading: Option<Mono>,
     /// What an operator should know, as sentences.
     pub warnings: Vec<String>,
+    /// The last readings, newest first, at most 10. The first is what the
+    /// estimate of foreign use stands on.
+    pub readings: Vec<SeenReading>,
 }
 
 /// One workspace.

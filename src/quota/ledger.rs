@@ -14,6 +14,7 @@ mod groups;
 mod judge;
 mod permits;
 mod queue;
+mod readings;
 mod reconcile;
 mod requests;
 mod reserve;
@@ -22,6 +23,7 @@ mod view;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use self::{
@@ -31,6 +33,7 @@ use self::{
     judge::{Plan, Verdict},
     permits::{PermitCharge, PermitState, Permits},
     queue::Queue,
+    readings::Readings,
     reconcile::Foreign,
     requests::{Remembered, Requests},
 };
@@ -73,6 +76,7 @@ pub struct Ledger {
     violations: Vec<&'static str>,
     /// Counts changes that a watcher may want to see.
     changes: u64,
+    readings: Readings,
 }
 
 /// The answer to an ask.
@@ -135,6 +139,7 @@ impl Ledger {
             transition_count: 0,
             violations: Vec::new(),
             changes: 0,
+            readings: Readings::default(),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -477,6 +482,7 @@ impl Ledger {
                 max: cap.unwrap_or(0),
                 bound: UNBOUNDED,
                 block_base: served(self.daily_limit()),
+                look_back: Duration::ZERO,
             };
         }
         let max = match charge.max {
@@ -484,7 +490,9 @@ impl Ledger {
             Max::OrgDaily => self.daily_limit(),
             Max::OrgConcurrent => self.policy.concurrent_calls,
         };
-        Numbers { max, bound: served(max), block_base: served(max) }
+        let is_read = charge.max == Max::OrgDaily;
+        let look_back = if is_read { self.look_back() } else { Duration::ZERO };
+        Numbers { max, bound: served(max), block_base: served(max), look_back }
     }
 
     fn identity(&self, group: &Group) -> (Scope, Arc<str>) {

@@ -153,6 +153,7 @@ impl Record for GroupRecord {
                 estimate: foreign.estimate,
                 as_of_ms: ms_up(foreign.as_of),
                 limit: foreign.limit.unwrap_or(0),
+                used: foreign.used,
             }),
             paused_classes: self.paused.iter().map(|class| class_to_wire(*class)).collect(),
             written_ms: ms_up(self.written),
@@ -369,6 +370,7 @@ fn foreign_from_wire(foreign: wire::ForeignRecord) -> Result<ForeignRecord, Reco
         estimate: foreign.estimate,
         as_of: wall(foreign.as_of_ms)?,
         limit: Some(foreign.limit).filter(|limit| *limit != 0),
+        used: foreign.used,
     })
 }
 
@@ -623,8 +625,9 @@ mod tests {
     }
 
     fn groups() -> impl Strategy<Value = GroupRecord> {
-        let foreign = (any::<u64>(), times(), option::of(1..=u64::MAX))
-            .prop_map(|(estimate, as_of, limit)| ForeignRecord { estimate, as_of, limit });
+        let foreign = (any::<u64>(), times(), option::of(1..=u64::MAX), any::<u64>()).prop_map(
+            |(estimate, as_of, limit, used)| ForeignRecord { estimate, as_of, limit, used },
+        );
         let paused = proptest::sample::subsequence(Class::ALL.to_vec(), 0..=4);
         (any::<[u64; 3]>(), vec(counters(), 0..5), option::of(foreign), paused, times()).prop_map(
             |([epoch, seq, config_revision], counters, foreign, paused, written)| GroupRecord {

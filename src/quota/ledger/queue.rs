@@ -227,7 +227,8 @@ impl Ledger {
         // The answer to a reserve in flight comes by itself.
         let groups = self.groups.iter().filter(|_| !self.in_flight);
         let blocks = groups.filter_map(|(_, group)| self.block_wake(group, now));
-        waits.chain(blocks).min()
+        let probe = self.probe_wake(now).filter(|_| !self.queue.is_empty());
+        waits.chain(blocks).chain(probe).min()
     }
 
     /// Parks an ask that cannot be answered now.

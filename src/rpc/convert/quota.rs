@@ -11,7 +11,7 @@ use crate::{
     quota::{
         Ask, Class, ClassState, ClassStatus, Denial, DenialReason, Kind, LimitUsage, Now,
         OperationId, OrgId, OrgUsage, Reading, Released, Report, Reported, RequestId, RequestKey,
-        Scope, Transition, UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
+        Scope, SeenReading, Transition, UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
         salesforce::ApiUsage,
     },
     rpc::status::{Problem, cut},
@@ -425,6 +425,17 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
         permits_out: usage.permits_out,
         last_reading: usage.last_reading.map(|read| wire_moment(read, now)),
         warnings: usage.warnings,
+        readings: usage.readings.into_iter().map(|seen| reading(seen, now)).collect(),
+    }
+}
+
+fn reading(seen: SeenReading, now: Now) -> v1::Reading {
+    v1::Reading {
+        answer_time: Some(wire_moment(seen.as_of, now)),
+        used: seen.usage.used,
+        limit: seen.usage.limit,
+        own: seen.own,
+        foreign: seen.foreign(),
     }
 }
 

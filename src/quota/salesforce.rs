@@ -1,12 +1,13 @@
 //! What Salesforce says about its limits: with each answer, in the HTTP header
-//! `Sforce-Limit-Info` ([`header`]) or the SOAP header `LimitInfoHeader`
-//! ([`soap`]).
+//! `Sforce-Limit-Info` or the SOAP header `LimitInfoHeader`; and in the limits
+//! resource ([`limits`]).
 //!
 //! The parsers take what they understand and leave the rest: a directive that is
 //! new, garbled or out of place never hides the one beside it. A figure that is
 //! not a plain whole number is no figure.
 
 mod header;
+pub mod limits;
 mod soap;
 
 /// The org's total as Salesforce counts it. `used` may exceed `limit`.

@@ -24,6 +24,21 @@ fn every_soap_limit_info_is_read_as_its_row_says() {
 }
 
 #[test]
+fn every_answer_of_the_limits_resource_is_read_as_its_row_says() {
+    for row in rows("limits_json") {
+        let usage = ApiUsage::of_limits(&row["json"].to_string());
+        let expected = &row["expect"]["org_daily"];
+        let figures = usage.map(|usage| (usage.used, usage.limit));
+        let expected = expected["max"].as_u64().map(|max| {
+            let used = expected["used"].as_u64().expect("a figure is a number");
+            assert_eq!(expected["remaining"].as_u64(), Some(max - used));
+            (used, max)
+        });
+        assert_eq!(figures, expected, "row {}", row["id"]);
+    }
+}
+
+#[test]
 fn every_salesforce_id_is_held_in_its_18_characters() {
     for row in rows("salesforce_id_vectors") {
         let (short, long) = (text(&row, "id15"), text(&row, "id18"));

@@ -18,7 +18,7 @@ use crate::{
     json,
     proto::v1::{
         ClassRunState, ClassState, ClassStatus, ClassWaiting, CoolingCause, CoolingUsage,
-        GetUsageRequest, LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass,
+        GetUsageRequest, LimitKind, LimitScope, LimitUsage, OrgUsage, Reading, TrafficClass,
         WatchUsageRequest, WatchUsageResponse,
     },
 };
@@ -206,6 +206,9 @@ fn picture(usage: &OrgUsage) -> String {
         count(usage.permits_out.into(), "permit"),
         thousands(usage.waiting.into())
     );
+    if let Some(reading) = usage.readings.first() {
+        _ = writeln!(out, "  {}", reading_text(reading));
+    }
     for warning in &usage.warnings {
         _ = writeln!(out, "warning: {}", clean(warning));
     }
@@ -332,6 +335,7 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
         ("%", Align::Right),
         ("LEFT", Align::Right),
         ("BY OTHERS", Align::Right),
+        ("FOREIGN", Align::Right),
         ("HELD", Align::Right),
         ("RESERVED", Align::Right),
         ("", Align::Left),
@@ -369,13 +373,28 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
             unless_uncapped(limit, thousands(limit.max)),
             unless_uncapped(limit, percent(used, limit.max)),
             unless_uncapped(limit, thousands(limit.remaining)),
-            unless_zero(limit.used_by_others),
+            unless_zero(limit.used_by_others.saturating_sub(limit.foreign)),
+            unless_zero(limit.foreign),
             unless_zero(limit.held),
             unless_zero(limit.reserved),
             note.to_owned(),
         ]);
     }
     if table.is_empty() { String::new() } else { table.render() }
+}
+
+/// What Salesforce said, and whose it is.
+fn reading_text(reading: &Reading) -> String {
+    let limit = match reading.limit {
+        0 => "an unknown limit".to_owned(),
+        limit => thousands(limit),
+    };
+    format!(
+        "they said {} of {limit}: {} through quotagate, {} by other integrations",
+        thousands(reading.used),
+        thousands(reading.own),
+        thousands(reading.foreign)
+    )
 }
 
 /// A workspace without a cap has no max, and nothing that is left of it.
@@ -515,7 +534,7 @@ mod tests {
 
     fn usage() -> OrgUsage {
         let mut total = limit(LimitScope::Org, "calls", "acme", 3_000, 15_000);
-        (total.used_by_others, total.foreign, total.held) = (1_500, 1_500, 750);
+        (total.used_by_others, total.foreign, total.held) = (1_600, 1_500, 750);
         (total.remaining, total.reserved, total.stale) = (9_750, 750, true);
         OrgUsage {
             org: "acme".into(),
@@ -606,6 +625,13 @@ mod tests {
                     },
                 ],
             }),
+            readings: vec![Reading {
+                answer_time: at(-12),
+                used: 4_490,
+                limit: 15_000,
+                own: 2_990,
+                foreign: 1_500,
+            }],
         }
     }
 
@@ -624,14 +650,15 @@ mod tests {
         let expected = "\
 org acme   2027-01-15 08:00:00 UTC
 1 permit out, 4 waiting, Salesforce's own figures: 12 s ago
+  they said 4,490 of 15,000: 2,990 through quotagate, 1,500 by other integrations
 warning: the caps add up to more
 cooling down: calls for 1 min 30 s: the total is used up (2 times), next probe in 30 s
 cooling down: entries[alice] for 5 s: 429 (1 time), opens in 10 s
 foreign traffic: somebody else makes calls as user alice
 
 THE ORG
-  LIMIT  OF       PER        USE                        USED     MAX       %   LEFT  BY OTHERS  HELD  RESERVED
-  calls  the org  24 h       ████▓▓▓▒················  4,500  15,000  30.0 %  9,750      1,500   750       750  stale
+  LIMIT  OF       PER        USE                        USED     MAX       %   LEFT  BY OTHERS  FOREIGN  HELD  RESERVED
+  calls  the org  24 h       ████▓▓▓▒················  4,600  15,000  30.6 %  9,750        100    1,500   750       750  stale
   long   the org  at a time  █████████···············      2       5  40.0 %      3
 
 WORKSPACES
@@ -724,7 +751,7 @@ IF IT GOES ON LIKE THIS
         };
         assert_eq!(
             event_lines(&message),
-            "2027-01-15 08:00:00 UTC  acme: calls 4,500/15,000  long 2/5  calls[eu] 2,500/5,000  \
+            "2027-01-15 08:00:00 UTC  acme: calls 4,600/15,000  long 2/5  calls[eu] 2,500/5,000  \
              entries[alice] 90/90  waiting 4\n\
              2027-01-15 08:00:00 UTC  workspace eu: bulk is paused\n"
         );

@@ -310,6 +310,26 @@ pub struct Reading {
     pub answer_time: Option<Wall>,
 }
 
+/// A reading that was taken over, and what was known of our own use at its
+/// moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenReading {
+    /// The moment that it speaks of.
+    pub as_of: Mono,
+    /// Used and limit, as Salesforce counts them.
+    pub usage: ApiUsage,
+    /// Our own units in `usage.used`.
+    pub own: u64,
+}
+
+impl SeenReading {
+    /// What others used at that moment, in units.
+    #[must_use]
+    pub const fn foreign(&self) -> u64 {
+        self.usage.used.saturating_sub(self.own)
+    }
+}
+
 /// What became of a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
@@ -372,6 +392,9 @@ pub struct OrgUsage {
     pub attribution: Option<AttributionView>,
     /// Who waits; `None` in a change that does not concern it.
     pub queue: Option<QueueUsage>,
+    /// The last readings, newest first, at most 10. The first is what the
+    /// estimate of foreign use stands on.
+    pub readings: Vec<SeenReading>,
 }
 
 /// A counter that Salesforce has told to stop.

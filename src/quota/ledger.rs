@@ -24,13 +24,14 @@ mod judge;
 mod news;
 mod permits;
 mod queue;
+mod readings;
 mod reconcile;
 mod requests;
 mod reserve;
 mod shadow;
 mod view;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use self::{
     closed::Closed,
@@ -42,6 +43,7 @@ use self::{
     news::News,
     permits::{PermitCharge, PermitState, Permits},
     queue::Queue,
+    readings::Readings,
     reconcile::Foreign,
     requests::{Remembered, Requests},
     shadow::ShadowDenials,
@@ -90,6 +92,7 @@ pub struct Ledger {
     /// How long callers wait while Salesforce does not serve.
     back_off: BackOff,
     attribution: Attribution,
+    readings: Readings,
 }
 
 /// The answer to an ask.
@@ -155,6 +158,7 @@ impl Ledger {
             shadow_denials: ShadowDenials::default(),
             back_off: BackOff::default(),
             attribution: Attribution::new(now),
+            readings: Readings::default(),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -536,6 +540,7 @@ impl Ledger {
                 bound: UNBOUNDED,
                 block_base: served(self.daily_limit()),
                 shadow: policy.is_some_and(|policy| policy.shadow),
+                look_back: Duration::ZERO,
             };
         }
         let max = match charge.max {
@@ -544,7 +549,9 @@ impl Ledger {
             Max::OrgConcurrent => self.policy.concurrent_calls,
         };
         let bound = if charge.shadow { UNBOUNDED } else { served(max) };
-        Numbers { max, bound, block_base: served(max), shadow: charge.shadow }
+        let is_read = charge.max == Max::OrgDaily;
+        let look_back = if is_read { self.look_back() } else { Duration::ZERO };
+        Numbers { max, bound, block_base: served(max), shadow: charge.shadow, look_back }
     }
 
     fn identity(&self, group: &Group) -> (Scope, Arc<str>) {

@@ -114,4 +114,6 @@ pub struct ForeignRecord {
     pub as_of: Wall,
     /// The limit that the reading carried.
     pub limit: Option<u64>,
+    /// Units that the reading showed as used; 0 is unknown.
+    pub used: u64,
 }

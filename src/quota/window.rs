@@ -5,7 +5,10 @@
 //! that nobody answered for, and is added here for what another epoch left
 //! behind. This is the one definition.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::time::{Mono, Now, Wall, micros};
 
@@ -16,10 +19,14 @@ pub const EXACT_MAX: u64 = 4096;
 /// this fine.
 const FRESH_WIDTH_US: u64 = 10_000;
 
-/// Entries older than this are put together into coarse buckets. It is longer
+/// Entries older than this are put together into wider buckets. It is longer
 /// than the age at which readings usually arrive, so that the answer to "how
 /// much of this was ours at that moment" is fine-grained.
 const FRESH: Duration = Duration::from_secs(120);
+
+/// The width of buckets that are no longer fresh, while a reading may yet ask
+/// about them.
+const SECOND_US: u64 = 1_000_000;
 
 /// Who used a unit: the slot of a workspace in its ledger.
 pub type Tag = u32;
@@ -36,7 +43,15 @@ pub struct Tally {
     total: u64,
     /// `None` keeps every stamp exactly.
     coarse_us: Option<u64>,
+    /// Up to here entries are in coarse buckets.
     compacted_to: u64,
+    /// A reading may speak of a moment that lies back by this much; zero where
+    /// there are no readings.
+    look_back: Duration,
+    /// Up to here entries are in buckets of a second at least.
+    seconds_to: u64,
+    /// What has left within `look_back`, by stamp.
+    departed: VecDeque<(u64, u64)>,
 }
 
 impl Tally {
@@ -51,7 +66,16 @@ impl Tally {
             total: 0,
             coarse_us,
             compacted_to: 0,
+            look_back: Duration::ZERO,
+            seconds_to: 0,
+            departed: VecDeque::new(),
         }
+    }
+
+    /// Keeps what [`Tally::between`] needs to speak of a moment that lies back by
+    /// so much.
+    pub fn look_back(&mut self, look_back: Duration) {
+        self.look_back = look_back;
     }
 
     /// All units that have not left.
@@ -102,8 +126,30 @@ impl Tally {
             }
             let units = entry.remove();
             self.forget(tag, units);
+            if !self.look_back.is_zero() {
+                self.departed.push_back((stamp, units));
+            }
+        }
+        let forgotten = |stamp: u64| Mono(stamp) + window + self.look_back <= now;
+        while self.departed.front().is_some_and(|(stamp, _)| forgotten(*stamp)) {
+            self.departed.pop_front();
         }
         self.compact(now);
+    }
+
+    /// Units that were counted for certain in the time after `from`, up to and
+    /// with `until`: a bucket that the time covers in part only is left out.
+    #[must_use]
+    pub fn between(&self, from: Mono, until: Mono) -> u64 {
+        let width = self.coarse_us.unwrap_or(0);
+        let covered = |stamp: u64| stamp > from.0 && stamp.saturating_sub(width) >= from.0;
+        let live = self.total - self.after(until);
+        let partly = self.entries.iter().take_while(|((stamp, _), _)| !covered(*stamp));
+        let partly: u64 =
+            partly.filter(|((stamp, _), _)| *stamp <= until.0).map(|(_, units)| units).sum();
+        let left = self.departed.iter().rev().take_while(|(stamp, _)| covered(*stamp));
+        let left: u64 = left.filter(|(stamp, _)| *stamp <= until.0).map(|(_, units)| units).sum();
+        live - partly + left
     }
 
     /// Units with a stamp after `moment`.
@@ -133,31 +179,46 @@ impl Tally {
     }
 
     fn rounded(&self, stamp: Mono) -> u64 {
-        match self.coarse_us {
-            None => stamp.0,
-            Some(coarse) => round_up(stamp.0, coarse.min(FRESH_WIDTH_US)),
+        let Some(coarse) = self.coarse_us else { return stamp.0 };
+        let width = if stamp.0 < self.compacted_to {
+            coarse
+        } else if stamp.0 < self.seconds_to {
+            coarse.min(SECOND_US)
+        } else {
+            coarse.min(FRESH_WIDTH_US)
+        };
+        round_up(stamp.0, width)
+    }
+
+    /// Puts entries that can no longer move into wider buckets, later ends.
+    fn compact(&mut self, now: Mono) {
+        let Some(coarse) = self.coarse_us else { return };
+        if coarse > SECOND_US && self.look_back > FRESH {
+            self.seconds_to = self.widen(self.seconds_to, now - FRESH, SECOND_US);
+        }
+        if coarse > FRESH_WIDTH_US {
+            let age = FRESH.max(self.look_back);
+            self.compacted_to = self.widen(self.compacted_to, now - age, coarse);
         }
     }
 
-    /// Puts entries that can no longer move into coarse buckets, later ends.
-    fn compact(&mut self, now: Mono) {
-        let Some(coarse) = self.coarse_us else { return };
-        let until = (now - FRESH).0;
-        if coarse <= FRESH_WIDTH_US || until < self.compacted_to + coarse {
-            return;
+    /// Puts the entries with stamps from `from` to `until` into buckets of a
+    /// width, where that is worth while. Returns up to where this is done.
+    fn widen(&mut self, from: u64, until: Mono, width: u64) -> u64 {
+        if until.0 < from + width {
+            return from;
         }
-        let from = self.compacted_to;
-        self.compacted_to = until;
         let moving: Vec<((u64, Tag), u64)> = self
             .entries
-            .range((from, 0)..(until, 0))
-            .filter(|((stamp, _), _)| stamp % coarse != 0)
+            .range((from, 0)..(until.0, 0))
+            .filter(|((stamp, _), _)| stamp % width != 0)
             .map(|(key, units)| (*key, *units))
             .collect();
         for ((stamp, tag), units) in moving {
             self.entries.remove(&(stamp, tag));
-            *self.entries.entry((round_up(stamp, coarse), tag)).or_default() += units;
+            *self.entries.entry((round_up(stamp, width), tag)).or_default() += units;
         }
+        until.0
     }
 }
 
@@ -242,13 +303,21 @@ impl Inherited {
         }
     }
 
-    /// Spent units with a stamp up to `moment`.
+    /// Units that were spent for certain in the time after `from`, up to and with
+    /// `until`. A stamp in a record may stand for a bucket that ends there: such a
+    /// one counts where the time covers it wholly.
     #[must_use]
-    pub fn sealed_until(&self, moment: Mono) -> u64 {
+    pub fn sealed_between(&self, from: Mono, until: Mono, window: Duration) -> u64 {
+        let width = recorded_width_us(window);
+        let covered = |entry: &&InheritedEntry| {
+            let width = if entry.wall.0 % width == 0 { width } else { 0 };
+            entry.mono > from && entry.mono.0.saturating_sub(width) >= from.0
+        };
         self.entries
             .iter()
-            .take_while(|entry| entry.mono <= moment)
+            .take_while(|entry| entry.mono <= until)
             .filter(|entry| !entry.lost)
+            .filter(covered)
             .map(|entry| entry.units)
             .sum()
     }
@@ -279,7 +348,13 @@ pub fn pack(entries: impl Iterator<Item = (Wall, u64)>, window: Duration) -> Vec
     if by_ms.len() <= RECORD_EXACT_MAX {
         return by_ms;
     }
-    merge(by_ms.into_iter(), round_up(coarse_width_us(window), 1_000))
+    merge(by_ms.into_iter(), recorded_width_us(window))
+}
+
+/// The width of the buckets of a record that has too many entries: of whole
+/// milliseconds.
+fn recorded_width_us(window: Duration) -> u64 {
+    round_up(coarse_width_us(window), 1_000)
 }
 
 fn merge(entries: impl Iterator<Item = (Wall, u64)>, width_us: u64) -> Vec<(Wall, u64)> {

@@ -154,6 +154,7 @@ impl Record for GroupRecord {
                 estimate: foreign.estimate,
                 as_of_ms: ms_up(foreign.as_of),
                 limit: foreign.limit.unwrap_or(0),
+                used: foreign.used,
             }),
             paused_classes: self.paused.iter().map(|class| class_to_wire(*class)).collect(),
             written_ms: ms_up(self.written),
@@ -388,6 +389,7 @@ fn foreign_from_wire(foreign: wire::ForeignRecord) -> Result<ForeignRecord, Reco
         estimate: foreign.estimate,
         as_of: wall(foreign.as_of_ms)?,
         limit: Some(foreign.limit).filter(|limit| *limit != 0),
+        used: foreign.used,
     })
 }
 
@@ -721,8 +723,9 @@ mod tests {
     }
 
     fn groups() -> impl Strategy<Value = GroupRecord> {
-        let foreign = (any::<u64>(), times(), option::of(1..=u64::MAX))
-            .prop_map(|(estimate, as_of, limit)| ForeignRecord { estimate, as_of, limit });
+        let foreign = (any::<u64>(), times(), option::of(1..=u64::MAX), any::<u64>()).prop_map(
+            |(estimate, as_of, limit, used)| ForeignRecord { estimate, as_of, limit, used },
+        );
         let paused = proptest::sample::subsequence(Class::ALL.to_vec(), 0..=4);
         let warned =
             proptest::sample::select(vec![Warned::Nothing, Warned::Approaching, Warned::Reached]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quotagate::quota::{Class, DenialReason, Reading, Report, salesforce::ApiUsage};
+use quotagate::quota::{Class, DenialReason, Reading, Report, Wall, salesforce::ApiUsage};
 
 use crate::bench::*;
 
@@ -13,7 +13,7 @@ fn with_reading(calls: u32, used: u64, limit: u64) -> Report {
 #[test]
 fn what_salesforce_counts_and_we_do_not_others_use() {
     // (own calls answered, header's use, foreign)
-    let rows = [(10, 10, 0), (10, 25, 15), (10, 5, 0), (0, 30, 30), (10, 110_018, 110_008)];
+    let rows = [(10, 10, 0), (10, 25, 15), (10, 5, 0), (0, 30, 30), (10, 110_018, 100_000)];
     for (own, used, foreign) in rows {
         let mut bench = Bench::of(org().daily(100_000));
         if own > 0 {
@@ -112,7 +112,7 @@ fn the_limit_is_the_headers_once_there_was_one() {
         bench.read(7, header);
         let total = bench.total();
         let name = format!("{declared}, at most {most:?}, header {header}");
-        assert_eq!((total.max, total.foreign), (limit, 7), "{name}");
+        assert_eq!((total.max, total.foreign), (limit, 7.min(limit)), "{name}");
     }
 }
 
@@ -156,6 +156,139 @@ fn a_limit_that_falls_by_more_than_a_tenth_is_warned_of() {
         bench.read(0, header);
         assert_eq!(!bench.usage().warnings.is_empty(), warned, "{header} of 100");
     }
+}
+
+/// A limit of years may fall while it stays above the declared one.
+#[test]
+fn a_fall_of_the_limit_that_was_read_is_warned_of_for_a_day() {
+    let mut bench = Bench::of(org().daily(100));
+    // (time before, header, warned)
+    let rows = [
+        (secs(1), 1_000, false),
+        (HOUR, 900, false),
+        (HOUR, 850, true),
+        (HOUR, 0, true),
+        (HOUR, 900, false),
+        (HOUR, 850, true),
+        (DAY, 850, false),
+        (HOUR, 700, true),
+        (HOUR, 2_000, false),
+    ];
+    for (time, header, warned) in rows {
+        bench.advance(time);
+        bench.read(0, header);
+        let warnings = bench.usage().warnings;
+        assert_eq!(!warnings.is_empty(), warned, "{header}: {warnings:?}");
+    }
+}
+
+/// The estimate was cut when it was taken: after a raise it was too small.
+#[test]
+fn what_is_above_a_limit_is_found_when_the_limit_rises() {
+    let mut policy = org().daily(100);
+    policy.daily_calls_max = Some(100);
+    let mut bench = Bench::of(policy);
+    bench.read(170, 200);
+    assert_eq!((bench.total().foreign, bench.total().remaining), (100, 0));
+    bench.change(|policy| policy.daily_calls_max = None);
+    assert_eq!((bench.total().foreign, bench.total().remaining), (170, 30));
+}
+
+/// Nobody woke a waiting request for its probe, which it then missed.
+#[test]
+fn a_waiting_request_is_woken_to_probe() {
+    let mut bench = Bench::of(org().daily(100).keeping(5));
+    bench.read(400, 100);
+    let first = bench.park(ask(REST).waiting(secs(590)));
+    let second = bench.park(ask(REST).waiting(secs(590)));
+    bench.advance(secs(299));
+    assert!(bench.still_waits(first));
+    bench.advance(secs(2));
+    bench.woken(first);
+    assert!(bench.still_waits(second), "one call at a time");
+    bench.read(0, 100);
+    bench.woken(second);
+}
+
+/// An answer that was complete by the reading is in its figure, though the
+/// report comes after the reading.
+#[test]
+fn a_late_report_corrects_the_estimate() {
+    let mut bench = Bench::of(org().daily(1_000));
+    let permit = bench.grant(ask(REST).calls(10));
+    bench.advance(secs(1));
+    bench.read(10, 1_000);
+    assert_eq!(bench.total().foreign, 10, "nobody has said that they were made");
+    bench.advance(secs(2));
+    let some = Report { completed_ago: secs(2), ..answered(4) };
+    bench.report(&permit, some.clone());
+    assert_eq!(bench.total().foreign, 6);
+    bench.report(&permit, some);
+    assert_eq!(bench.total().foreign, 6, "once");
+    bench.report(&permit, Report { first_call: 4, ..answered(6) });
+    assert_eq!(bench.total().foreign, 6, "they may have been made after it");
+    assert_eq!(bench.usage().readings[0].foreign(), 6);
+}
+
+#[test]
+fn the_last_readings_are_shown_in_the_order_of_their_answers() {
+    let mut bench = Bench::of(org().daily(1_000));
+    let permit = bench.grant(ask(REST).calls(10));
+    bench.report(&permit, answered(10));
+    bench.advance(HOUR);
+    // (age of the answer, use)
+    for (age, used) in [(secs(30), 50), (secs(90), 40), (secs(10), 60), (secs(301 + 10), 30)] {
+        let answer_time = Some(bench.now.wall - age - ms(1));
+        let usage = ApiUsage { used, limit: 1_000 };
+        bench.ledger.reading(bench.now, Reading { usage, answer_time }, Duration::ZERO);
+    }
+    let usage = bench.usage();
+    let seen: Vec<_> =
+        usage.readings.iter().map(|seen| (seen.usage.used, seen.own, seen.foreign())).collect();
+    assert_eq!(seen, [(60, 10, 50), (50, 10, 40), (40, 10, 30)]);
+    assert_eq!(usage.last_reading, Some(usage.readings[0].as_of));
+    assert_eq!(bench.total().foreign, 50);
+}
+
+/// Units that left between the answer and its reading were taken for foreign.
+#[test]
+fn a_late_reading_finds_what_was_ours_then() {
+    for daily in [1_000, 100_000] {
+        let mut bench = Bench::of(org().daily(daily));
+        let permit = bench.grant(ask(REST).calls(500));
+        bench.report(&permit, answered(500));
+        bench.advance(DAY - MINUTE * 2);
+        let late = Reading {
+            usage: ApiUsage { used: 510, limit: daily },
+            answer_time: Some(bench.now.wall - ms(1)),
+        };
+        bench.advance(MINUTE * 4);
+        assert_eq!(spent(&bench.total()), 0, "they have left");
+        bench.ledger.reading(bench.now, late, MINUTE * 4);
+        assert_eq!(bench.total().foreign, 10, "of {daily}");
+    }
+}
+
+#[test]
+fn after_a_takeover_a_tie_still_takes_the_larger_use() {
+    let mut bench = Bench::of(org().daily(1_000));
+    let permit = bench.grant(ask(REST).calls(10));
+    bench.report(&permit, answered(10));
+    bench.advance(secs(1));
+    // Whole milliseconds, as they are recorded, and no whole second.
+    let answer_time = Some(Wall(bench.now.wall.0 / 1_000_000 * 1_000_000 - 7_000));
+    let reading = |used| Reading { usage: ApiUsage { used, limit: 1_000 }, answer_time };
+    bench.ledger.reading(bench.now, reading(50), Duration::ZERO);
+    bench.hand_over();
+    bench.restart(secs(5));
+    assert_eq!(bench.total().foreign, 40);
+    for (used, foreign) in [(45, 40), (60, 50), (50, 50)] {
+        bench.ledger.reading(bench.now, reading(used), secs(5));
+        assert_eq!(bench.total().foreign, foreign, "{used}");
+    }
+    bench.advance(secs(1));
+    bench.read(15, 1_000);
+    assert_eq!(bench.total().foreign, 5, "what the former epoch used is ours");
 }
 
 #[test]

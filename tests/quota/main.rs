@@ -15,6 +15,7 @@ mod header;
 mod names;
 mod pool;
 mod queue;
+mod readings;
 mod record;
 mod reference;
 mod requests;

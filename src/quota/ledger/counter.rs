@@ -52,6 +52,8 @@ pub struct Numbers {
     pub bound: u64,
     pub block_base: u64,
     pub shadow: bool,
+    /// How far back a reading may ask what was counted; zero where none does.
+    pub look_back: Duration,
 }
 
 /// Quota that the store counts as spent and that may be granted from.
@@ -85,6 +87,8 @@ pub struct Block {
 impl Counter {
     /// A counter of an identity, as the catalogue has it, with nothing counted.
     pub fn new(charge: &Charge, identity: Arc<str>, numbers: Numbers) -> Self {
+        let mut own = Tally::new(numbers.bound, charge.window, charge.kind == Kind::Concurrency);
+        own.look_back(numbers.look_back);
         Self {
             limit: charge.limit.clone(),
             kind: charge.kind,
@@ -95,7 +99,7 @@ impl Counter {
             max: numbers.max,
             bound: numbers.bound,
             block_base: numbers.block_base,
-            own: Tally::new(numbers.bound, charge.window, charge.kind == Kind::Concurrency),
+            own,
             inherited: Inherited::default(),
             block: Block::default(),
             rate: Rate::default(),
@@ -161,6 +165,7 @@ impl Counter {
             let exact = charge.kind == Kind::Concurrency;
             self.own = Tally::new(numbers.bound, charge.window, exact);
         }
+        self.own.look_back(numbers.look_back);
         if numbers.bound > self.bound {
             // What was at its limit is not any more: raising acts at once.
             self.block.limited = false;
@@ -244,11 +249,12 @@ impl Counter {
         self.rate.note(now, units, self.horizon(rules));
     }
 
-    /// Moves units to an earlier stamp.
-    pub fn settle(&mut self, from: Mono, to: Mono, tag: Tag, units: u64) {
+    /// Moves units to an earlier stamp. Returns how many.
+    pub fn settle(&mut self, from: Mono, to: Mono, tag: Tag, units: u64) -> u64 {
         let moved = self.own.remove(from, tag, units);
         self.own.add(to, tag, moved);
         self.block.dirty = true;
+        moved
     }
 
     /// Takes units out: back to the block if no reserve has been sent with

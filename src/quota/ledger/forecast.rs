@@ -88,8 +88,7 @@ impl Ledger {
         let known = if inherited > 0 { OF_LATE } else { now.since(self.attribution.began()) };
         let span = known.clamp(SHORTEST, OF_LATE).min(counter.window);
         let from = now - span;
-        let spent = inherited - counter.inherited.lost();
-        let before = spent - counter.inherited.sealed_until(from).min(spent);
+        let before = counter.inherited.sealed_between(from, Mono(u64::MAX), counter.window);
         Burn { units: counter.own.after(from) + before, span }
     }
 }
@@ -179,7 +178,13 @@ mod tests {
     /// A window of 100 s in which so many units were used so many seconds ago.
     fn counter(used: &[(u64, u64)]) -> Counter {
         let charge = Charge { window: Duration::from_secs(WINDOW), ..Charge::org_total() };
-        let numbers = Numbers { max: 1_000, bound: 1_000, block_base: 1_000, shadow: false };
+        let numbers = Numbers {
+            max: 1_000,
+            bound: 1_000,
+            block_base: 1_000,
+            shadow: false,
+            look_back: Duration::ZERO,
+        };
         let mut counter = Counter::new(&charge, "acme".into(), numbers);
         for (ago, units) in used {
             counter.own.add(NOW - Duration::from_secs(*ago), NO_TAG, *units);
@@ -202,8 +207,10 @@ mod tests {
         check(&[(10, 40)], 100, 100, Some(60));
         // After 20 s 40 units leave: they come in again.
         check(&[(80, 40), (10, 20)], 100, 90, Some(70));
-        // As much comes as leaves.
-        check(&[(80, 40), (10, 50)], 90, 100, None);
+        // What leaves makes room in time.
+        check(&[(80, 40), (10, 50)], 90, 140, None);
+        // It does so too late.
+        check(&[(80, 40), (10, 50)], 90, 100, Some(11));
         // Never, though it would be soon if nothing left.
         check(&[(99, 90)], 50, 100, None);
     }

@@ -243,7 +243,11 @@ impl Ledger {
                 self.give_back(charge, unsettled, tag, calls);
             } else if now < expires {
                 let units = calls * charge.units_per_call;
-                self.groups.counter_mut(charge.at).settle(unsettled, settled, tag, units);
+                let counter = self.groups.counter_mut(charge.at);
+                let moved = counter.settle(unsettled, settled, tag, units);
+                if counter.is_org_total() {
+                    self.answered_by_reading(unsettled, settled, moved);
+                }
             }
         }
         !new.is_empty() && (now < expires || self.holds_slots(key))

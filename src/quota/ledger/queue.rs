@@ -125,7 +125,8 @@ impl Ledger {
         let groups = self.groups.iter().filter(|_| !self.in_flight);
         let blocks = groups.filter_map(|(_, group)| self.block_wake(group, now));
         let waits = self.queue.next_wake().map(|at| at.max(now));
-        waits.into_iter().chain(blocks).chain(self.cooling_wake(now)).min()
+        let probe = self.probe_wake(now).filter(|_| !self.queue.is_empty());
+        waits.into_iter().chain(blocks).chain(self.cooling_wake(now)).chain(probe).min()
     }
 
     /// Parks an ask that cannot be answered now.

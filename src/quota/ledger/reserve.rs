@@ -351,9 +351,10 @@ impl Ledger {
     fn foreign_record(&self, now: Now) -> Option<ForeignRecord> {
         let foreign = self.foreign.as_ref()?;
         Some(ForeignRecord {
-            estimate: foreign.estimate,
+            estimate: foreign.estimate(),
             as_of: Wall(now.wall_at(foreign.as_of).0.div_ceil(1_000) * 1_000),
             limit: foreign.limit,
+            used: foreign.used(),
         })
     }
 }

@@ -63,6 +63,7 @@ impl Ledger {
             cooling: self.cooling_usages(now),
             attribution: None,
             queue: Some(self.queue_usage(now)),
+            readings: self.seen_readings(),
         }
     }
 
@@ -163,6 +164,14 @@ impl Ledger {
                 "Salesforce says that org {} has {read} calls in 24 hours, more than 10 % below \
                      the {declared} that are declared",
                 self.org
+            ));
+        }
+        if let Some(before) = self.foreign.and_then(|foreign| foreign.fell_from()) {
+            warnings.push(format!(
+                "Salesforce's limit for org {} was {before} calls in 24 hours within the last day, \
+                     and is {} now, more than 10 % below",
+                self.org,
+                self.daily_limit()
             ));
         }
         let caps: u64 =

@@ -13,8 +13,8 @@ use crate::{
     quota::{
         Advice, Ask, Class, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
         DenialReason, Kind, LimitExplanation, LimitUsage, Now, OperationId, OrgId, OrgUsage,
-        Reading, Released, Report, Reported, RequestId, RequestKey, Scope, Transition, UserId,
-        UserUsage, Warning, WorkspaceId, WorkspaceUsage,
+        Reading, Released, Report, Reported, RequestId, RequestKey, Scope, SeenReading, Transition,
+        UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
         salesforce::{ApiUsage, errors::Trouble},
     },
     rpc::status::{Problem, cut},
@@ -502,6 +502,17 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
         cooling: usage.cooling.into_iter().map(|c| cooling_usage(c, now)).collect(),
         attribution: usage.attribution.map(attribution::attribution),
         queue: usage.queue.map(|queue| super::queue::usage(queue, now)),
+        readings: usage.readings.into_iter().map(|seen| reading(seen, now)).collect(),
+    }
+}
+
+fn reading(seen: SeenReading, now: Now) -> v1::Reading {
+    v1::Reading {
+        answer_time: Some(wire_moment(seen.as_of, now)),
+        used: seen.usage.used,
+        limit: seen.usage.limit,
+        own: seen.own,
+        foreign: seen.foreign(),
     }
 }
 

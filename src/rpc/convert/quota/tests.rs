@@ -495,6 +495,11 @@ fn an_event_of_a_watch_is_written_down() {
                 }),
             }],
         }),
+        readings: vec![SeenReading {
+            as_of: Mono(9_000_000),
+            usage: ApiUsage { used: 30, limit: 100 },
+            own: 20,
+        }],
     };
     let status = ClassStatus {
         class: Class::Bulk,
@@ -510,6 +515,9 @@ fn an_event_of_a_watch_is_written_down() {
     let usage = event.usage.expect("it has usage");
     assert_eq!(usage.as_of, Some(Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 }));
     assert_eq!(usage.last_reading, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
+    let reading =
+        v1::Reading { answer_time: usage.last_reading, used: 30, limit: 100, own: 20, foreign: 10 };
+    assert_eq!(usage.readings, [reading]);
     assert_eq!((usage.waiting, usage.permits_out), (1, 2));
     let queue = usage.queue.expect("it is shown");
     let by_class: Vec<_> =

@@ -4,8 +4,8 @@
 //!
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
-//! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses and resumes; `closed` begins
-//! without knowing what was counted; `view` shows.
+//! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses
+//! and resumes; `closed` begins without knowing what was counted; `view` shows.
 
 mod classes;
 mod closed;

@@ -280,12 +280,13 @@ impl Ledger {
         let completed = now - report.completed_ago;
         let key_of_permit = Some(key);
         if let Some(permit) = self.permits.get(key) {
-            let told = permit.was_told(report);
-            let origin = if told { Origin::Repeated } else { Origin::Granted(permit.granted) };
             let is_closed = |at: CounterRef| self.groups.counter(at).cooling.is_some();
-            // Nearly every report: a success while nothing is closed.
+            // Nearly every report is none: a success while nothing is closed.
             let is_of_use =
                 report.trouble.is_some() || permit.charges.iter().any(|c| is_closed(c.at));
+            let is_repeated = is_of_use && permit.was_told(report);
+            let origin =
+                if is_repeated { Origin::Repeated } else { Origin::Granted(permit.granted) };
             let charges = permit.charges.iter().filter(|_| is_of_use);
             let charged = charges.map(|charge| charge.at).collect();
             return Sent { key: key_of_permit, origin, completed, charged };
@@ -563,7 +564,8 @@ impl Ledger {
         })
     }
 
-    fn is_due(&self, now: Mono, at: CounterRef) -> bool {
+    /// True if the next ask for this counter is the probe.
+    pub(super) fn is_due(&self, now: Mono, at: CounterRef) -> bool {
         self.groups.counter(at).cooling.as_ref().is_some_and(|c| c.gate(now) == Gate::Due)
     }
 

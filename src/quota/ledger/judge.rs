@@ -474,7 +474,7 @@ impl Ledger {
         if counter.is_org_total() {
             let reserve = if class == Class::Control { 0 } else { self.reserve() };
             let ceiling = counter.bound.saturating_sub(reserve);
-            let probes = self.probe_is_due(now) || self.total_probe_is_due(now);
+            let probes = self.probe_is_due(now) || self.is_due(now, need.at);
             if probes && self.total_is_blocked(now, need.units_per_call) {
                 // Foreign use alone blocks, and nobody has looked for a while.
                 let counted = counter.used() + self.others(now, need.at);

@@ -5,8 +5,8 @@
 //! every value is within its [`bounds`], or the list of everything that is
 //! wrong with it. The rooms: [`check`] is the command, [`reload`] watches the
 //! file; within, `document` turns text into a tree that knows its lines,
-//! `fields` reads values out of it, `parse`, `catalogue` and `declaration` are
-//! the grammar, `policy` resolves defaults.
+//! `fields` reads values out of it, `parse`, `catalogue`, `declaration` and
+//! `webhook` are the grammar, `policy` resolves defaults.
 
 pub mod bounds;
 mod catalogue;
@@ -18,11 +18,15 @@ mod fields;
 mod parse;
 mod policy;
 pub mod reload;
+mod webhook;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-pub use self::catalogue::{BUILT_IN_CATALOGUE, print_catalogue};
-use crate::quota::{Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
+pub use self::{
+    catalogue::{BUILT_IN_CATALOGUE, print_catalogue},
+    webhook::{SecretSource, WebhookConfig},
+};
+use crate::quota::{BurnLimit, Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +42,8 @@ pub struct Config {
     pub catalogue: Catalogue,
     /// The declared orgs.
     pub orgs: BTreeMap<OrgId, OrgDeclaration>,
+    /// Where events are told, if anywhere.
+    pub webhook: Option<WebhookConfig>,
 }
 
 /// What happens to names that nobody declared.
@@ -98,6 +104,14 @@ pub struct WorkspaceDeclaration {
     pub preset: Option<String>,
     /// Thresholds that differ from the preset's.
     pub classes: PartialClasses,
+    /// Its share where workspaces contend, 1 to 1,000; absent is 1.
+    pub weight: Option<u32>,
+    /// Units of the org's total that no other workspace may take.
+    pub guaranteed_calls: Option<u64>,
+    /// The most units in a shorter time than a day.
+    pub burn_limit: Option<BurnLimit>,
+    /// Its own limits are counted and reported, and refuse nothing.
+    pub shadow: bool,
 }
 
 /// Thresholds that are given one by one.

@@ -8,12 +8,13 @@
 //!    transactions; [`clock`] reads the clocks.
 //! 3. [`shard`] keeps ledgers alive: locks, reserves, takeover, wakes;
 //!    [`cluster`] divides the shards among the nodes.
-//! 4. [`node`] is where a request is decided, by settings that [`config`] reads.
+//! 4. [`node`] is where a request is decided, by settings that [`config`] reads;
+//!    [`webhook`] tells others what happens by itself.
 //! 5. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
 //!    [`json`]. The messages are in [`proto`].
 //! 6. [`server`] puts all of it together, with [`metrics`] and [`telemetry`].
 //! 7. [`client`] is the library for callers, [`cli`] the program; [`duration`]
-//!    reads lengths of time for both.
+//!    reads lengths of time for both, [`https`] asks servers that are not ours.
 //! 8. [`standin`] is a strict stand-in for Salesforce, [`demo`] shows what all of
 //!    this is for.
 //!
@@ -36,12 +37,14 @@ pub mod demo;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod duration;
 #[cfg(any(feature = "cli", feature = "server"))]
+pub mod https;
+#[cfg(any(feature = "cli", feature = "server"))]
 pub mod json;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod node;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "cli", feature = "server"))]
 pub mod quota;
 #[cfg(feature = "server")]
 pub mod rpc;
@@ -57,6 +60,8 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod web;
+#[cfg(feature = "server")]
+pub mod webhook;
 
 /// The messages and services of the protos, as generated.
 #[cfg(any(feature = "client", feature = "server"))]

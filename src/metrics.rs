@@ -2,18 +2,20 @@
 //! sets only: nothing that a caller sends becomes a label.
 
 use std::{
-    array,
+    array, fmt,
     sync::{OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
 use prometheus_client::{
-    encoding::text,
+    encoding::{EncodeLabelSet, LabelSetEncoder, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
-use crate::quota::{Class, CoolingCause, DenialReason, Wall, salesforce::errors::TroubleKind};
+use crate::quota::{
+    Class, CoolingCause, DenialReason, OperationId, Wall, salesforce::errors::TroubleKind,
+};
 
 /// The invariants that are watched while the service runs, by their numbers.
 pub const INVARIANTS: [&str; 9] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9"];
@@ -27,12 +29,13 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 22] = [
+const METHODS: [&str; 24] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
     "quotagate.v1.QuotaService/GetUsage",
     "quotagate.v1.QuotaService/WatchUsage",
+    "quotagate.v1.QuotaService/GetDemand",
     "quotagate.admin.v1.AdminService/ListOrgs",
     "quotagate.admin.v1.AdminService/GetOrg",
     "quotagate.admin.v1.AdminService/PutOrg",
@@ -48,6 +51,7 @@ const METHODS: [&str; 22] = [
     "quotagate.peer.v1.PeerService/Report",
     "quotagate.peer.v1.PeerService/GetUsage",
     "quotagate.peer.v1.PeerService/WatchUsage",
+    "quotagate.peer.v1.PeerService/GetDemand",
     "quotagate.peer.v1.PeerService/Administer",
     "other",
 ];
@@ -93,8 +97,32 @@ const REASONS: [DenialReason; 7] = [
     DenialReason::QueueFull,
 ];
 
+/// Upper bounds of `wait_seconds`: from a slot that is freed at once to the ten
+/// minutes that a request may wait for room.
+const WAIT_BUCKETS: [f64; 11] = [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 120.0, 300.0, 450.0, 600.0];
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
+
+/// A class, and an operation of the catalogue: only what an operator has declared
+/// is ever decided.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ByOperation {
+    class: &'static str,
+    operation: OperationId,
+}
+
+impl ByOperation {
+    fn of(class: Class, operation: &OperationId) -> Self {
+        Self { class: class.name(), operation: operation.clone() }
+    }
+}
+
+impl EncodeLabelSet for ByOperation {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("class", self.class), ("operation", self.operation.as_str())].encode(encoder)
+    }
+}
 
 /// What became of a transaction that reserves quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +156,21 @@ pub enum ForwardOutcome {
     Lost,
 }
 
+/// What became of an event for the webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// The receiver took it.
+    Delivered,
+    /// An attempt failed, and there will be another.
+    Retried,
+    /// It was given up.
+    Failed,
+    /// The same was told a moment ago.
+    HeldBack,
+    /// Too many waited already.
+    Dropped,
+}
+
 /// What became of a configuration that was read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadOutcome {
@@ -144,7 +187,8 @@ pub struct Metrics {
     registry: Registry,
     granted: [Counter; 4],
     denied: [[Counter; 4]; 7],
-    granted_calls: [Counter; 4],
+    granted_calls: Family<ByOperation, Counter>,
+    refused_calls: Family<ByOperation, Counter>,
     releases: Counter,
     released_calls: Counter,
     reports: [Counter; 2],
@@ -153,17 +197,20 @@ pub struct Metrics {
     store_wait_seconds: Histogram,
     forwarded: [Counter; 6],
     requests: Counters<2>,
-    request_cells: [[OnceLock<Counter>; 17]; 22],
+    request_cells: [[OnceLock<Counter>; 17]; 24],
     violations: [Counter; 9],
     reloads: [Counter; 2],
     last_reload: Gauge,
     owned_shards: Gauge,
     orgs: Gauge,
-    waiting: Gauge,
+    waiting: [Gauge; 4],
     permits_out: Gauge,
+    shadow_denials: [[Counter; 4]; 7],
+    webhook: [Counter; 5],
     /// By the name of the kind.
     troubles: Counters<1>,
     cooling: [Gauge; CoolingCause::ALL.len()],
+    wait_seconds: [Histogram; 4],
 }
 
 impl Metrics {
@@ -197,10 +244,12 @@ impl Metrics {
         let granted = Class::ALL.map(|class| decided("granted", "none", class));
         let denied =
             REASONS.map(|reason| Class::ALL.map(|class| decided("denied", reason.name(), class)));
-        let calls: Counters<1> =
-            family(&mut registry, "granted_calls", "Calls that permits were given for");
-        let granted_calls =
-            Class::ALL.map(|class| calls.get_or_create_owned(&[("class", class.name())]));
+        let granted_calls = Family::default();
+        let help = "Calls that permits were given for";
+        registry.register("granted_calls", help, granted_calls.clone());
+        let refused_calls = Family::default();
+        let help = "Calls that denied Acquires asked for";
+        registry.register("refused_calls", help, refused_calls.clone());
 
         let releases = counter(&mut registry, "releases", "Releases answered");
         let released_calls =
@@ -257,10 +306,40 @@ impl Metrics {
         );
         last_reload.set(seconds(started));
 
+        let shadowed: Counters<2> = family(
+            &mut registry,
+            "shadow_denials",
+            "Grants that a limit in shadow would have refused",
+        );
+        let shadow_denials = REASONS.map(|reason| {
+            let of = |class: Class| [("reason", reason.name()), ("class", class.name())];
+            Class::ALL.map(|class| shadowed.get_or_create_owned(&of(class)))
+        });
+
+        let messages: Counters<1> =
+            family(&mut registry, "webhook_messages", "Events for the webhook, by their outcome");
+        let webhook = ["delivered", "retried", "failed", "held_back", "dropped"]
+            .map(|outcome| messages.get_or_create_owned(&[("outcome", outcome)]));
+
         let owned_shards =
             gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
-        let waiting = gauge(&mut registry, "waiting", "Acquires that wait for room", None);
+        let waiting = Family::<Labels<1>, Gauge>::default();
+        registry.register("waiting", "Acquires that wait for room", waiting.clone());
+        let waiting =
+            Class::ALL.map(|class| waiting.get_or_create_owned(&[("class", class.name())]));
+        let wait_seconds =
+            Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new(WAIT_BUCKETS)
+            });
+        registry.register_with_unit(
+            "wait",
+            "How long Acquires that may wait for room did, of those that had to, however it ended",
+            Unit::Seconds,
+            wait_seconds.clone(),
+        );
+        let wait_seconds =
+            Class::ALL.map(|class| wait_seconds.get_or_create_owned(&[("class", class.name())]));
         let permits_out = gauge(&mut registry, "permits_out", "Permits that have not ended", None);
 
         let troubles: Counters<1> = family(
@@ -280,6 +359,7 @@ impl Metrics {
             granted,
             denied,
             granted_calls,
+            refused_calls,
             releases,
             released_calls,
             reports,
@@ -296,21 +376,42 @@ impl Metrics {
             orgs,
             waiting,
             permits_out,
+            shadow_denials,
+            webhook,
             troubles,
             cooling,
+            wait_seconds,
             registry,
         }
     }
 
     /// A permit for `calls` calls was given.
-    pub fn granted(&self, class: Class, calls: u32) {
+    pub fn granted(&self, class: Class, operation: &OperationId, calls: u32) {
         self.granted[class_index(class)].inc();
-        self.granted_calls[class_index(class)].inc_by(calls.into());
+        self.granted_calls.get_or_create(&ByOperation::of(class, operation)).inc_by(calls.into());
     }
 
-    /// An Acquire was denied.
-    pub fn denied(&self, reason: DenialReason, class: Class) {
+    /// An Acquire of `calls` calls was denied.
+    pub fn denied(&self, reason: DenialReason, class: Class, operation: &OperationId, calls: u32) {
         self.denied[reason_index(reason)][class_index(class)].inc();
+        self.refused_calls.get_or_create(&ByOperation::of(class, operation)).inc_by(calls.into());
+    }
+
+    /// What became of an event for the webhook.
+    pub fn webhook(&self, outcome: WebhookOutcome) {
+        let index = match outcome {
+            WebhookOutcome::Delivered => 0,
+            WebhookOutcome::Retried => 1,
+            WebhookOutcome::Failed => 2,
+            WebhookOutcome::HeldBack => 3,
+            WebhookOutcome::Dropped => 4,
+        };
+        self.webhook[index].inc();
+    }
+
+    /// Grants were made that a limit in shadow would have refused.
+    pub fn shadow_denied(&self, reason: DenialReason, class: Class, grants: u64) {
+        self.shadow_denials[reason_index(reason)][class_index(class)].inc_by(grants);
     }
 
     /// A release was answered; it gave back `calls` calls, 0 for a repeat.
@@ -402,9 +503,16 @@ impl Metrics {
         self.orgs.set(orgs.into());
     }
 
-    /// The requests that wait now.
-    pub fn set_waiting(&self, requests: u32) {
-        self.waiting.set(requests.into());
+    /// An Acquire that may wait for room waited this long.
+    pub fn waited_for_room(&self, class: Class, waited: Duration) {
+        self.wait_seconds[class_index(class)].observe(waited.as_secs_f64());
+    }
+
+    /// The requests that wait now, by class, in the order of service.
+    pub fn set_waiting(&self, requests: [u32; 4]) {
+        for (gauge, requests) in self.waiting.iter().zip(requests) {
+            gauge.set(requests.into());
+        }
     }
 
     /// The permits that are out now.
@@ -509,7 +617,6 @@ mod tests {
             "quotagate_process_start_time_seconds 1700000000",
             r#"quotagate_decisions_total{decision="granted",reason="none",class="bulk"} 0"#,
             r#"quotagate_decisions_total{decision="denied",reason="org_limit",class="event"} 0"#,
-            r#"quotagate_granted_calls_total{class="control"} 0"#,
             "quotagate_releases_total 0",
             "quotagate_released_calls_total 0",
             r#"quotagate_reports_total{answered="true"} 0"#,
@@ -521,7 +628,8 @@ mod tests {
             "quotagate_config_last_reload_success_timestamp_seconds 1700000000",
             "quotagate_owned_shards 0",
             "quotagate_orgs 0",
-            "quotagate_waiting 0",
+            r#"quotagate_waiting{class="bulk"} 0"#,
+            r#"quotagate_wait_seconds_count{class="bulk"} 0"#,
             "quotagate_permits_out 0",
             r#"quotagate_troubles_total{kind="total_exceeded"} 0"#,
             r#"quotagate_cooling{cause="throttled"} 0"#,
@@ -541,8 +649,9 @@ mod tests {
         for (index, reason) in REASONS.into_iter().enumerate() {
             assert_eq!(reason_index(reason), index);
         }
-        metrics.granted(Class::Event, 3);
-        metrics.denied(DenialReason::QueueFull, Class::Bulk);
+        let operation = OperationId::parse("rest").expect("a name");
+        metrics.granted(Class::Event, &operation, 3);
+        metrics.denied(DenialReason::QueueFull, Class::Bulk, &operation, 4);
         metrics.released(2);
         metrics.reported(true);
         metrics.reserved(ReserveOutcome::Unknown, Duration::from_millis(3));
@@ -551,13 +660,15 @@ mod tests {
         metrics.forwarded(ForwardOutcome::NotSent);
         metrics.violated("I4");
         metrics.reloaded(ReloadOutcome::Applied, Wall(1_700_000_001_000_000));
-        metrics.set_waiting(7);
+        metrics.set_waiting([0, 0, 7, 0]);
+        metrics.waited_for_room(Class::Bulk, Duration::from_secs(90));
         metrics.troubled(TroubleKind::Unavailable);
         metrics.set_cooling([1, 2, 3, 4, 5, 6]);
         for line in [
             r#"quotagate_decisions_total{decision="granted",reason="none",class="event"} 1"#,
             r#"quotagate_decisions_total{decision="denied",reason="queue_full",class="bulk"} 1"#,
-            r#"quotagate_granted_calls_total{class="event"} 3"#,
+            r#"quotagate_granted_calls_total{class="event",operation="rest"} 3"#,
+            r#"quotagate_refused_calls_total{class="bulk",operation="rest"} 4"#,
             "quotagate_releases_total 1",
             "quotagate_released_calls_total 2",
             r#"quotagate_reports_total{answered="true"} 1"#,
@@ -569,7 +680,8 @@ mod tests {
             r#"quotagate_invariant_violations_total{id="I4"} 1"#,
             r#"quotagate_config_reloads_total{outcome="applied"} 1"#,
             "quotagate_config_last_reload_success_timestamp_seconds 1700000001",
-            "quotagate_waiting 7",
+            r#"quotagate_waiting{class="event"} 7"#,
+            r#"quotagate_wait_seconds_bucket{le="120.0",class="bulk"} 1"#,
             r#"quotagate_troubles_total{kind="unavailable"} 1"#,
             r#"quotagate_cooling{cause="total_exceeded"} 6"#,
         ] {

@@ -42,6 +42,7 @@ use crate::{
     store::{self, Opened, SharedStore, StoreAddress, StoreOptions},
     telemetry,
     web::{self, Readiness},
+    webhook::{Patience, Webhook},
 };
 
 /// What a service needs to start.
@@ -112,6 +113,7 @@ pub struct Service {
     stop: watch::Sender<bool>,
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<()>,
+    webhook: Webhook,
 }
 
 /// How long requests that run at the end may go on.
@@ -184,6 +186,12 @@ impl Service {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall));
         let parts = Parts { store, clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let stop = watch::channel(false).0;
+        let (webhook, _) = Webhook::start(
+            options.config.webhook.as_ref(),
+            clock.clone(),
+            Arc::clone(&metrics),
+            Patience::default(),
+        )?;
 
         let (node, shards, forward, cluster) = match options.cluster {
             None => {
@@ -207,6 +215,7 @@ impl Service {
                 (node, shards, Arc::new(forward), Some(cluster))
             }
         };
+        shards.shards().listen(Arc::new(webhook.clone()));
         let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
@@ -238,6 +247,7 @@ impl Service {
             stop,
             grpc,
             http,
+            webhook,
         })
     }
 
@@ -472,12 +482,16 @@ const TRY: &str =
 fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
     let (tell, mut told) = mpsc::channel(RELOADS);
     let (node, metrics) = (Arc::clone(&service.node), Arc::clone(&service.metrics));
+    let webhook = service.webhook.clone();
     tokio::spawn(async move {
         let apply = async {
             while let Some(reload) = told.recv().await {
                 let now = node.now().wall;
                 match reload {
                     Reload::Accepted(config) => {
+                        if let Err(error) = webhook.configure(config.webhook.as_ref()) {
+                            tracing::error!(%error, "the webhook stays as it was");
+                        }
                         node.reconfigure(*config).await;
                         metrics.reloaded(ReloadOutcome::Applied, now);
                         tracing::info!("the configuration was read again and is in force");

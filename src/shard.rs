@@ -18,7 +18,7 @@ mod wakes;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -42,13 +42,15 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, CoolingCause, Ledger, Mono, Now, OrgId, OrgPolicy,
-        OrgUsage, Outcome, Released, Report, Reported, Rules, Transition, WaiterId, Wall,
+        Answer, Ask, AskError, Catalogue, CoolingCause, DemandView, Event, Ledger, Mono, Now,
+        OrgId, OrgPolicy, OrgUsage, Outcome, Released, Report, Reported, Rules, Transition,
+        WaiterId, Wall, WorkspaceId,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
 
-/// Requests that may wait in this process, over all orgs.
+/// Requests that may wait in this process, over all orgs: so many of those that
+/// may wait for room, and so many of those that may wait for the store only.
 const MAX_WAITING: usize = 10_000;
 
 /// Orgs that nobody declared, and that have counters.
@@ -73,6 +75,12 @@ pub trait Policies: Send + Sync + fmt::Debug + 'static {
     fn is_declared(&self, org: &OrgId) -> bool;
 }
 
+/// Who is told of what happens by itself. Only the owner of an org tells.
+pub trait Listener: Send + Sync + fmt::Debug + 'static {
+    /// Takes an event; never waits: it is called under a ledger's lock.
+    fn tell(&self, org: &OrgId, event: Event, now: Now);
+}
+
 /// All shards of this process.
 #[derive(Debug)]
 pub struct Shards {
@@ -87,6 +95,8 @@ pub struct Shards {
     states: Vec<ShardState>,
     wakes: Wakes,
     waiting: AtomicUsize,
+    /// Those that wait for the store, and asked for no wait.
+    waiting_for_store: AtomicUsize,
     /// False from a write that the store did not carry out to the next that it
     /// did.
     store_works: watch::Sender<bool>,
@@ -94,6 +104,7 @@ pub struct Shards {
     store_said: AtomicU64,
     draining: AtomicBool,
     stopping: watch::Sender<bool>,
+    listener: OnceLock<Arc<dyn Listener>>,
 }
 
 /// How this process comes by its shards.
@@ -172,10 +183,19 @@ impl Shards {
             states: (0..SHARDS).map(|_| ShardState::default()).collect(),
             wakes: Wakes::default(),
             waiting: AtomicUsize::new(0),
+            waiting_for_store: AtomicUsize::new(0),
             store_works: watch::channel(true).0,
             store_said: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             stopping: watch::channel(false).0,
+            listener: OnceLock::new(),
+        }
+    }
+
+    /// Tells this listener of events from now on; the first one stays.
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
+        if self.listener.set(listener).is_err() {
+            tracing::error!("events have a listener already");
         }
     }
 
@@ -198,11 +218,14 @@ impl Shards {
     /// The org has no ledger here.
     pub async fn acquire(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
         let (class, checks) = (ask.class, ask.check_only);
+        let (operation, calls) = (ask.operation.clone(), ask.calls);
         let outcome = self.decide(org, ask).await?;
         if !checks {
             match &outcome {
-                Outcome::Granted(permit) => self.metrics.granted(class, permit.calls),
-                Outcome::Denied(denial) => self.metrics.denied(denial.reason, class),
+                Outcome::Granted(permit) => self.metrics.granted(class, &operation, permit.calls),
+                Outcome::Denied(denial) => {
+                    self.metrics.denied(denial.reason, class, &operation, calls);
+                }
                 Outcome::Failed(_) => {}
             }
         }
@@ -210,18 +233,19 @@ impl Shards {
     }
 
     async fn decide(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
-        let waits_for_room = !ask.max_wait.is_zero();
+        let (class, waits_for_room) = (ask.class, !ask.max_wait.is_zero());
         let answer = self.with(org, |cell, inner, now| {
             if self.is_shared() && (inner.ledger.is_stopped() || !self.may_grant(now.mono)) {
                 return Err(NoLedger::NotOwned);
             }
-            let may_park = self.waiting.load(Ordering::Relaxed) < MAX_WAITING;
+            let may_park = self.count(waits_for_room).load(Ordering::Relaxed) < MAX_WAITING;
             Ok(match inner.ledger.acquire(now.mono, ask, random::next(), may_park) {
                 Answer::Done(outcome) => Ok(outcome),
                 Answer::Parked(id) => {
                     let (tell, told) = oneshot::channel();
                     inner.waiters.entry(id).or_default().push(tell);
-                    Err((Waiting::new(self, Arc::clone(cell), id, told), now.mono))
+                    let cell = Arc::clone(cell);
+                    Err((Waiting::new(self, cell, id, told, waits_for_room), now.mono))
                 }
             })
         })??;
@@ -229,12 +253,21 @@ impl Shards {
             Ok(outcome) => outcome,
             Err((waiting, since)) => {
                 let outcome = waiting.outcome().await;
-                if !waits_for_room {
-                    self.metrics.waited_for_store(self.clock.mono().since(since));
+                let waited = self.clock.mono().since(since);
+                if waits_for_room {
+                    self.metrics.waited_for_room(class, waited);
+                } else {
+                    self.metrics.waited_for_store(waited);
                 }
                 outcome
             }
         })
+    }
+
+    /// The requests that wait, of those that may wait for room, or of those that
+    /// may wait for the store only: the first do not keep out the others.
+    const fn count(&self, waits_for_room: bool) -> &AtomicUsize {
+        if waits_for_room { &self.waiting } else { &self.waiting_for_store }
     }
 
     /// Gives back calls of a permit.
@@ -294,11 +327,35 @@ impl Shards {
 
     /// One org's usage; that of an org without a ledger is its policy, unused.
     pub fn usage(&self, org: &OrgId) -> Usage {
-        let used = self.with_live(org, |_, inner, now| Usage::of(&mut inner.ledger, now));
-        used.unwrap_or_else(|| {
+        self.look(org, Usage::of)
+    }
+
+    /// The same, and who used it.
+    pub fn attributed_usage(&self, org: &OrgId) -> Usage {
+        self.look(org, |ledger, now| {
+            let mut usage = Usage::of(ledger, now);
+            usage.usage.attribution = Some(ledger.attribution(now.mono));
+            usage
+        })
+    }
+
+    /// What was asked of an org, by the minute: for one workspace (`Some(None)`:
+    /// for none) or for all, from a moment on.
+    pub fn demand(
+        &self,
+        org: &OrgId,
+        workspace: Option<&Option<WorkspaceId>>,
+        from: Option<Wall>,
+    ) -> (DemandView, Now) {
+        self.look(org, |ledger, now| (ledger.demand(now.mono, workspace, from), now))
+    }
+
+    /// Looks at an org's ledger; at an unused one where there is none.
+    fn look<T>(&self, org: &OrgId, look: impl Fn(&mut Ledger, Now) -> T) -> T {
+        let seen = self.with_live(org, |_, inner, now| look(&mut inner.ledger, now));
+        seen.unwrap_or_else(|| {
             let terms = Terms { epoch: 0, ..self.table.terms(shard_of(org)) };
-            let mut unused = self.ledger(org, terms, Vec::new());
-            Usage::of(&mut unused, self.clock.now())
+            look(&mut self.ledger(org, terms, Vec::new()), self.clock.now())
         })
     }
 
@@ -493,8 +550,20 @@ impl Shards {
             tracing::error!(org = %cell.org, invariant = id, "an invariant was violated");
             self.metrics.violated(id);
         }
+        for ((reason, class), grants) in inner.ledger.take_shadow_denials() {
+            self.metrics.shadow_denied(reason, class, grants);
+        }
         if inner.retired || !self.may_grant(now) {
             return;
+        }
+        let events = inner.ledger.take_events();
+        if let Some(listener) = self.listener.get()
+            && !events.is_empty()
+        {
+            let now = self.clock.now();
+            for event in events {
+                listener.tell(&cell.org, event, now);
+            }
         }
         if inner.ledger.wants_reserve(now) {
             self.state(cell.shard).asked.ask(&cell.org);
@@ -535,17 +604,21 @@ impl Shards {
                 _ = stopping.changed() => return,
             }
             let mut permits = 0_u32;
-            let mut waiting = 0;
+            let mut waiting = [0_u32; 4];
             let mut cooling = [0_u32; CoolingCause::ALL.len()];
             for org in self.table.orgs() {
                 self.with_live(&org, |cell, inner, now| {
-                    let empty = inner.ledger.sweep(now.mono) && inner.waiters.is_empty();
+                    let empty = inner.ledger.sweep(now.mono)
+                        && inner.waiters.is_empty()
+                        && !inner.ledger.is_remembered(now.mono);
                     if empty {
                         inner.retire();
                         self.table.remove(cell);
                     } else {
                         permits = permits.saturating_add(inner.ledger.permits_out(now.mono));
-                        waiting += inner.ledger.waiting();
+                        for (sum, of) in waiting.iter_mut().zip(inner.ledger.waiting_by_class()) {
+                            *sum = sum.saturating_add(of);
+                        }
                         let of_org = inner.ledger.cooling_counts(now.mono);
                         for (sum, counters) in cooling.iter_mut().zip(of_org) {
                             *sum = sum.saturating_add(counters);
@@ -560,7 +633,7 @@ impl Shards {
             }
             self.metrics.set_permits_out(permits);
             self.metrics.set_cooling(cooling);
-            self.metrics.set_waiting(u32::try_from(waiting).unwrap_or(u32::MAX));
+            self.metrics.set_waiting(waiting);
             self.metrics.set_orgs(u32::try_from(self.table.len()).unwrap_or(u32::MAX));
         }
     }
@@ -641,6 +714,7 @@ struct Waiting<'s> {
     cell: Arc<Cell>,
     id: WaiterId,
     told: Option<oneshot::Receiver<Outcome>>,
+    waits_for_room: bool,
 }
 
 impl<'s> Waiting<'s> {
@@ -649,9 +723,10 @@ impl<'s> Waiting<'s> {
         cell: Arc<Cell>,
         id: WaiterId,
         told: oneshot::Receiver<Outcome>,
+        waits_for_room: bool,
     ) -> Self {
-        shards.waiting.fetch_add(1, Ordering::Relaxed);
-        Self { shards, cell, id, told: Some(told) }
+        shards.count(waits_for_room).fetch_add(1, Ordering::Relaxed);
+        Self { shards, cell, id, told: Some(told), waits_for_room }
     }
 
     async fn outcome(mut self) -> Outcome {
@@ -662,7 +737,7 @@ impl<'s> Waiting<'s> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shards.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.shards.count(self.waits_for_room).fetch_sub(1, Ordering::Relaxed);
         drop(self.told.take());
         let left = self.cell.with(|inner| {
             let Some(callers) = inner.waiters.get_mut(&self.id) else { return };

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::Duration,
 };
 
@@ -11,15 +11,15 @@ use clap::Args;
 use super::{
     Remote,
     exit::{Exit, Fault},
-    output::{Format, answer, clean, print},
+    output::{Format, answer, clean, draw_over, print},
     table::{Align, Bar, Table, count, human, percent, thousands, unless_zero},
 };
 use crate::{
     json,
     proto::v1::{
-        ClassRunState, ClassState, ClassStatus, CoolingCause, CoolingUsage, GetUsageRequest,
-        LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass, WatchUsageRequest,
-        WatchUsageResponse,
+        ClassRunState, ClassState, ClassStatus, ClassWaiting, CoolingCause, CoolingUsage,
+        GetUsageRequest, LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass,
+        WatchUsageRequest, WatchUsageResponse,
     },
 };
 
@@ -112,26 +112,7 @@ impl Screen {
                 _ = writeln!(text, "  {line}");
             }
         }
-        let (width, height) = terminal_size::terminal_size()
-            .map_or((usize::MAX, usize::MAX), |(width, height)| {
-                (usize::from(width.0), usize::from(height.0))
-            });
-        // Home, each line cleared to its end, the rest of the screen cleared:
-        // no flicker, and nothing scrolls.
-        let mut frame = String::from("\u{1b}[H");
-        let lines = text.lines().count();
-        let shown = if lines < height { lines } else { height.saturating_sub(2) };
-        for line in text.lines().take(shown) {
-            frame.extend(line.chars().take(width));
-            frame.push_str("\u{1b}[K\r\n");
-        }
-        if shown < lines {
-            _ = write!(frame, "… {} more\u{1b}[K", count((lines - shown) as u64, "line"));
-        }
-        frame.push_str("\u{1b}[J");
-        let mut out = io::stdout().lock();
-        out.write_all(frame.as_bytes())?;
-        out.flush()
+        draw_over(&text)
     }
 }
 
@@ -143,8 +124,9 @@ fn merge(known: &mut OrgUsage, message: WatchUsageResponse) {
         *known = news;
         return;
     }
-    let OrgUsage { limits, workspaces, execution_users, .. } = std::mem::take(known);
+    let OrgUsage { limits, workspaces, execution_users, queue, .. } = std::mem::take(known);
     *known = OrgUsage {
+        queue: news.queue.clone().or(queue),
         limits: replaced(limits, news.limits, |limit| (limit.name.clone(), limit.kind)),
         workspaces: replaced(workspaces, news.workspaces, |one| one.workspace.clone()),
         execution_users: replaced(execution_users, news.execution_users, |one| {
@@ -250,7 +232,91 @@ fn picture(usage: &OrgUsage) -> String {
     if !rows.is_empty() {
         _ = write!(out, "\nEXECUTION USERS\n{}", limit_table(&rows, None));
     }
+    _ = write!(out, "{}", queue_block(usage));
     _ = writeln!(out, "\n  {}", Bar::LEGEND);
+    out.push_str(&outlook(usage));
+    out
+}
+
+/// How fast limits are used, and until when they last if that goes on; nothing
+/// while nothing is used.
+pub fn outlook(usage: &OrgUsage) -> String {
+    let mut table = Table::new([
+        ("LIMIT", Align::Left),
+        ("OF", Align::Left),
+        ("AN HOUR", Align::Right),
+        ("USED UP IN", Align::Left),
+    ]);
+    let of_workspaces = usage.workspaces.iter().flat_map(|one| &one.limits);
+    let of_users = usage.execution_users.iter().flat_map(|one| &one.limits);
+    let limits = usage.limits.iter().chain(of_workspaces).chain(of_users);
+    for limit in limits.filter(|limit| limit.burn_per_hour > 0 || limit.exhausted_in.is_some()) {
+        let lasts = match limit.exhausted_in.and_then(|time| Duration::try_from(time).ok()) {
+            None => "never".to_owned(),
+            Some(Duration::ZERO) => "is used up".to_owned(),
+            // Fractions of a second would only flicker.
+            Some(time) => human(Duration::from_secs(time.as_secs().max(1))),
+        };
+        let burn = thousands(limit.burn_per_hour);
+        table.row([clean(&limit.name), owner(limit), burn, lasts]);
+    }
+    let mut pauses = String::new();
+    for workspace in &usage.workspaces {
+        for class in workspace.attribution.iter().flat_map(|to_come| &to_come.pauses) {
+            let time = class.pauses_in.and_then(|time| Duration::try_from(time).ok());
+            let time = human(Duration::from_secs(time.unwrap_or_default().as_secs().max(1)));
+            let class = class_name(class.traffic_class());
+            _ = writeln!(pauses, "  {}: {class} pauses in {time}", clean(&workspace.workspace));
+        }
+    }
+    if table.is_empty() && pauses.is_empty() {
+        return String::new();
+    }
+    let table = if table.is_empty() { String::new() } else { table.render() };
+    format!("\nIF IT GOES ON LIKE THIS\n{table}{pauses}")
+}
+
+/// Requests that the picture names.
+const NEXT: usize = 3;
+
+/// Who waits, in a few lines; nothing if nobody does.
+fn queue_block(usage: &OrgUsage) -> String {
+    let mut out = String::new();
+    let Some(queue) = usage.queue.as_ref().filter(|queue| !queue.waiting.is_empty()) else {
+        return out;
+    };
+    let of = |class: &ClassWaiting| {
+        format!("{} {}", thousands(class.requests.into()), class_name(class.traffic_class()))
+    };
+    let classes: Vec<String> = queue.waiting.iter().map(of).collect();
+    _ = writeln!(
+        out,
+        "\nQUEUE\n  {} wait: {}",
+        thousands(usage.waiting.into()),
+        classes.join(", ")
+    );
+    for request in queue.first.iter().take(NEXT) {
+        let workspace = match request.workspace.as_str() {
+            "" => String::new(),
+            id => format!(" of {}", clean(id)),
+        };
+        let wants = match request.limit.as_str() {
+            "" => "the store".to_owned(),
+            limit => format!("{} of {}", clean(limit), clean(&request.identity)),
+        };
+        let due = match (request.due_at, usage.as_of) {
+            (Some(due), Some(now)) if due != now => format!(", due in {}", age(due, now)),
+            (Some(_), _) => ", due now".to_owned(),
+            (None, _) => String::new(),
+        };
+        _ = writeln!(
+            out,
+            "  next: {} {}{workspace}, {}, for {wants}{due}",
+            class_name(request.traffic_class()),
+            clean(&request.operation),
+            count(request.calls.into(), "call"),
+        );
+    }
     out
 }
 
@@ -290,6 +356,7 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
         let note = match (binds, limit.cooling_until, limit.stale) {
             (true, ..) => "← binds",
             (false, Some(_), _) => "cools down",
+            (false, None, _) if limit.shadow.is_some() => "in shadow",
             (false, None, true) => "stale",
             (false, None, false) => "",
         };
@@ -337,8 +404,8 @@ pub fn wire(duration: Duration) -> Result<prost_types::Duration, Fault> {
         .map_err(|_| Fault::usage(format!("{} is too long", human(duration))))
 }
 
-/// `14:03:07`, UTC, of a moment.
-fn clock(time: prost_types::Timestamp) -> String {
+/// `2026-01-31 14:03:07 UTC` of a moment.
+pub fn clock(time: prost_types::Timestamp) -> String {
     let text = prost_types::Timestamp { nanos: 0, ..time }.to_string();
     text.trim_end_matches('Z').replace('T', " ") + " UTC"
 }
@@ -391,7 +458,7 @@ fn class_text(status: &ClassStatus) -> String {
     }
 }
 
-fn class_name(class: TrafficClass) -> &'static str {
+pub fn class_name(class: TrafficClass) -> &'static str {
     match class {
         TrafficClass::Unspecified => "unknown",
         TrafficClass::Bulk => "bulk",
@@ -401,7 +468,7 @@ fn class_name(class: TrafficClass) -> &'static str {
     }
 }
 
-fn owner(limit: &LimitUsage) -> String {
+pub fn owner(limit: &LimitUsage) -> String {
     let identity = clean(&limit.identity);
     match limit.scope() {
         LimitScope::Unspecified => identity,
@@ -424,7 +491,8 @@ mod tests {
 
     use super::*;
     use crate::proto::v1::{
-        ClassTransition, ExecutionUserUsage, Warning, WarningKind, WorkspaceUsage,
+        ClassForecast, ClassTransition, ExecutionUserUsage, QueueUsage, QueuedRequest, Warning,
+        WarningKind, WorkspaceAttribution, WorkspaceUsage,
     };
 
     fn at(seconds: i64) -> Option<Timestamp> {
@@ -460,6 +528,8 @@ mod tests {
                 },
             ],
             workspaces: vec![WorkspaceUsage {
+                weight: 1,
+                guaranteed_calls: 0,
                 workspace: "eu".into(),
                 limits: vec![limit(LimitScope::Workspace, "calls", "eu", 2_500, 5_000)],
                 class_state: Some(ClassState {
@@ -472,6 +542,7 @@ mod tests {
                         text: "80 % is used.".into(),
                     }],
                 }),
+                attribution: None,
             }],
             execution_users: vec![ExecutionUserUsage {
                 execution_user: "alice".into(),
@@ -504,6 +575,37 @@ mod tests {
                     ..Default::default()
                 },
             ],
+            attribution: None,
+            queue: Some(QueueUsage {
+                waiting: vec![
+                    ClassWaiting { traffic_class: TrafficClass::Event.into(), requests: 1 },
+                    ClassWaiting { traffic_class: TrafficClass::Bulk.into(), requests: 3 },
+                ],
+                first: vec![
+                    QueuedRequest {
+                        place: 1,
+                        workspace: "eu".into(),
+                        operation: "conversation-entries.get".into(),
+                        traffic_class: TrafficClass::Event.into(),
+                        calls: 2,
+                        due_at: at(34),
+                        limit: "entries".into(),
+                        scope: LimitScope::ExecutionUser.into(),
+                        identity: "alice".into(),
+                        ..Default::default()
+                    },
+                    QueuedRequest {
+                        place: 1,
+                        operation: "rest.long".into(),
+                        traffic_class: TrafficClass::Bulk.into(),
+                        calls: 1,
+                        limit: "long".into(),
+                        scope: LimitScope::Org.into(),
+                        identity: "acme".into(),
+                        ..Default::default()
+                    },
+                ],
+            }),
         }
     }
 
@@ -542,9 +644,42 @@ EXECUTION USERS
   LIMIT    OF          PER   USE                       USED  MAX        %  LEFT
   entries  user alice  24 h  ████████████████████████    90   90  100.0 %     0
 
+QUEUE
+  4 wait: 1 event, 3 bulk
+  next: event conversation-entries.get of eu, 2 calls, for entries of alice, due in 34 s
+  next: bulk rest.long, 1 call, for long of acme
+
   █ used   ▓ by others   ▒ held   · free
 ";
         assert_eq!(picture(&usage()), expected, "\n{}", picture(&usage()));
+    }
+
+    #[test]
+    fn the_outlook_says_how_fast_and_until_when() {
+        let mut usage = usage();
+        assert_eq!(outlook(&usage), "", "nothing is used");
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 1 });
+        usage.limits[0].burn_per_hour = 1_234;
+        usage.limits[0].exhausted_in = seconds(8_040);
+        let cap = &mut usage.workspaces[0];
+        cap.limits[0].burn_per_hour = 30;
+        cap.attribution = Some(WorkspaceAttribution {
+            pauses: vec![ClassForecast {
+                traffic_class: TrafficClass::Bulk.into(),
+                pauses_in: seconds(60),
+            }],
+        });
+        usage.execution_users[0].limits[0].exhausted_in = Some(prost_types::Duration::default());
+        let expected = "
+IF IT GOES ON LIKE THIS
+  LIMIT    OF            AN HOUR  USED UP IN
+  calls    the org         1,234  2 h 14 min
+  calls    workspace eu       30  never
+  entries  user alice          0  is used up
+  eu: bulk pauses in 1 min
+";
+        assert_eq!(outlook(&usage), expected, "{}", outlook(&usage));
+        assert!(picture(&usage).ends_with(expected));
     }
 
     #[test]
@@ -568,6 +703,7 @@ EXECUTION USERS
         assert_eq!(known.limits, usage().limits);
         assert_eq!(known.workspaces, change.workspaces);
         assert_eq!(known.execution_users, usage().execution_users);
+        assert_eq!(known.queue, usage().queue, "what is not said has not changed");
         assert_eq!((known.as_of, known.waiting), (at(1), 0));
         merge(
             &mut known,

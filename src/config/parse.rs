@@ -7,6 +7,7 @@ use super::{
     document,
     faults::Faults,
     fields::{Item, Once},
+    webhook,
 };
 use crate::quota::{Catalogue, OrgId, Unknown};
 
@@ -22,6 +23,7 @@ static BUILT_IN: LazyLock<Config> = LazyLock::new(|| {
         outage_share: 0,
         catalogue: Catalogue::default(),
         orgs: BTreeMap::new(),
+        webhook: None,
     };
     parse_over(&nothing, catalogue::BUILT_IN_CATALOGUE)
         .expect("the built-in catalogue is part of the program, and a test reads it")
@@ -59,7 +61,7 @@ fn read(root: &Item<'_>, base: &Config) -> Config {
     if root.is_null() {
         return config;
     }
-    let known = ["unknown", "template", "outage_share", "catalogue", "orgs"];
+    let known = ["unknown", "template", "outage_share", "catalogue", "orgs", "webhook"];
     let Some(fields) = root.clone().fields(&known) else { return config };
     if let Some(item) = fields.get("unknown") {
         read_unknown(item, &mut config.unknown);
@@ -77,6 +79,9 @@ fn read(root: &Item<'_>, base: &Config) -> Config {
     }
     if let Some(item) = fields.get("orgs") {
         config.orgs = read_orgs(&item);
+    }
+    if let Some(item) = fields.get("webhook") {
+        config.webhook = webhook::read(item);
     }
     config
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
+    AttributionView, Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
     catalogue::{Kind, Scope},
     salesforce::{ApiUsage, errors::Trouble},
     time::{Mono, Wall},
@@ -74,6 +74,8 @@ pub struct Permit {
     pub class_state: Option<ClassState>,
     /// What was charged.
     pub limits: Vec<LimitUsage>,
+    /// For a check: how it came to the decision, limit by limit.
+    pub explanation: Vec<LimitExplanation>,
 }
 
 /// Why a request was refused.
@@ -128,6 +130,34 @@ pub struct Denial {
     pub message: String,
     /// The workspace's classes.
     pub class_state: Option<ClassState>,
+    /// For a check: how it came to the decision, limit by limit.
+    pub explanation: Vec<LimitExplanation>,
+}
+
+/// One limit as it bears on one ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitExplanation {
+    /// The limit as it stands.
+    pub usage: LimitUsage,
+    /// Units that the ask's class may take now, after everything below; of a
+    /// limit in shadow, what it would be.
+    pub room: u64,
+    /// Units that the fewest calls of use need.
+    pub needed: u64,
+    /// Units that requests ahead in the queue wait for.
+    pub ahead: u64,
+    /// Units that are kept for other workspaces.
+    pub kept: u64,
+    /// The use at which the class pauses; `None` where this limit does not pause
+    /// classes.
+    pub pauses_at: Option<u64>,
+    /// This limit decides: it refuses the ask, or cuts it short.
+    pub binding: bool,
+    /// When there will be room for the fewest calls of use: zero where there is,
+    /// `None` where nobody can know.
+    pub opens_in: Option<Duration>,
+    /// All of it as one sentence.
+    pub text: String,
 }
 
 /// What became of an ask.
@@ -195,8 +225,16 @@ pub struct LimitUsage {
     pub window: Duration,
     /// Salesforce's figures are older than ten minutes.
     pub stale: bool,
+    /// In shadow: it refuses nothing, and would have refused so many grants since
+    /// this process counts for the org. `None` where it is enforced.
+    pub shadow: Option<u64>,
     /// It cools down: nothing more is granted before then.
     pub cooling_until: Option<Mono>,
+    /// Units an hour, of late; only where an org's usage is shown, else 0.
+    pub burn_per_hour: u64,
+    /// When nothing is left of it if that goes on, by what is counted now;
+    /// `None` if it is not going to be so, or not known.
+    pub exhausted_at: Option<Mono>,
 }
 
 /// One class of a workspace.
@@ -330,6 +368,10 @@ pub struct OrgUsage {
     pub warnings: Vec<String>,
     /// Counters that cool down, the org's first.
     pub cooling: Vec<CoolingUsage>,
+    /// Who used it; only where it is asked for.
+    pub attribution: Option<AttributionView>,
+    /// Who waits; `None` in a change that does not concern it.
+    pub queue: Option<QueueUsage>,
 }
 
 /// A counter that Salesforce has told to stop.
@@ -395,6 +437,52 @@ impl CoolingCause {
     }
 }
 
+/// Who waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueUsage {
+    /// How many, by class, in the order of service.
+    pub by_class: [u32; 4],
+    /// The first of them, in order.
+    pub first: Vec<Queued>,
+}
+
+/// One request that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Its place among those that wait for the same, from 1, by what is known
+    /// now.
+    pub place: u32,
+    /// Who pays, if anybody was named.
+    pub workspace: Option<WorkspaceId>,
+    /// What for.
+    pub operation: OperationId,
+    /// Its traffic class.
+    pub class: Class,
+    /// Calls wanted.
+    pub calls: u32,
+    /// The execution user, if one was named.
+    pub user: Option<UserId>,
+    /// Since when it waits.
+    pub since: Mono,
+    /// When its turn will come; `None` where nobody can know.
+    pub due: Option<Mono>,
+    /// The limit that it waits for; `None` if only for the store.
+    pub limit: Option<WaitsFor>,
+}
+
+/// The limit that a request waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitsFor {
+    /// The limit's name.
+    pub name: LimitName,
+    /// Window or slots.
+    pub kind: Kind,
+    /// Whose.
+    pub scope: Scope,
+    /// The org, workspace or user.
+    pub identity: Arc<str>,
+}
+
 /// One workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkspaceUsage {
@@ -404,6 +492,12 @@ pub struct WorkspaceUsage {
     pub limits: Vec<LimitUsage>,
     /// Its classes; `None` where it has no cap.
     pub class_state: Option<ClassState>,
+    /// Its share where workspaces contend.
+    pub weight: u32,
+    /// Units of the org's total that are guaranteed to it; 0 is none.
+    pub guaranteed_calls: u64,
+    /// When its classes that run now will pause, if it goes on as of late.
+    pub pauses: Vec<(Class, Mono)>,
 }
 
 /// One execution user.

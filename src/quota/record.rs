@@ -35,6 +35,30 @@ pub struct GroupRecord {
     pub paused: Vec<Class>,
     /// The writer's wall clock at the write.
     pub written: Wall,
+    /// What was told of the workspace, where that is not what holds: no owner
+    /// tells the same again, and none forgets to tell.
+    pub told: Option<ToldRecord>,
+}
+
+/// What those who listen believe of a workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldRecord {
+    /// The classes that they believe to be paused.
+    pub paused: Vec<Class>,
+    /// The highest warning that they have had and that still holds.
+    pub warned: Warned,
+}
+
+/// How far a workspace has been warned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warned {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// That it approaches its cap.
+    Approaching,
+    /// That it has reached it.
+    Reached,
 }
 
 /// One counter.

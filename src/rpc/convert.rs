@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod peer;
+mod queue;
 pub mod quota;
 
 use std::{fmt, ops::RangeInclusive, time::Duration};

@@ -15,7 +15,7 @@ use crate::{
     proto::store::v1 as wire,
     quota::{
         Class, CoolingCause, CoolingRecord, CounterRecord, ForeignRecord, GroupRecord, Kind,
-        LimitName, Wall, time::micros,
+        LimitName, ToldRecord, Wall, Warned, time::micros,
     },
 };
 
@@ -157,6 +157,7 @@ impl Record for GroupRecord {
             }),
             paused_classes: self.paused.iter().map(|class| class_to_wire(*class)).collect(),
             written_ms: ms_up(self.written),
+            told: self.told.as_ref().map(told_to_wire),
         };
         record.encode_to_vec()
     }
@@ -179,6 +180,7 @@ impl Record for GroupRecord {
                 .map(class_from_wire)
                 .collect::<Result<_, RecordError>>()?,
             written: wall(record.written_ms)?,
+            told: record.told.map(told_from_wire).transpose()?,
         })
     }
 }
@@ -415,6 +417,35 @@ fn class_from_wire(number: u32) -> Result<Class, RecordError> {
         .into_iter()
         .find(|class| class_to_wire(*class) == number)
         .ok_or_else(|| RecordError::Damaged(format!("no traffic class has the number {number}")))
+}
+
+fn told_to_wire(told: &ToldRecord) -> wire::ToldRecord {
+    wire::ToldRecord {
+        paused_classes: told.paused.iter().map(|class| class_to_wire(*class)).collect(),
+        warned: match told.warned {
+            Warned::Nothing => 0,
+            Warned::Approaching => 1,
+            Warned::Reached => 2,
+        },
+    }
+}
+
+fn told_from_wire(told: wire::ToldRecord) -> Result<ToldRecord, RecordError> {
+    Ok(ToldRecord {
+        paused: told
+            .paused_classes
+            .into_iter()
+            .map(class_from_wire)
+            .collect::<Result<_, RecordError>>()?,
+        warned: match told.warned {
+            0 => Warned::Nothing,
+            1 => Warned::Approaching,
+            2 => Warned::Reached,
+            other => {
+                return Err(RecordError::Damaged(format!("no warning has the number {other}")));
+            }
+        },
+    })
 }
 
 /// The number of a cause in `quotagate.v1.CoolingCause`, likewise.
@@ -693,15 +724,23 @@ mod tests {
         let foreign = (any::<u64>(), times(), option::of(1..=u64::MAX))
             .prop_map(|(estimate, as_of, limit)| ForeignRecord { estimate, as_of, limit });
         let paused = proptest::sample::subsequence(Class::ALL.to_vec(), 0..=4);
-        (any::<[u64; 3]>(), vec(counters(), 0..5), option::of(foreign), paused, times()).prop_map(
-            |([epoch, seq, config_revision], counters, foreign, paused, written)| GroupRecord {
-                epoch,
-                seq,
-                config_revision,
-                counters,
-                foreign,
-                paused,
-                written,
+        let warned =
+            proptest::sample::select(vec![Warned::Nothing, Warned::Approaching, Warned::Reached]);
+        let told =
+            (paused.clone(), warned).prop_map(|(paused, warned)| ToldRecord { paused, warned });
+        let state = (paused, option::of(told));
+        (any::<[u64; 3]>(), vec(counters(), 0..5), option::of(foreign), state, times()).prop_map(
+            |([epoch, seq, config_revision], counters, foreign, (paused, told), written)| {
+                GroupRecord {
+                    epoch,
+                    seq,
+                    config_revision,
+                    counters,
+                    foreign,
+                    paused,
+                    written,
+                    told,
+                }
             },
         )
     }

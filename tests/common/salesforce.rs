@@ -34,6 +34,7 @@ pub struct Answer {
     pub status: u32,
     pub limit_info: Option<String>,
     pub completed: Instant,
+    #[allow(dead_code, reason = "each binary of tests uses a part")]
     pub body: String,
 }
 

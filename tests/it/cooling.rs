@@ -77,7 +77,7 @@ async fn while_an_org_cools_down_one_caller_of_500_tries_at_a_time() {
         ..Options::default()
     });
     let standin = standin.await.expect("it starts");
-    standin.add_foreign("acme", 1_000);
+    standin.handle.add_foreign("acme", 1_000);
     let server = TestServer::start(ORG).await;
     let salesforce = Arc::new(Salesforce::new(&standin.url()));
     let tells = connect(&server).await;
@@ -90,14 +90,14 @@ async fn while_an_org_cools_down_one_caller_of_500_tries_at_a_time() {
     }
 
     // The first refusal closes the org; whoever had a permit by then calls, too.
-    standin.arrived(1).await;
+    standin.handle.arrived(1).await;
     let usage = loop {
         let usage = server.usage().await;
         if usage.waiting as usize == CALLERS {
             break usage;
         }
     };
-    let before = standin.arrivals().len();
+    let before = standin.handle.arrivals().len();
     let [cooling] = &usage.cooling[..] else { panic!("{:?}", usage.cooling) };
     assert_eq!((cooling.cause(), cooling.attempts), (CoolingCause::LimitExceeded, 1));
     let denial = server.denial(acquire("rest")).await;
@@ -105,12 +105,12 @@ async fn while_an_org_cools_down_one_caller_of_500_tries_at_a_time() {
     assert!(duration(denial.retry_after) <= Some(Duration::from_millis(6_250)), "{denial:?}");
 
     // One probe finds it closed still; then there is room, and the next finds it.
-    standin.arrived(before as u64 + 1).await;
-    standin.set_org_max(1_000_000);
+    standin.handle.arrived(before as u64 + 1).await;
+    standin.handle.set_org_max(1_000_000);
     while let Some(ended) = callers.join_next().await {
         ended.expect("it had a success");
     }
-    let arrivals = standin.arrivals();
+    let arrivals = standin.handle.arrivals();
     let pause = |of: usize| Duration::from_micros(arrivals[of].at_us - arrivals[of - 1].at_us);
     let pauses = [pause(before), pause(before + 1)];
     // A wait begins with the report of the refusal, a moment after its arrival.

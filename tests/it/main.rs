@@ -2,8 +2,10 @@
 #![cfg(all(feature = "client", feature = "server"))]
 
 mod admin;
+mod attribution;
 mod bad_input;
 mod broken_store;
+mod classes;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "standin")]

@@ -191,3 +191,67 @@ async fn who_waits_when_the_service_stops_is_told_at_once() {
     drop((server.quota, server.admin, server.channel));
     stopped.await.expect("it stops");
 }
+
+#[tokio::test]
+async fn who_asks_again_after_a_denial_takes_its_place_again() {
+    let server = TestServer::start(ONE).await;
+    let holder = server.permit(acquire("rest.long")).await;
+    let mine = |max_wait| v1::AcquireRequest {
+        request_id: "mine".into(),
+        max_wait: wire(max_wait),
+        ..acquire("rest.long")
+    };
+    let hasty = mine(Duration::from_secs(2));
+    let asked = {
+        let mut quota = server.quota.clone();
+        tokio::spawn(async move { quota.acquire(hasty).await })
+    };
+    server.until_waiting(1).await;
+    let later = {
+        let (mut quota, workspace) = (server.quota.clone(), "later".into());
+        let request = v1::AcquireRequest { workspace, ..waiting("rest.long") };
+        tokio::spawn(async move {
+            Ok(quota.acquire(request).await?.into_inner().outcome.expect("one or the other"))
+        })
+    };
+    let has_come = |queue: v1::QueueUsage| queue.first.iter().any(|one| one.workspace == "later");
+    while !has_come(server.usage().await.queue.expect("it is shown")) {}
+    let answer = asked.await.expect("no panic").expect("it is decided").into_inner();
+    let Some(Outcome::Denial(denial)) = answer.outcome else { panic!("{answer:?}") };
+    assert_eq!(denial.queue_position, 1, "{denial:?}");
+    let again = park(&server, mine(Duration::from_secs(LONG)), 2).await;
+    server.report(answered(&holder, 200)).await;
+    let second = granted(again).await;
+    assert_eq!(server.usage().await.waiting, 1, "who came later still waits");
+    server.report(answered(&second, 200)).await;
+    granted(later).await;
+}
+
+#[tokio::test]
+async fn the_queue_is_to_be_seen_and_ends_with_those_who_go_away() {
+    let server = TestServer::start(ONE).await;
+    let _slot = server.permit(acquire("rest.long")).await;
+    let _call = server.permit(acquire("one")).await;
+    let of_eu = v1::AcquireRequest { workspace: "eu".into(), ..waiting("one") };
+    let first = park(&server, of_eu, 1).await;
+    let second = park(&server, of_class(TrafficClass::Bulk), 2).await;
+    let usage = server.usage().await;
+    let queue = usage.queue.expect("it is shown");
+    let by_class: Vec<_> =
+        queue.waiting.iter().map(|of| (of.traffic_class(), of.requests)).collect();
+    assert_eq!(by_class, [(TrafficClass::Event, 1), (TrafficClass::Bulk, 1)]);
+    let [call, slot] = &queue.first[..] else { panic!("{:?}", queue.first) };
+    assert_eq!((call.workspace.as_str(), call.operation.as_str(), call.place), ("eu", "one", 1));
+    assert_eq!((call.limit.as_str(), call.identity.as_str()), ("one", "acme"));
+    let seconds = |time: &Option<prost_types::Timestamp>| time.expect("it is known").seconds;
+    let hour = seconds(&call.due_at) - seconds(&usage.as_of);
+    assert!((3_500..=3_700).contains(&hour), "due in {hour} s");
+    assert_eq!((slot.limit.as_str(), slot.due_at), ("long", None));
+    first.abort();
+    server.until_waiting(1).await;
+    let queue = server.usage().await.queue.expect("it is shown");
+    assert_eq!(queue.first.len(), 1);
+    second.abort();
+    server.until_waiting(0).await;
+    assert_eq!(server.usage().await.queue, Some(v1::QueueUsage::default()));
+}

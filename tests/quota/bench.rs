@@ -424,6 +424,7 @@ pub trait OrgWords: Sized {
     fn pool(self, users: &[&str]) -> Self;
     fn capped(self, workspace: &str, cap: u64) -> Self;
     fn capped_by(self, workspace: &str, cap: u64, classes: ClassPolicy) -> Self;
+    fn workspace(self, workspace: &str, policy: WorkspacePolicy) -> Self;
 }
 
 impl OrgWords for OrgPolicy {
@@ -452,6 +453,11 @@ impl OrgWords for OrgPolicy {
     fn capped_by(mut self, id: &str, cap: u64, classes: ClassPolicy) -> Self {
         let policy =
             WorkspacePolicy { daily_calls: Some(cap), classes, ..WorkspacePolicy::default() };
+        self.workspaces.insert(workspace(id), policy);
+        self
+    }
+
+    fn workspace(mut self, id: &str, policy: WorkspacePolicy) -> Self {
         self.workspaces.insert(workspace(id), policy);
         self
     }
@@ -611,6 +617,7 @@ pub fn per_user(limit: &str, max: u64, window: Duration) -> Charge {
         max: Max::Fixed(max),
         window,
         cost: Cost::One,
+        shadow: false,
     }
 }
 

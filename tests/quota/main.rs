@@ -1,11 +1,16 @@
 //! The ledger through its public interface: tables of its rules, and property
 //! tests against a naive reference.
 
+mod attribution;
 mod bench;
+mod burn;
 mod classes;
 mod closed;
 mod cooling;
 mod decisions;
+mod explain;
+mod fair;
+mod guarantees;
 mod header;
 mod names;
 mod pool;
@@ -16,4 +21,5 @@ mod requests;
 mod reserve;
 mod samples;
 mod settling;
+mod shadow;
 mod time;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quotagate::quota::{Answer, AskError, Class, Denial, DenialReason, Outcome, Rules, WaiterId};
+use quotagate::quota::{
+    Answer, AskError, Class, Denial, DenialReason, Mono, Outcome, Rules, WaiterId,
+};
 
 use crate::bench::*;
 
@@ -267,3 +269,254 @@ fn a_store_that_comes_back_in_time_is_not_noticed() {
     bench.quiet();
     bench.woken(waiter);
 }
+
+#[test]
+fn a_thousand_deletions_wait_cheaply_and_each_is_served_when_it_is_due() {
+    let users = ["alice", "bob", "carol", "dave", "erin"];
+    let mut bench = Bench::of(org().pool(&users));
+    for _ in 0..50 {
+        let permit = bench.grant(ask(DELETE).of("w"));
+        bench.report(&permit, answered(1));
+    }
+    let mut waiters = Vec::new();
+    for _ in 0..1_000 {
+        bench.advance(ms(1));
+        waiters.push((bench.now.mono, bench.park(ask(DELETE).of("w").waiting(DAY))));
+    }
+    let queue = bench.usage().queue.expect("it is shown");
+    assert_eq!(queue.by_class, [0, 0, 1_000, 0]);
+    let places: Vec<u32> = queue.first.iter().map(|queued| queued.place).collect();
+    assert_eq!(places, (1..=100).collect::<Vec<u32>>());
+    let since: Vec<Mono> = queue.first.iter().map(|queued| queued.since).collect();
+    assert_eq!(since, waiters.iter().take(100).map(|(at, _)| *at).collect::<Vec<Mono>>());
+    let limits = queue.first.iter().filter_map(|queued| queued.limit.as_ref());
+    assert!(limits.clone().all(|limit| limit.name.as_str() == "conversation-deletions"));
+    for user in users {
+        let of_user = limits.clone().filter(|limit| &*limit.identity == user).count();
+        assert_eq!(of_user, 20, "{user} will serve as many as the others");
+    }
+
+    // Others go on meanwhile, and those who wait are not looked at for it.
+    let before = bench.ledger.queue_work();
+    for _ in 0..500 {
+        let permit = bench.grant(ask(REST).class(Class::Interactive));
+        bench.report(&permit, answered(1));
+    }
+    let work = bench.ledger.queue_work() - before;
+    assert!(work <= 100, "{work} looks at those who wait for something else");
+
+    let before = bench.ledger.queue_work();
+    let mut served = 0;
+    for (queued, (_, id)) in queue.first.iter().zip(&waiters) {
+        let due = queued.due.expect("it is known");
+        if due > bench.now.mono {
+            bench.advance(due.since(bench.now.mono) - ms(1));
+            assert!(bench.still_waits(*id), "number {} is before its time", queued.place);
+        }
+        // A counter at its limit is reserved once in 3.6 s.
+        let mut late = Duration::ZERO;
+        let permit = loop {
+            match bench.answer(*id) {
+                Some(Outcome::Granted(permit)) => break permit,
+                Some(other) => panic!("{other:?}"),
+                None => assert!(late < secs(15), "number {} is late", queued.place),
+            }
+            late += ms(900);
+            bench.advance(ms(900));
+        };
+        bench.report(&permit, answered(1));
+        served += 1;
+    }
+    let work = bench.ledger.queue_work() - before;
+    assert!(work < served * 20, "{work} looks to serve {served} of a thousand");
+}
+
+#[test]
+fn a_pump_looks_at_the_fronts_of_lines_only() {
+    let mut bench = Bench::of(org().pool(&["alice", "bob"]));
+    let permit = bench.grant(ask(READ).by("alice").calls(90));
+    bench.grant(ask(READ).by("bob").calls(90));
+    for user in ["alice", "bob"] {
+        for _ in 0..400 {
+            bench.park(patient().by(user));
+        }
+    }
+    bench.quiet();
+    let before = bench.ledger.queue_work();
+    bench.quiet();
+    assert_eq!(bench.ledger.queue_work(), before, "nothing has changed");
+    bench.release(&permit, Some(3));
+    bench.advance(PAUSE);
+    assert_eq!(bench.ledger.waiting(), 797);
+    let work = bench.ledger.queue_work() - before;
+    assert!(work <= 20, "{work} looks to serve 3");
+}
+
+#[test]
+fn a_place_is_kept_for_who_asks_again_within_a_minute() {
+    // How long the caller stays away, and how many go before it then.
+    for (away, before) in [(secs(0), 0), (secs(59), 0), (secs(60), 2)] {
+        let mut bench = Bench::of(org());
+        let permits: Vec<_> = (0..5).map(|_| bench.grant(ask(LONG))).collect();
+        let named = || ask(LONG).named("mine").waiting(secs(60));
+        let first = bench.park(named());
+        let others = [0; 2].map(|_| bench.park(ask(LONG).waiting(PATIENT)));
+        bench.advance(secs(60));
+        let denial = denied(&mut bench, first);
+        assert_eq!(denial.queue_position, 1);
+        assert!(denial.message.contains("you are number 1 in the queue"), "{}", denial.message);
+        bench.advance(away);
+        if away < secs(60) {
+            let other_body = bench.fail(named().named_by("", "mine", 2));
+            assert_eq!(other_body, AskError::RequestIdReused);
+        }
+        let (again, since) = (bench.park(named()), bench.now.mono);
+        for served in 0..=before {
+            assert!(bench.still_waits(again), "{away:?}, {served} served");
+            let queue = bench.usage().queue.expect("shown").first;
+            let mine = queue.iter().find(|queued| queued.since == since).expect("it waits");
+            assert_eq!(mine.place, before - served + 1, "{away:?}");
+            bench.report(&permits[served as usize], answered(1));
+            bench.advance(PAUSE);
+        }
+        bench.woken(again);
+        let left = others.iter().filter(|id| bench.still_waits(**id)).count();
+        assert_eq!(left, 2 - before as usize, "{away:?}");
+    }
+}
+
+#[test]
+fn others_pass_a_place_that_is_kept() {
+    let mut bench = Bench::of(org());
+    let permits: Vec<_> = (0..10).map(|_| bench.grant(ask(DELETE))).collect();
+    let first = bench.park(ask(DELETE).named("mine").waiting(secs(1)));
+    let second = bench.park(ask(DELETE).waiting(PATIENT));
+    bench.advance(secs(1));
+    denied(&mut bench, first);
+    bench.release(&permits[0], None);
+    bench.advance(secs(4));
+    bench.woken(second);
+}
+
+#[test]
+fn who_goes_away_keeps_no_place() {
+    let mut bench = Bench::of(org());
+    let permits: Vec<_> = (0..10).map(|_| bench.grant(ask(DELETE))).collect();
+    let first = bench.park(ask(DELETE).named("mine").waiting(PATIENT));
+    let second = bench.park(ask(DELETE).waiting(PATIENT));
+    bench.cancel(first);
+    let again = bench.park(ask(DELETE).named("mine").waiting(PATIENT));
+    bench.release(&permits[0], None);
+    bench.advance(secs(4));
+    bench.woken(second);
+    assert!(bench.still_waits(again));
+}
+
+#[test]
+fn the_queue_shows_who_waits_for_what_and_until_when() {
+    let mut bench = Bench::of(org().slots(1).capped("acme-eu", 1_000));
+    bench.grant(ask(READ).calls(90));
+    bench.grant(ask(LONG));
+    let start = bench.now.mono;
+    bench.park(patient().class(Class::Bulk).of("acme-eu"));
+    bench.advance(secs(1));
+    bench.park(ask(LONG).class(Class::Interactive).waiting(PATIENT));
+    bench.park(patient().by("alice").calls(2));
+    let queue = bench.usage().queue.expect("it is shown");
+    assert_eq!(queue.by_class, [0, 1, 1, 1]);
+    let shown = |index: usize| {
+        let queued = &queue.first[index];
+        let limit = queued.limit.as_ref().map(|limit| (limit.name.as_str(), &*limit.identity));
+        (queued.class, queued.place, limit, queued.due)
+    };
+    let due = Some(start + secs(70));
+    assert_eq!(shown(0), (Class::Interactive, 1, Some(("long", "acme")), None));
+    assert_eq!(shown(1), (Class::Event, 1, Some(("entries", "alice")), due));
+    assert_eq!(shown(2), (Class::Bulk, 2, Some(("entries", "alice")), due));
+    let bulk = &queue.first[2];
+    assert_eq!(bulk.workspace.as_ref().map(|id| id.as_str()), Some("acme-eu"));
+    assert_eq!((bulk.operation.as_str(), bulk.calls, bulk.since), (READ, 1, start));
+}
+
+#[test]
+fn lines_that_want_the_same_counter_take_turns() {
+    // Those who take any user stand in another line than those who name one.
+    let mut bench = Bench::of(org().pool(&["alice", "bob"]));
+    let permits: Vec<_> = (0..9).map(|_| bench.grant(ask(READ).by("alice").calls(10))).collect();
+    bench.grant(ask(READ).by("bob").calls(90));
+    let any: Vec<_> = (0..6).map(|_| bench.park(patient().calls(10))).collect();
+    let named: Vec<_> = (0..3).map(|_| bench.park(patient().by("alice").calls(10))).collect();
+    for permit in &permits[..6] {
+        bench.release(permit, None);
+        bench.advance(PAUSE);
+    }
+    let waits = |ids: &[WaiterId]| ids.iter().filter(|id| bench.still_waits(**id)).count();
+    assert_eq!((waits(&any), waits(&named)), (3, 0));
+}
+
+/// How long an interactive call takes, beside those who wait: for people, who
+/// compare the two figures of one run.
+#[test]
+#[ignore = "a measurement"]
+fn how_long_an_interactive_call_takes_beside_ten_thousand_that_wait() {
+    let empty = interactive_latency(0);
+    let beside = interactive_latency(1_000);
+    println!("nobody waits: {empty:?}; 10,000 wait: {beside:?} (p50, p99 in ns)");
+}
+
+/// p50 and p99 of what a node does for an Acquire and its report, over ten orgs
+/// in each of which so many wait.
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn interactive_latency(waiting: usize) -> (u128, u128) {
+    let mut benches: Vec<Bench> = (0..10).map(|_| crowded(waiting)).collect();
+    let mut times = Vec::new();
+    for round in 0..4_000 {
+        for bench in &mut benches {
+            let asks = ask(REST).of("w0").class(Class::Interactive);
+            let start = std::time::Instant::now();
+            let answer = bench.ledger.acquire(bench.now.mono, asks, round, true);
+            let wants = bench.ledger.wants_reserve(bench.now.mono);
+            let wake = bench.ledger.next_wake(bench.now.mono);
+            times.push(start.elapsed().as_nanos());
+            std::hint::black_box((wants, wake));
+            if let Answer::Done(Outcome::Granted(permit)) = answer {
+                bench.report(&permit, answered(1));
+            } else {
+                bench.quiet();
+            }
+            if round % 100 == 0 {
+                bench.advance(ms(50));
+            }
+        }
+    }
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// An org in which so many bulk requests of ten workspaces wait for a user.
+fn crowded(waiting: usize) -> Bench {
+    let mut bench = Bench::of(org().daily(10_000_000));
+    bench.grant(ask(DELETE).calls(10));
+    for index in 0..waiting {
+        let of = format!("w{}", index % 10);
+        bench.park(ask(DELETE).of(&of).class(Class::Bulk).waiting(DAY));
+    }
+    bench
+}
+
+#[test]
+fn who_waits_costs_an_interactive_call_nothing() {
+    let mut bench = crowded(1_000);
+    let before = bench.ledger.queue_work();
+    for _ in 0..1_000 {
+        let permit = bench.grant(ask(REST).of("w0").class(Class::Interactive));
+        bench.report(&permit, answered(1));
+    }
+    let work = bench.ledger.queue_work() - before;
+    // The first that waits is of the same workspace: it is looked at when that
+    // has moved, and nobody behind it is.
+    assert!(work <= 4_000, "{work} looks at a thousand that wait, for a thousand calls");
+}
+
+/// Longer than anything here takes.
+const PATIENT: Duration = secs(600);

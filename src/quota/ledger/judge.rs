@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Ledger, groups::CounterRef};
+use super::{Ledger, UNBOUNDED, groups::CounterRef};
 use crate::quota::{
     Ask, AskError, Class, Denial, DenialReason, Group, Kind, Mono, Outcome, Permit, Scope, Unknown,
     UserId,
@@ -27,6 +27,8 @@ pub struct Plan {
 pub struct Need {
     pub at: CounterRef,
     pub units_per_call: u64,
+    /// Who asks.
+    pub tag: Tag,
 }
 
 /// Units of counters that requests ahead in the queue wait for.
@@ -67,11 +69,11 @@ pub struct Refusal {
 
 /// What a limit has left for a class.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+pub struct Room {
     /// Units that may be granted now.
-    units: u64,
+    pub units: u64,
     /// The most that one request could ever get.
-    ceiling: u64,
+    pub ceiling: u64,
 }
 
 impl Ledger {
@@ -90,7 +92,12 @@ impl Ledger {
             let charge = Charge::workspace_cap();
             let at = self.counter_ref(&Group::Workspace(workspace.clone()), &charge);
             tag = at.group;
-            needs.push(Need { at, units_per_call: units_per_call(&charge, ask) });
+            needs.push(Need { at, units_per_call: units_per_call(&charge, ask), tag });
+            let group = Group::Workspace(workspace.clone());
+            if let Some(charge) = self.burn_charge(&group) {
+                let at = self.counter_ref(&group, &charge);
+                needs.push(Need { at, units_per_call: units_per_call(&charge, ask), tag });
+            }
         }
         for charge in &operation.charges {
             let key = match (charge.scope, &ask.workspace) {
@@ -100,7 +107,7 @@ impl Ledger {
             };
             let at = self.counter_ref(&key, charge);
             if !needs.iter().any(|need| need.at == at) {
-                needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
+                needs.push(Need { at, units_per_call: units_per_call(charge, ask), tag });
             }
         }
         let base = Plan {
@@ -135,7 +142,8 @@ impl Ledger {
         let key = Group::User(user.clone());
         for charge in charges {
             let at = self.counter_ref(&key, charge);
-            plan.needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
+            let tag = plan.tag;
+            plan.needs.push(Need { at, units_per_call: units_per_call(charge, ask), tag });
         }
         plan.user = Some(user.clone());
         plan
@@ -275,7 +283,8 @@ impl Ledger {
         for need in &plan.needs {
             let counter = self.groups.counter(need.at);
             let waiting = ahead.get(&need.at).copied().unwrap_or(0);
-            let block = counter.grantable(now, &self.rules).saturating_sub(waiting);
+            let block = counter.grantable(now, &self.rules);
+            let block = block.saturating_sub(waiting).max(block.min(self.kept(need).own));
             if block < calls * need.units_per_call {
                 lacking.push(need.at);
                 retry_at = retry_at.max(counter.paused_until(&self.rules));
@@ -305,36 +314,16 @@ impl Ledger {
         Verdict::AwaitBlock { calls, lacking, retry_at }
     }
 
-    /// The counters that an ask lacks while others wait for them before it:
-    /// nothing changes for it before it has changed for them. Empty if it must
-    /// be judged.
-    pub(super) fn behind(
-        &self,
-        now: Mono,
-        ask: &Ask,
-        plan: &Plan,
-        ahead: &Ahead,
-    ) -> Vec<CounterRef> {
-        if !plan.pool.is_empty() {
-            return Vec::new();
-        }
-        let waits = |need: &&Need| {
-            ahead.contains_key(&need.at)
-                && (self.room(now, need, ask.class, ahead).units
-                    < need.units_per_call * u64::from(ask.min_calls)
-                    || self.closed_until(now, need, ask, ahead).is_some())
-        };
-        plan.needs.iter().filter(waits).map(|need| need.at).collect()
-    }
-
     /// The answer to a check: as if every block could be fetched.
     pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Plan) -> Outcome {
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, plan);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
             Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
             Verdict::Refuse { refusal, .. } => {
-                return Outcome::Denied(self.denial(now, ask, chosen, &refusal, 0));
+                let explanation = self.explain(now, ask, chosen, &ahead, Some(refusal.at));
+                let denial = self.denial(now, ask, chosen, &refusal, 0);
+                return Outcome::Denied(Denial { explanation, ..denial });
             }
         };
         let refs: Vec<CounterRef> = chosen.needs.iter().map(|need| need.at).collect();
@@ -347,6 +336,7 @@ impl Ledger {
             life_left: Duration::ZERO,
             class_state: self.class_state_of(chosen.tag),
             limits: self.usages(now, &refs, chosen.tag),
+            explanation: self.explain(now, ask, chosen, &ahead, None),
         })
     }
 
@@ -387,14 +377,16 @@ impl Ledger {
         let limit = self.usage_of(now, refusal.at, plan.tag);
         Denial {
             reason: refusal.reason,
-            message: self
-                .cooling_sentence(now, refusal)
-                .unwrap_or_else(|| super::view::sentence(ask, &limit, refusal, retry_after)),
+            message: self.cooling_sentence(now, refusal).unwrap_or_else(|| {
+                let kept = self.refusal_kept_for(&plan.needs, refusal);
+                super::view::sentence(ask, &limit, refusal, retry_after, &kept, queue_position)
+            }),
             limit: Some(limit),
             limits: self.usages(now, &refs, plan.tag),
             retry_after,
             queue_position,
             class_state: self.class_state_of(plan.tag),
+            explanation: Vec::new(),
         }
     }
 
@@ -431,7 +423,7 @@ impl Ledger {
         Verdict::Refuse { refusal: Refusal { never, ..refusal }, lacking }
     }
 
-    fn reason(&self, at: CounterRef, class: Class) -> DenialReason {
+    pub(super) fn reason(&self, at: CounterRef, class: Class) -> DenialReason {
         let counter = self.groups.counter(at);
         match (counter.kind, counter.scope) {
             (Kind::Concurrency, _) => DenialReason::ConcurrencyLimit,
@@ -456,11 +448,28 @@ impl Ledger {
     /// What a limit has left for a class, by what is counted; the open block
     /// aside, and less what requests ahead wait for.
     fn room(&self, now: Mono, need: &Need, class: Class, ahead: &Ahead) -> Room {
+        if self.groups.counter(need.at).shadow {
+            return Room { units: UNBOUNDED, ceiling: UNBOUNDED };
+        }
+        self.enforced_room(now, need, class, ahead)
+    }
+
+    /// The same as if no limit were in shadow.
+    pub(super) fn enforced_room(
+        &self,
+        now: Mono,
+        need: &Need,
+        class: Class,
+        ahead: &Ahead,
+    ) -> Room {
         let counter = self.groups.counter(need.at);
         let (level, ceiling) = self.gate(now, need, class);
         let waiting = ahead.get(&need.at).copied().unwrap_or(0);
         let counted = counter.used().saturating_add(self.others(now, need.at));
-        Room { units: level.saturating_sub(counted.saturating_add(waiting)), ceiling }
+        let free = level.saturating_sub(counted);
+        // What is guaranteed to a workspace waits for nobody.
+        let units = free.saturating_sub(waiting).max(free.min(self.kept(need).own));
+        Room { units, ceiling }
     }
 
     /// True if a limit has room for so many units, whoever is ahead.
@@ -471,30 +480,32 @@ impl Ledger {
     /// Up to where this class may fill a counter now, and ever.
     fn gate(&self, now: Mono, need: &Need, class: Class) -> (u64, u64) {
         let counter = self.groups.counter(need.at);
+        let bound = counter.enforced_bound();
         if counter.is_org_total() {
-            let reserve = if class == Class::Control { 0 } else { self.reserve() };
-            let ceiling = counter.bound.saturating_sub(reserve);
-            let probes = self.probe_is_due(now) || self.is_due(now, need.at);
+            let counted = counter.used().saturating_add(self.others(now, need.at));
+            let (level, ceiling) = self.kept(need).gate(bound, self.reserve(), class, counted);
+            let probes = self.probe_is_due(now) || self.may_probe(now, need.at);
             if probes && self.total_is_blocked(now, need.units_per_call) {
                 // Foreign use alone blocks, and nobody has looked for a while.
-                let counted = counter.used() + self.others(now, need.at);
-                return (ceiling.max(counted + need.units_per_call), ceiling);
+                return (level.max(counted + need.units_per_call), ceiling);
             }
-            return (ceiling, ceiling);
+            return (level, ceiling);
+        }
+        if counter.is_burn_limit() && class != Class::Control {
+            return (counter.max, counter.max);
         }
         if counter.is_workspace_cap()
             && let Some(thresholds) = self.thresholds(need.at.group, class)
         {
             let point = thresholds.pause_point(counter.max);
             let paused = self.groups.get(need.at.group).classes.get(class).paused;
-            let ceiling =
-                if self.rules.has(Fault::GateBeforeGrant) { counter.bound } else { point };
+            let ceiling = if self.rules.has(Fault::GateBeforeGrant) { bound } else { point };
             return (if paused { 0 } else { ceiling }, ceiling);
         }
-        if counter.kind == Kind::Concurrency {
-            return (counter.lowered_bound(now, &self.rules), counter.bound);
+        if counter.kind == Kind::Concurrency && !counter.shadow {
+            return (counter.lowered_bound(now, &self.rules), bound);
         }
-        (counter.bound, counter.bound)
+        (bound, bound)
     }
 
     /// What others use of a counter.
@@ -504,7 +515,13 @@ impl Ledger {
 
     /// When a counter will have room for the fewest calls that are of use,
     /// after those ahead; `None` where nobody can know.
-    fn frees_at(&self, now: Mono, need: &Need, ask: &Ask, ahead: &Ahead) -> Option<Mono> {
+    pub(super) fn frees_at(
+        &self,
+        now: Mono,
+        need: &Need,
+        ask: &Ask,
+        ahead: &Ahead,
+    ) -> Option<Mono> {
         let counter = self.groups.counter(need.at);
         let (mut level, ceiling) = self.gate(now, need, ask.class);
         let mut wanted = need.units_per_call * u64::from(ask.min_calls)
@@ -525,7 +542,7 @@ impl Ledger {
         let others = self.others(now, need.at);
         let needed = (counter.used() + others + wanted).saturating_sub(level);
         let cycles = u32::try_from(cycles).unwrap_or(u32::MAX);
-        let at = counter.frees_at(needed, &self.rules)?;
+        let at = self.leaves_at(need, needed)?;
         // What is free already waits for the counter's next reserve at most.
         let at = at.max(counter.paused_until(&self.rules)).max(now);
         Some(at + counter.window.saturating_mul(cycles))

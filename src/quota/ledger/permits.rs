@@ -7,8 +7,8 @@ use std::{
 
 use super::{Ledger, groups::CounterRef};
 use crate::quota::{
-    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, ranges::RangeSet,
-    rules::Fault, window::Tag,
+    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, attribution::Origin,
+    ranges::RangeSet, rules::Fault, window::Tag,
 };
 
 /// One permit.
@@ -27,6 +27,8 @@ pub struct PermitState {
     unanswered: RangeSet,
     returned: RangeSet,
     release_answer: Option<u32>,
+    /// Who got it.
+    pub origin: Origin,
 }
 
 /// What a permit took of one counter.
@@ -49,6 +51,7 @@ impl PermitState {
         forget_at: Mono,
         charges: Vec<PermitCharge>,
         request: Option<RequestKey>,
+        origin: Origin,
     ) -> Self {
         Self {
             calls,
@@ -63,6 +66,7 @@ impl PermitState {
             unanswered: RangeSet::default(),
             returned: RangeSet::default(),
             release_answer: None,
+            origin,
         }
     }
 
@@ -191,6 +195,7 @@ impl Ledger {
         for charge in charges {
             self.give_back(charge, stamp, tag, u64::from(calls));
         }
+        self.note_returned(key, calls);
         self.update_classes_of(now, tag);
         if returns_all {
             self.probe_unsent(now, key);

@@ -223,6 +223,7 @@ impl Ledger {
             && now >= group.record.may_appear_until
             && group.counters.iter().all(Counter::is_empty)
             && group.classes.paused().next().is_none()
+            && group.told.is_nothing()
             && (group.key != Group::Org || self.foreign.is_none())
     }
 
@@ -312,6 +313,7 @@ impl Ledger {
             counters.push(counter.record(now, open, open_until));
         }
         group.record.dirty = false;
+        let paused: Vec<Class> = group.classes.paused().collect();
         group.record.urgent = false;
         let record = GroupRecord {
             epoch,
@@ -319,12 +321,14 @@ impl Ledger {
             config_revision: policy_revision,
             counters: counters.into_iter().filter(is_worth_writing).collect(),
             foreign: if is_org { foreign_record } else { None },
-            paused: group.classes.paused().collect::<Vec<Class>>(),
+            told: group.told.record(&paused),
+            paused,
             written: now.wall,
         };
         let is_empty = record.counters.is_empty()
             && record.foreign.is_none()
             && record.paused.is_empty()
+            && record.told.is_none()
             && now.mono >= group.record.may_appear_until;
         group.record.attempts.push(Attempt {
             seq: record.seq,

@@ -369,6 +369,7 @@ fn charge(name: &str, scope: Scope, max: u64, window_us: u64) -> Charge {
         max: Max::Fixed(max),
         window: Duration::from_micros(window_us),
         cost: Cost::One,
+        shadow: false,
     }
 }
 

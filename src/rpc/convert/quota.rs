@@ -1,4 +1,6 @@
-//! Acquire, Release, Report and usage.
+//! Acquire, Release, Report and usage; `attribution` has who used it, and demand.
+
+mod attribution;
 
 use std::time::Duration;
 
@@ -10,12 +12,16 @@ use crate::{
     proto::v1,
     quota::{
         Advice, Ask, Class, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
-        DenialReason, Kind, LimitUsage, Now, OperationId, OrgId, OrgUsage, Reading, Released,
-        Report, Reported, RequestId, RequestKey, Scope, Transition, UserId, UserUsage, Warning,
-        WorkspaceId, WorkspaceUsage,
+        DenialReason, Kind, LimitExplanation, LimitUsage, Now, OperationId, OrgId, OrgUsage,
+        Reading, Released, Report, Reported, RequestId, RequestKey, Scope, Transition, UserId,
+        UserUsage, Warning, WorkspaceId, WorkspaceUsage,
         salesforce::{ApiUsage, errors::Trouble},
     },
     rpc::status::{Problem, cut},
+};
+
+pub use self::attribution::{
+    CALLER, DemandFilter, declared_caller, demand, demand_filter, forwarded_caller,
 };
 
 /// Calls of one permit, and units that one call takes.
@@ -32,12 +38,13 @@ const MAX_LIMIT_INFOS: usize = 8;
 const MAX_LIMIT_INFO_BYTES: usize = 1024;
 const MAX_ERROR_TEXT_BYTES: usize = 1024;
 
-/// Checks an Acquire.
+/// Checks an Acquire of a caller that gives itself this name; empty: none.
 ///
 /// # Errors
 /// Every field that is wrong.
-pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
+pub fn ask(request: &v1::AcquireRequest, caller: &str) -> Result<(OrgId, Ask), Problem> {
     let mut checks = Checks::default();
+    let caller = checks.keep(CALLER, attribution::caller(caller));
     let org = checks.keep("org", OrgId::parse(&request.org));
     let workspace = checks.keep("workspace", optional(&request.workspace, WorkspaceId::parse));
     let operation = checks.keep("operation", OperationId::parse(&request.operation));
@@ -54,7 +61,7 @@ pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
     let ask = || {
         let (org, check_only) = (org?, check_only?);
         let mut ask = Ask {
-            caller: None,
+            caller: caller?,
             workspace: workspace?,
             operation: operation?,
             user: user?,
@@ -69,7 +76,9 @@ pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
         };
         // A check charges nothing, so there is nothing that a repeat could harm.
         if let Some(id) = id?.filter(|_| !check_only) {
-            ask.request = Some(RequestKey { caller: "".into(), id, digest: digest(&org, &ask) });
+            // Callers of different names do not meet each other's requests.
+            let caller = ask.caller.clone().unwrap_or_default();
+            ask.request = Some(RequestKey { caller, id, digest: digest(&org, &ask) });
         }
         Some((org, ask))
     };
@@ -300,6 +309,7 @@ pub fn decided(Decided { decision, now }: Decided) -> v1::AcquireResponse {
             ttl: Some(wire_duration(ttl)),
             class_state: permit.class_state.map(|state| class_state(state, now)),
             limits: permit.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
+            explanation: permit.explanation.into_iter().map(|e| explanation(e, now)).collect(),
         }),
         Decision::Denial(refusal) => Outcome::Denial(denial(refusal, now)),
     };
@@ -315,6 +325,21 @@ fn denial(denial: Denial, now: Now) -> v1::Denial {
         queue_position: denial.queue_position,
         message: denial.message,
         class_state: denial.class_state.map(|state| class_state(state, now)),
+        explanation: denial.explanation.into_iter().map(|e| explanation(e, now)).collect(),
+    }
+}
+
+fn explanation(explanation: LimitExplanation, now: Now) -> v1::LimitExplanation {
+    v1::LimitExplanation {
+        usage: Some(limit_usage(explanation.usage, now)),
+        room: explanation.room,
+        needed: explanation.needed,
+        ahead: explanation.ahead,
+        kept_for_workspaces: explanation.kept,
+        pauses_at: explanation.pauses_at,
+        binding: explanation.binding,
+        opens_in: explanation.opens_in.map(wire_duration),
+        text: explanation.text,
     }
 }
 
@@ -349,6 +374,9 @@ fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
         remaining: usage.remaining,
         window: Some(wire_duration(usage.window)),
         stale: usage.stale,
+        burn_per_hour: usage.burn_per_hour,
+        exhausted_in: None,
+        shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
         cooling_until: usage.cooling_until.map(|until| wire_moment(until, now)),
     }
 }
@@ -385,6 +413,12 @@ fn wire_cause(cause: CoolingCause) -> v1::CoolingCause {
     }
 }
 
+/// One limit as it stands, and until when it lasts.
+fn limit_forecast(usage: LimitUsage, now: Now) -> v1::LimitUsage {
+    let exhausted_in = usage.exhausted_at.map(|at| wire_duration(at.since(now.mono)));
+    v1::LimitUsage { exhausted_in, ..limit_usage(usage, now) }
+}
+
 fn class_state(state: ClassState, now: Now) -> v1::ClassState {
     v1::ClassState {
         classes: state.classes.into_iter().map(|status| class_status(status, now)).collect(),
@@ -406,7 +440,7 @@ fn class_status(status: ClassStatus, now: Now) -> v1::ClassStatus {
     }
 }
 
-fn wire_class(class: Class) -> v1::TrafficClass {
+pub(super) fn wire_class(class: Class) -> v1::TrafficClass {
     match class {
         Class::Control => v1::TrafficClass::Control,
         Class::Interactive => v1::TrafficClass::Interactive,
@@ -458,29 +492,34 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
     v1::OrgUsage {
         org: usage.org.as_str().to_owned(),
         as_of: Some(wire_time(now.wall)),
-        limits: usage.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         workspaces: usage.workspaces.into_iter().map(|w| workspace_usage(w, now)).collect(),
-        execution_users: usage.users.into_iter().map(|u| user_usage(u, now)).collect(),
+        execution_users: usage.users.into_iter().map(|user| user_usage(user, now)).collect(),
         waiting: usage.waiting,
         permits_out: usage.permits_out,
         last_reading: usage.last_reading.map(|read| wire_moment(read, now)),
         warnings: usage.warnings,
         cooling: usage.cooling.into_iter().map(|c| cooling_usage(c, now)).collect(),
+        attribution: usage.attribution.map(attribution::attribution),
+        queue: usage.queue.map(|queue| super::queue::usage(queue, now)),
     }
 }
 
 fn workspace_usage(usage: WorkspaceUsage, now: Now) -> v1::WorkspaceUsage {
     v1::WorkspaceUsage {
         workspace: usage.workspace.as_str().to_owned(),
-        limits: usage.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         class_state: usage.class_state.map(|state| class_state(state, now)),
+        attribution: attribution::of_workspace(&usage.pauses, now),
+        weight: usage.weight,
+        guaranteed_calls: usage.guaranteed_calls,
     }
 }
 
 fn user_usage(usage: UserUsage, now: Now) -> v1::ExecutionUserUsage {
     v1::ExecutionUserUsage {
         execution_user: usage.user.as_str().to_owned(),
-        limits: usage.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         in_pool: usage.in_pool,
         foreign_traffic: usage.foreign_traffic,
     }

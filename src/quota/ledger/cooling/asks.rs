@@ -52,7 +52,8 @@ impl Ledger {
         ask: &Ask,
         ahead: &Ahead,
     ) -> Option<Mono> {
-        let cooling = self.groups.counter(need.at).cooling.as_ref()?;
+        let counter = self.groups.counter(need.at);
+        let cooling = counter.cooling.as_ref().filter(|_| !counter.shadow)?;
         match cooling.gate(now) {
             Gate::Open => None,
             Gate::Closed { until } => Some(until),
@@ -67,13 +68,13 @@ impl Ledger {
 
     /// True if a grant of this plan would be a probe.
     pub(in crate::quota::ledger) fn is_probe(&self, now: Mono, plan: &Plan) -> bool {
-        plan.needs.iter().any(|need| self.is_due(now, need.at))
+        plan.needs.iter().any(|need| self.may_probe(now, need.at))
     }
 
     /// The longest life of a permit that is a probe: the next owner of the org,
     /// who may not know of it, waits that long.
     pub(in crate::quota::ledger) fn probe_life(&self, now: Mono, plan: &Plan) -> Duration {
-        let due = plan.needs.iter().filter(|need| self.is_due(now, need.at));
+        let due = plan.needs.iter().filter(|need| self.may_probe(now, need.at));
         let waits =
             due.filter_map(|need| Some(self.groups.counter(need.at).cooling.as_ref()?.wait));
         waits.min().unwrap_or(Duration::MAX)
@@ -89,7 +90,7 @@ impl Ledger {
         ends: Mono,
     ) {
         for need in &plan.needs {
-            if !self.is_due(now, need.at) {
+            if !self.may_probe(now, need.at) {
                 continue;
             }
             let group = self.groups.get_mut(need.at.group);
@@ -114,7 +115,7 @@ impl Ledger {
     /// The probe of the org's total may look past what others are thought to
     /// use: that is what it is to find out.
     pub(in crate::quota::ledger) fn total_probe_is_due(&self, now: Mono) -> bool {
-        self.total_ref().is_some_and(|at| self.is_due(now, at))
+        self.total_ref().is_some_and(|at| self.may_probe(now, at))
     }
 
     /// When time alone opens something for those who wait.
@@ -201,7 +202,7 @@ impl Ledger {
     }
 
     /// True if the next ask for this counter is the probe.
-    pub(in crate::quota::ledger) fn is_due(&self, now: Mono, at: CounterRef) -> bool {
+    pub(in crate::quota::ledger) fn may_probe(&self, now: Mono, at: CounterRef) -> bool {
         self.groups.counter(at).cooling.as_ref().is_some_and(|c| c.gate(now) == Gate::Due)
     }
 }

@@ -793,7 +793,7 @@ struct OutProbe {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn at_any_time_at_most_one_probe_of_a_counter_is_out(steps in steps()) {

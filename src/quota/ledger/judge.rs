@@ -484,7 +484,7 @@ impl Ledger {
         if counter.is_org_total() {
             let counted = counter.used().saturating_add(self.others(now, need.at));
             let (level, ceiling) = self.kept(need).gate(bound, self.reserve(), class, counted);
-            let probes = self.probe_is_due(now) || self.total_probe_is_due(now);
+            let probes = self.probe_is_due(now) || self.may_probe(now, need.at);
             if probes && self.total_is_blocked(now, need.units_per_call) {
                 // Foreign use alone blocks, and nobody has looked for a while.
                 return (level.max(counted + need.units_per_call), ceiling);

@@ -212,7 +212,7 @@ impl World {
             rng,
             scenario,
         };
-        let refuses = world.scenario.style == Style::Saturated || world.nonce % 2 == 0;
+        let refuses = world.scenario.style == Style::Saturated || world.nonce.is_multiple_of(2);
         if refuses && world.scenario.plant.is_none() {
             world.refusals = Some(Rng::with_seed(world.nonce));
         }

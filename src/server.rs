@@ -299,6 +299,9 @@ impl Service {
                 "not every record was written within {HAND_OVER:?}: open blocks stay counted as held"
             );
         }
+        if timeout(DRAIN, self.webhook.settle()).await.is_err() {
+            tracing::warn!("not all was told to the webhook within {DRAIN:?}");
+        }
         if let Some(Cluster { place, mut served, .. }) = self.cluster {
             place.leave().await;
             if timeout(DRAIN, &mut served).await.is_err() {

@@ -13,7 +13,7 @@ mod schedule;
 use std::{env, fmt, fs, io, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
@@ -39,10 +39,19 @@ const LEAST_SECRET: usize = 16;
 /// Where events are told. Clones tell the same receiver.
 #[derive(Clone, Debug)]
 pub struct Webhook {
-    queue: mpsc::Sender<Told>,
+    queue: mpsc::Sender<Job>,
     target: watch::Sender<Option<Arc<Target>>>,
     metrics: Arc<Metrics>,
     patience: Patience,
+}
+
+/// What the task is to do.
+#[derive(Debug)]
+enum Job {
+    /// Send this, or hold it back.
+    Tell(Told),
+    /// Say that all before is done.
+    Settle(oneshot::Sender<()>),
 }
 
 /// Why a webhook cannot be used.
@@ -95,7 +104,7 @@ impl Webhook {
         patience: Patience,
     ) -> Result<(Self, JoinHandle<()>), WebhookError> {
         let target = config.map(|config| Target::read(config, patience)).transpose()?;
-        let (queue, told) = mpsc::channel(MOST_QUEUED);
+        let (queue, jobs) = mpsc::channel(MOST_QUEUED);
         let target = watch::channel(target.map(Arc::new)).0;
         let sender = Sender {
             target: target.subscribe(),
@@ -105,7 +114,7 @@ impl Webhook {
             schedule: Schedule::default(),
             count: 0,
         };
-        let task = tokio::spawn(sender.run(told));
+        let task = tokio::spawn(sender.run(jobs));
         Ok((Self { queue, target, metrics, patience }, task))
     }
 
@@ -118,6 +127,14 @@ impl Webhook {
         self.target.send_replace(target.map(Arc::new));
         Ok(())
     }
+
+    /// Waits until all that was told before is delivered, held back or given up.
+    pub async fn settle(&self) {
+        let (done, settled) = oneshot::channel();
+        if self.queue.send(Job::Settle(done)).await.is_ok() {
+            let _ = settled.await;
+        }
+    }
 }
 
 impl Listener for Webhook {
@@ -128,7 +145,7 @@ impl Listener for Webhook {
             return;
         }
         let told = Told { org: org.clone(), time: now.wall_at(event.at), event };
-        if self.queue.try_send(told).is_err() {
+        if self.queue.try_send(Job::Tell(told)).is_err() {
             self.metrics.webhook(WebhookOutcome::Dropped);
             tracing::warn!(%org, %kind, "an event is not told: too many wait for the webhook");
         }
@@ -147,20 +164,19 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(mut self, mut told: mpsc::Receiver<Told>) {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         loop {
             let due = self.schedule.next_due();
             let next = tokio::select! {
-                told = told.recv() => {
-                    let Some(told) = told else { return };
-                    let cool_down = self.target.borrow().as_ref().map(|target| target.cool_down);
-                    let now = Instant::now();
-                    let next = self.schedule.take(told, now, cool_down.unwrap_or_default());
-                    if next.is_none() {
-                        self.metrics.webhook(WebhookOutcome::HeldBack);
+                job = jobs.recv() => match job {
+                    None => return,
+                    Some(Job::Tell(told)) => self.take(told),
+                    Some(Job::Settle(done)) => {
+                        // Whoever asked may have gone.
+                        let _ = done.send(());
+                        None
                     }
-                    next
-                }
+                },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.schedule.take_due(Instant::now())
                 }
@@ -170,6 +186,16 @@ impl Sender {
                 self.deliver(&target, &told).await;
             }
         }
+    }
+
+    /// An event: back if it is to be sent now.
+    fn take(&mut self, told: Told) -> Option<Told> {
+        let cool_down = self.target.borrow().as_ref().map(|target| target.cool_down);
+        let next = self.schedule.take(told, Instant::now(), cool_down.unwrap_or_default());
+        if next.is_none() {
+            self.metrics.webhook(WebhookOutcome::HeldBack);
+        }
+        next
     }
 }
 

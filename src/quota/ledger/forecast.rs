@@ -207,10 +207,9 @@ mod tests {
         check(&[(10, 40)], 100, 100, Some(60));
         // After 20 s 40 units leave: they come in again.
         check(&[(80, 40), (10, 20)], 100, 90, Some(70));
-        // What leaves makes room in time.
-        check(&[(80, 40), (10, 50)], 90, 140, None);
-        // It does so too late.
+        // As much comes as leaves, but what leaves is late.
         check(&[(80, 40), (10, 50)], 90, 100, Some(11));
+        check(&[(80, 40), (10, 50)], 90, 140, None);
         // Never, though it would be soon if nothing left.
         check(&[(99, 90)], 50, 100, None);
     }

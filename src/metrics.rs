@@ -264,10 +264,12 @@ impl Metrics {
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
         let waiting = Family::<Labels<1>, Gauge>::default();
         registry.register("waiting", "Acquires that wait for room", waiting.clone());
-        let waiting = Class::ALL.map(|class| waiting.get_or_create_owned(&[("class", class.name())]));
-        let wait_seconds = Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(
-            || Histogram::new(WAIT_BUCKETS),
-        );
+        let waiting =
+            Class::ALL.map(|class| waiting.get_or_create_owned(&[("class", class.name())]));
+        let wait_seconds =
+            Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new(WAIT_BUCKETS)
+            });
         registry.register_with_unit(
             "wait",
             "How long Acquires that may wait for room did, of those that had to, however it ended",

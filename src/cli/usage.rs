@@ -18,8 +18,7 @@ use crate::{
     json,
     proto::v1::{
         ClassRunState, ClassState, ClassStatus, ClassWaiting, GetUsageRequest, LimitKind,
-        LimitScope, LimitUsage,
-        OrgUsage, TrafficClass, WatchUsageRequest, WatchUsageResponse,
+        LimitScope, LimitUsage, OrgUsage, TrafficClass, WatchUsageRequest, WatchUsageResponse,
     },
 };
 
@@ -262,7 +261,12 @@ fn queue_block(usage: &OrgUsage) -> String {
         format!("{} {}", thousands(class.requests.into()), class_name(class.traffic_class()))
     };
     let classes: Vec<String> = queue.waiting.iter().map(of).collect();
-    _ = writeln!(out, "\nQUEUE\n  {} wait: {}", thousands(usage.waiting.into()), classes.join(", "));
+    _ = writeln!(
+        out,
+        "\nQUEUE\n  {} wait: {}",
+        thousands(usage.waiting.into()),
+        classes.join(", ")
+    );
     for request in queue.first.iter().take(NEXT) {
         let workspace = match request.workspace.as_str() {
             "" => String::new(),

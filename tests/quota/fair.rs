@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use quotagate::quota::{
-    Answer, Catalogue, Class, Mono, OrgPolicy, Outcome, Permit, Rules, WaiterId,
-    WorkspacePolicy,
+    Answer, Catalogue, Class, Mono, OrgPolicy, Outcome, Permit, Rules, WaiterId, WorkspacePolicy,
 };
 
 use crate::bench::*;
@@ -154,7 +153,10 @@ fn workspaces_in_contention_share_by_weight() {
         ("large requests beside small ones", vec![flow(1, 10, 10), flow(1, 40, 1)]),
         ("large ones of little weight", vec![flow(1, 10, 10), flow(3, 60, 2)]),
         ("ten that are equal", ten(|_| flow(1, 10, 1))),
-        ("ten, every other of three times the weight", ten(|i| flow(1 + 2 * (i as u32 % 2), 12, 1))),
+        (
+            "ten, every other of three times the weight",
+            ten(|i| flow(1 + 2 * (i as u32 % 2), 12, 1)),
+        ),
         ("ten of all sizes", ten(|i| flow(1, 4 + i, 1 + i as u32 % 5))),
         ("one that gives up and comes again", vec![hasty(1, 30, 1), flow(1, 60, 1)]),
     ];
@@ -237,11 +239,15 @@ fn bounded(shapes: &[Shape], backlog: usize) {
             let Waits { flow, served: since, own } = waits.remove(&id).expect("it waited");
             done += 1;
             let (weight, calls) = shapes[flow];
-            for (other, (of, most)) in shapes.iter().enumerate().filter(|(other, _)| *other != flow) {
+            for (other, (of, most)) in shapes.iter().enumerate().filter(|(other, _)| *other != flow)
+            {
                 let got = before[other] - since[other];
                 let share = (own + u64::from(calls)) * u64::from(*of);
                 let bound = share.div_ceil(u64::from(weight)) + 2 * u64::from(*most);
-                assert!(got <= bound, "{other} got {got} before {flow}, at most {bound}: {shapes:?}");
+                assert!(
+                    got <= bound,
+                    "{other} got {got} before {flow}, at most {bound}: {shapes:?}"
+                );
             }
             served[flow] += u64::from(permit.calls);
             running.push(permit);
@@ -320,7 +326,9 @@ impl Naive {
         loop {
             let first = |flow: usize| self.waits.iter().find(|waits| waits.1 == flow);
             let flows = self.tags.iter().filter_map(|(flow, (tag, _))| Some((tag, first(*flow)?)));
-            let Some((tag, next)) = flows.min_by_key(|(tag, waits)| (**tag, waits.0)) else { break };
+            let Some((tag, next)) = flows.min_by_key(|(tag, waits)| (**tag, waits.0)) else {
+                break;
+            };
             let (tag, (arrival, flow, calls, _)) = (*tag, *next);
             if u64::from(calls) > self.free {
                 break;
@@ -467,4 +475,3 @@ fn side_by_side(weights: &[u32], steps: Vec<Step>) {
         assert!(gone.is_empty(), "{gone:?} should have ended");
     }
 }
-

@@ -18,17 +18,15 @@ mod serve;
 mod show;
 mod table;
 
-use self::table::{LineKey, Place, Point, Waiter, pool_point};
 pub use self::table::Queue;
+use self::table::{LineKey, Place, Point, Waiter, pool_point};
 use super::{
     Answer, Ledger,
     groups::CounterRef,
     judge::{Plan, Verdict},
     requests::Remembered,
 };
-use crate::quota::{
-    Ask, AskError, Denial, DenialReason, Kind, Mono, Outcome, Scope,
-};
+use crate::quota::{Ask, AskError, Denial, DenialReason, Kind, Mono, Outcome, Scope};
 
 /// Names a waiting request within its ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -227,7 +225,8 @@ impl Ledger {
         let awaiting = |front: &WaiterId| {
             self.queue.waiters.get(front).is_some_and(|front| front.store_deadline.is_some())
         };
-        let is_front = line.fronts.len() + 1 == line.order.len() && line.fronts.iter().all(awaiting);
+        let is_front =
+            line.fronts.len() + 1 == line.order.len() && line.fronts.iter().all(awaiting);
         if !is_front {
             self.queue.hold(id, share, None);
             return;

@@ -147,9 +147,9 @@ impl Line {
 
     /// The first request of each workspace, the next to be served first.
     pub fn firsts(&self) -> impl Iterator<Item = WaiterId> + '_ {
-        self.order.iter().filter_map(|(_, arrival, flow)| {
-            Some(self.flows.get(flow)?.waiting.get(arrival)?.id)
-        })
+        self.order
+            .iter()
+            .filter_map(|(_, arrival, flow)| Some(self.flows.get(flow)?.waiting.get(arrival)?.id))
     }
 
     /// All requests in the order in which they would be served.

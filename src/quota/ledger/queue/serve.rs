@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Ledger, WaiterId,
+    Ledger, WaiterId, held_for_store,
     line::Cursor,
     table::{LineKey, Place, Point, SENIOR, Waiter},
-    held_for_store, units,
+    units,
 };
 use crate::quota::{
     AskError, Class, Mono, Outcome,
@@ -378,12 +378,7 @@ impl Ledger {
 
     /// Sets what a request holds. Where it held more at the front, somebody else
     /// may be served now.
-    fn hold(
-        &mut self,
-        id: WaiterId,
-        holds: Vec<(CounterRef, u64)>,
-        front: Option<(Place, bool)>,
-    ) {
+    fn hold(&mut self, id: WaiterId, holds: Vec<(CounterRef, u64)>, front: Option<(Place, bool)>) {
         let before: Vec<u32> = self
             .queue
             .waiters

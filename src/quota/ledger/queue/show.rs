@@ -2,7 +2,7 @@
 
 use super::{Ledger, WaiterId, line::Cursor, table::LineKey};
 use crate::quota::{
-    Class, Mono, Queued, QueueUsage, WaitsFor,
+    Class, Mono, QueueUsage, Queued, WaitsFor,
     ledger::judge::{Ahead, Verdict},
 };
 

@@ -407,7 +407,11 @@ impl Queue {
         waiter.store_deadline = until;
         self.ends.insert((waiter.end(), id));
         if let Some(line) = self.lines.get_mut(&waiter.line) {
-            if until.is_some() { line.hasty.insert(id) } else { line.hasty.remove(&id) };
+            if until.is_some() {
+                line.hasty.insert(id)
+            } else {
+                line.hasty.remove(&id)
+            };
         }
     }
 
@@ -418,9 +422,8 @@ impl Queue {
         let with_held = |(at, sums): (&CounterRef, &[u64; 4])| {
             let last = sums.iter().rposition(|units| *units > 0)?;
             let fronts = self.fronts.get(at).into_iter().flatten();
-            let ahead = fronts.filter(|(place, (_, refused))| {
-                *refused && index(place.class) <= last
-            });
+            let ahead =
+                fronts.filter(|(place, (_, refused))| *refused && index(place.class) <= last);
             let held: u64 = ahead.map(|(_, (units, _))| units).sum();
             Some((*at, sums.iter().sum::<u64>() + held))
         };

@@ -465,7 +465,8 @@ fn an_event_of_a_watch_is_written_down() {
     assert_eq!(usage.last_reading, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
     assert_eq!((usage.waiting, usage.permits_out), (1, 2));
     let queue = usage.queue.expect("it is shown");
-    let by_class: Vec<_> = queue.waiting.iter().map(|of| (of.traffic_class(), of.requests)).collect();
+    let by_class: Vec<_> =
+        queue.waiting.iter().map(|of| (of.traffic_class(), of.requests)).collect();
     assert_eq!(by_class, [(v1::TrafficClass::Event, 1)], "only those in which somebody waits");
     let first = &queue.first[0];
     assert_eq!((first.place, first.calls, first.operation.as_str()), (1, 2, "rest.long"));

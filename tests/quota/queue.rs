@@ -502,6 +502,9 @@ fn interactive_latency(waiting: usize) -> (u128, u128) {
 fn crowded(waiting: usize) -> Bench {
     let mut bench = Bench::of(org().daily(10_000_000));
     bench.grant(ask(DELETE).calls(10));
+    for index in 0..10 {
+        bench.grant(ask(REST).of(&format!("w{index}")));
+    }
     for index in 0..waiting {
         let of = format!("w{}", index % 10);
         bench.park(ask(DELETE).of(&of).class(Class::Bulk).waiting(DAY));

@@ -464,8 +464,8 @@ fn how_long_an_interactive_call_takes_beside_ten_thousand_that_wait() {
     println!("nobody waits: {empty:?}; 10,000 wait: {beside:?} (p50, p99 in ns)");
 }
 
-/// p50 and p99 of what a node does for an Acquire and its report, over ten orgs
-/// in each of which so many wait.
+/// p50 and p99 of what is done under a ledger's lock for an Acquire, over ten
+/// orgs in each of which so many wait.
 #[expect(clippy::disallowed_methods, reason = "it measures")]
 fn interactive_latency(waiting: usize) -> (u128, u128) {
     let mut benches: Vec<Bench> = (0..10).map(|_| crowded(waiting)).collect();
@@ -473,17 +473,22 @@ fn interactive_latency(waiting: usize) -> (u128, u128) {
     for round in 0..4_000 {
         for bench in &mut benches {
             let asks = ask(REST).of("w0").class(Class::Interactive);
+            let nonce = 1_000_000 + round;
             let start = std::time::Instant::now();
-            let answer = bench.ledger.acquire(bench.now.mono, asks, round, true);
+            let answer = bench.ledger.acquire(bench.now.mono, asks.clone(), nonce, true);
             let wants = bench.ledger.wants_reserve(bench.now.mono);
             let wake = bench.ledger.next_wake(bench.now.mono);
             times.push(start.elapsed().as_nanos());
             std::hint::black_box((wants, wake));
-            if let Answer::Done(Outcome::Granted(permit)) = answer {
-                bench.report(&permit, answered(1));
-            } else {
-                bench.quiet();
-            }
+            let permit = match answer {
+                Answer::Done(Outcome::Granted(permit)) => permit,
+                Answer::Parked(id) => {
+                    bench.ledger.cancel(id);
+                    bench.grant(asks)
+                }
+                Answer::Done(other) => panic!("{other:?}"),
+            };
+            bench.report(&permit, answered(1));
             if round % 100 == 0 {
                 bench.advance(ms(50));
             }
@@ -497,6 +502,9 @@ fn interactive_latency(waiting: usize) -> (u128, u128) {
 fn crowded(waiting: usize) -> Bench {
     let mut bench = Bench::of(org().daily(10_000_000));
     bench.grant(ask(DELETE).calls(10));
+    for index in 0..10 {
+        bench.grant(ask(REST).of(&format!("w{index}")));
+    }
     for index in 0..waiting {
         let of = format!("w{}", index % 10);
         bench.park(ask(DELETE).of(&of).class(Class::Bulk).waiting(DAY));

@@ -10,6 +10,7 @@ mod decisions;
 mod discovery;
 mod http;
 #[cfg(feature = "cli")]
+mod poll;
 mod program;
 mod settling;
 mod talk;

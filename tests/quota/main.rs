@@ -17,3 +17,4 @@ mod reserve;
 mod samples;
 mod settling;
 mod time;
+mod truth;

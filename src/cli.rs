@@ -10,6 +10,7 @@ mod exit;
 #[cfg(feature = "server")]
 mod local;
 mod output;
+mod poll;
 mod table;
 mod top;
 mod usage;
@@ -99,6 +100,9 @@ enum Verb {
     #[cfg(feature = "server")]
     #[command(after_help = local::DEMO_HELP)]
     Demo(crate::demo::Args),
+    /// Read Salesforce's limits resource now and then, for orgs that make no REST calls
+    #[command(after_help = poll::HELP)]
+    PollLimits(poll::PollArgs),
     /// Put load on a server: throughput and latency percentiles
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArgs),
@@ -183,6 +187,7 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
         Verb::Check(args) => local::check(args),
         #[cfg(feature = "server")]
         Verb::Demo(args) => local::demo(args).await,
+        Verb::PollLimits(args) => poll::poll_limits(args).await,
         Verb::Bench(args) => bench::bench(args).await,
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -284,6 +289,11 @@ mod tests {
             ("users delete --org o --execution-user u --validate-only", true),
             ("cluster -o json", true),
             ("cluster --shards", true),
+            ("poll-limits --targets f", true),
+            ("poll-limits --targets f --once --interval 1m --api-version 66.0", true),
+            ("poll-limits", false),
+            ("poll-limits --targets f --interval 59s", false),
+            ("poll-limits --targets f --api-version v66", false),
             ("bench --concurrency 0", false),
             ("bench --duration 1s --concurrency 1", true),
             ("completions zsh", true),

@@ -56,6 +56,7 @@ pub struct Engine {
     org_limit: Limit,
     cap: Cap,
     header_lag_us: u64,
+    header_steps_us: u64,
     foreign_units_per_second: f64,
     slots: usize,
     long_running_from: Duration,
@@ -71,6 +72,7 @@ impl Engine {
             org_limit: options.org_limit,
             cap: options.cap,
             header_lag_us: micros(options.header_lag),
+            header_steps_us: micros(options.header_steps),
             foreign_units_per_second: options.foreign_units_per_second,
             slots: options.long_running_slots,
             long_running_from: options.long_running_from,
@@ -106,18 +108,27 @@ impl Engine {
         if long {
             org.busy_until_us.push(now_us.saturating_add(micros(call.duration)));
         }
-        let lag_us = self.header_lag_us;
-        self.org(now_us, call.org).total.add(now_us, call.org_units, lag_us);
+        let shown_us = self.shown_us();
+        self.org(now_us, call.org).total.add(now_us, call.org_units, shown_us);
         Ok(())
     }
 
-    /// What `Sforce-Limit-Info` says: the figure of `header_lag` ago, and the
-    /// limit of now.
+    /// What `Sforce-Limit-Info` says: the figure of `header_lag` ago, from which
+    /// units leave in steps where `header_steps` says so, and the limit of now.
     pub fn shown(&mut self, now_us: u64, org: &str) -> Usage {
-        let lag_us = self.header_lag_us;
+        let (lag_us, steps_us) = (self.header_lag_us, self.header_steps_us);
         let total = &self.org(now_us, org).total;
-        let used = now_us.checked_sub(lag_us).map_or(0, |then_us| total.used_at(then_us));
+        let used = now_us.checked_sub(lag_us).map_or(0, |then_us| {
+            let from_us = step_before(total.window_start(then_us), steps_us);
+            total.total_before(then_us.saturating_add(1)) - total.total_before(from_us)
+        });
         Usage { used, max: total.limit.max }
+    }
+
+    /// How far back what is shown may reach beyond the window.
+    const fn shown_us(&self) -> u64 {
+        // A step is a third longer at most.
+        self.header_lag_us.saturating_add(self.header_steps_us.saturating_mul(2))
     }
 
     /// What the org has really used.
@@ -139,7 +150,7 @@ impl Engine {
 
     /// Other integrations use units at once; a hard cap stops them as well.
     pub fn add_foreign(&mut self, now_us: u64, org: &str, units: u64) {
-        let (cap, lag_us) = (self.cap, self.header_lag_us);
+        let (cap, lag_us) = (self.cap, self.shown_us());
         self.org(now_us, org).add_foreign(now_us, units, cap, lag_us);
     }
 
@@ -164,11 +175,22 @@ impl Engine {
             };
             self.orgs.insert(name.into(), org);
         }
+        let (rate, cap, lag_us) = (self.foreign_units_per_second, self.cap, self.shown_us());
         let org = self.orgs.get_mut(name).expect("the org was put in above");
-        let (rate, cap, lag_us) = (self.foreign_units_per_second, self.cap, self.header_lag_us);
         org.advance_foreign(now_us, rate, cap, lag_us);
         org
     }
+}
+
+/// The last step at or before a moment: every second one comes a third later.
+const fn step_before(at_us: u64, steps_us: u64) -> u64 {
+    if steps_us == 0 {
+        return at_us;
+    }
+    let step = at_us / steps_us;
+    let delay_us = if step % 2 == 1 { steps_us / 3 } else { 0 };
+    let edge_us = step * steps_us + delay_us;
+    if edge_us <= at_us { edge_us } else { (step - 1) * steps_us }
 }
 
 /// One org.
@@ -439,6 +461,23 @@ mod tests {
             assert_eq!(engine.shown(at * S, "o").used, shown, "at {at} s");
         }
         assert_eq!(engine.org_usage(61 * S, "o").used, 2);
+    }
+
+    #[test]
+    fn the_shown_figure_falls_in_uneven_steps_and_the_true_one_does_not() {
+        let mut engine = engine(|options| {
+            options.org_limit.max = 100;
+            options.header_steps = Duration::from_secs(30);
+        });
+        for at in 0..60 {
+            assert_eq!(engine.arrive(at * S, &rest(1)), Ok(()));
+        }
+        // The steps are at 0, 40, 60 s of the calls; windows begin 60 s before.
+        for (at, shown) in [(59, 60), (60, 60), (90, 60), (99, 60), (100, 20), (119, 20), (120, 0)]
+        {
+            assert_eq!(engine.shown(at * S, "o").used, shown, "at {at} s");
+        }
+        assert_eq!(engine.org_usage(99 * S, "o").used, 20);
     }
 
     #[test]

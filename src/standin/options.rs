@@ -22,6 +22,10 @@ pub struct Options {
     pub conversations_count_for_org: bool,
     /// The figure in `Sforce-Limit-Info` is the one of so long ago.
     pub header_lag: Duration,
+    /// In the figure of `Sforce-Limit-Info` units leave late, together, in uneven
+    /// steps of about this length, as observers say of Salesforce; zero: each when
+    /// its window is over. What is refused goes by the true window.
+    pub header_steps: Duration,
     /// What other integrations use of each org's total, from the start on.
     pub foreign_units_per_second: f64,
     /// How many long-running requests an org may have at the same time.
@@ -58,6 +62,7 @@ impl Default for Options {
             cap: Cap::Hard,
             conversations_count_for_org: false,
             header_lag: Duration::ZERO,
+            header_steps: Duration::ZERO,
             foreign_units_per_second: 0.0,
             long_running_slots: 5,
             long_running_from: Duration::from_secs(20),
@@ -84,6 +89,7 @@ impl Options {
         }
         self.org_limit = self.org_limit.scaled(factor);
         self.header_lag = self.header_lag.mul_f64(factor);
+        self.header_steps = self.header_steps.mul_f64(factor);
         self.foreign_units_per_second /= factor;
         self.long_running_from = self.long_running_from.mul_f64(factor);
         self.latency = Latency {

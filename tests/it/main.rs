@@ -14,6 +14,7 @@ mod decisions;
 mod discovery;
 mod http;
 #[cfg(feature = "cli")]
+mod poll;
 mod program;
 #[cfg(feature = "standin")]
 #[path = "../common/salesforce.rs"]

@@ -24,3 +24,4 @@ mod samples;
 mod settling;
 mod shadow;
 mod time;
+mod truth;

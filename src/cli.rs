@@ -11,6 +11,7 @@ mod exit;
 mod local;
 mod output;
 mod table;
+mod top;
 mod usage;
 
 use std::process::ExitCode;
@@ -68,6 +69,12 @@ enum Verb {
     /// Follow an org's usage: a picture on a terminal, lines elsewhere
     #[command(after_help = usage::WATCH_HELP)]
     Watch(usage::UsageArgs),
+    /// Show who uses an org's quota: by workspace, class, operation, user and caller
+    #[command(after_help = top::TOP_HELP)]
+    Top(top::TopArgs),
+    /// Show what was asked for, granted and refused over the last 24 hours
+    #[command(after_help = top::DEMAND_HELP)]
+    Demand(top::DemandArgs),
     /// List, show, declare and withdraw orgs
     #[command(subcommand, after_help = admin::ORGS_HELP)]
     Orgs(admin::Orgs),
@@ -164,6 +171,8 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
         Verb::Report(args) => call::report(args).await,
         Verb::Usage(args) => usage::usage(args).await,
         Verb::Watch(args) => usage::watch(args).await,
+        Verb::Top(args) => top::top(args).await,
+        Verb::Demand(args) => top::demand(args).await,
         Verb::Orgs(verb) => admin::orgs(verb).await,
         Verb::Workspaces(verb) => admin::workspaces(verb).await,
         Verb::Users(verb) => admin::users(verb).await,
@@ -260,6 +269,12 @@ mod tests {
             ("report --org o --answer-time 2026-01-01T00:00:00Z", true),
             ("report --org o --answer-time yesterday", false),
             ("usage --org o", true),
+            ("top", true),
+            ("top --org o --by caller --watch --rows 3 -o json", true),
+            ("top --by colour", false),
+            ("demand --org o --workspace w --since 2026-01-01T00:00:00Z", true),
+            ("demand --workspace w", false),
+            ("acquire --org o --operation rest --caller inbox/eu", true),
             ("orgs list", true),
             ("orgs get --org o", true),
             ("orgs put --org o --daily-calls 5 --classes bulk=40/38", true),

@@ -6,6 +6,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use tonic::{
     Code, ConnectError as NotConnected, Request, Response, Status, Streaming,
+    metadata::{AsciiMetadataValue, errors::InvalidMetadataValue},
     transport::{Channel, Endpoint},
 };
 
@@ -19,9 +20,9 @@ use crate::proto::{
         PutWorkspaceRequest, PutWorkspaceResponse, admin_service_client::AdminServiceClient,
     },
     v1::{
-        AcquireRequest, AcquireResponse, GetUsageRequest, GetUsageResponse, ReleaseRequest,
-        ReleaseResponse, ReportRequest, ReportResponse, WatchUsageRequest, WatchUsageResponse,
-        quota_service_client::QuotaServiceClient,
+        AcquireRequest, AcquireResponse, GetDemandRequest, GetDemandResponse, GetUsageRequest,
+        GetUsageResponse, ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse,
+        WatchUsageRequest, WatchUsageResponse, quota_service_client::QuotaServiceClient,
     },
 };
 
@@ -59,6 +60,7 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// where it can be reached.
 #[derive(Clone, Debug)]
 pub struct Client {
+    caller: Option<AsciiMetadataValue>,
     owners: Owners,
     quota: QuotaServiceClient<Channel>,
     admin: AdminServiceClient<Channel>,
@@ -94,10 +96,20 @@ impl Client {
             .await
             .map_err(|source| ConnectError::Unreachable { server: server.into(), source })?;
         Ok(Self {
+            caller: None,
             owners: Owners::new(server),
             quota: quota(channel.clone()),
             admin: AdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES),
         })
+    }
+
+    /// The same connection for a caller that names itself: what it acquires is
+    /// shown under this name, and its request ids are its own. It gives no right.
+    ///
+    /// # Errors
+    /// It is not printable ASCII. The service wants `[A-Za-z0-9._:/@-]{1,64}`.
+    pub fn with_caller(self, name: &str) -> Result<Self, InvalidMetadataValue> {
+        Ok(Self { caller: Some(name.parse()?), ..self })
     }
 
     /// Asks to make calls; waits as long as the request says. A denial is an
@@ -113,7 +125,10 @@ impl Client {
             .min(MAX_WAIT);
         let org = request.org.clone();
         self.ask_owner(&org, |mut quota| {
-            let request = within(CALL_TIMEOUT + wait, request.clone());
+            let mut request = within(CALL_TIMEOUT + wait, request.clone());
+            if let Some(caller) = &self.caller {
+                request.metadata_mut().insert("quotagate-caller", caller.clone());
+            }
             async move { quota.acquire(request).await }
         })
         .await
@@ -249,6 +264,8 @@ macro_rules! calls {
 calls! {
     /// Shows one org.
     quota.get_usage(GetUsageRequest) -> GetUsageResponse;
+    /// Shows what was asked of one org, by the minute.
+    quota.get_demand(GetDemandRequest) -> GetDemandResponse;
     /// Lists a page of orgs.
     admin.list_orgs(ListOrgsRequest) -> ListOrgsResponse;
     /// Shows one org's settings.

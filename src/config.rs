@@ -22,7 +22,7 @@ pub mod reload;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 pub use self::catalogue::{BUILT_IN_CATALOGUE, print_catalogue};
-use crate::quota::{Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
+use crate::quota::{BurnLimit, Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +98,14 @@ pub struct WorkspaceDeclaration {
     pub preset: Option<String>,
     /// Thresholds that differ from the preset's.
     pub classes: PartialClasses,
+    /// Its share where workspaces contend, 1 to 1,000; absent is 1.
+    pub weight: Option<u32>,
+    /// Units of the org's total that no other workspace may take.
+    pub guaranteed_calls: Option<u64>,
+    /// The most units in a shorter time than a day.
+    pub burn_limit: Option<BurnLimit>,
+    /// Its own limits are counted and reported, and refuse nothing.
+    pub shadow: bool,
 }
 
 /// Thresholds that are given one by one.

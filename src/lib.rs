@@ -13,7 +13,7 @@
 //!    [`json`]. The messages are in [`proto`].
 //! 6. [`server`] puts all of it together, with [`metrics`] and [`telemetry`].
 //! 7. [`client`] is the library for callers, [`cli`] the program; [`duration`]
-//!    reads lengths of time for both.
+//!    reads lengths of time for both, [`https`] asks servers that are not ours.
 //! 8. [`standin`] is a strict stand-in for Salesforce, [`demo`] shows what all of
 //!    this is for.
 //!
@@ -36,12 +36,14 @@ pub mod demo;
 #[cfg(any(feature = "cli", feature = "server"))]
 pub mod duration;
 #[cfg(any(feature = "cli", feature = "server"))]
+pub mod https;
+#[cfg(any(feature = "cli", feature = "server"))]
 pub mod json;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod node;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "cli", feature = "server"))]
 pub mod quota;
 #[cfg(feature = "server")]
 pub mod rpc;

@@ -2,18 +2,20 @@
 //! sets only: nothing that a caller sends becomes a label.
 
 use std::{
-    array,
+    array, fmt,
     sync::{OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
 use prometheus_client::{
-    encoding::text,
+    encoding::{EncodeLabelSet, LabelSetEncoder, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
-use crate::quota::{Class, DenialReason, Wall};
+use crate::quota::{
+    Class, CoolingCause, DenialReason, OperationId, Wall, salesforce::errors::TroubleKind,
+};
 
 /// The invariants that are watched while the service runs, by their numbers.
 pub const INVARIANTS: [&str; 9] = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9"];
@@ -27,12 +29,13 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 22] = [
+const METHODS: [&str; 24] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
     "quotagate.v1.QuotaService/GetUsage",
     "quotagate.v1.QuotaService/WatchUsage",
+    "quotagate.v1.QuotaService/GetDemand",
     "quotagate.admin.v1.AdminService/ListOrgs",
     "quotagate.admin.v1.AdminService/GetOrg",
     "quotagate.admin.v1.AdminService/PutOrg",
@@ -48,6 +51,7 @@ const METHODS: [&str; 22] = [
     "quotagate.peer.v1.PeerService/Report",
     "quotagate.peer.v1.PeerService/GetUsage",
     "quotagate.peer.v1.PeerService/WatchUsage",
+    "quotagate.peer.v1.PeerService/GetDemand",
     "quotagate.peer.v1.PeerService/Administer",
     "other",
 ];
@@ -95,6 +99,26 @@ const REASONS: [DenialReason; 7] = [
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
+
+/// A class, and an operation of the catalogue: only what an operator has declared
+/// is ever decided.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ByOperation {
+    class: &'static str,
+    operation: OperationId,
+}
+
+impl ByOperation {
+    fn of(class: Class, operation: &OperationId) -> Self {
+        Self { class: class.name(), operation: operation.clone() }
+    }
+}
+
+impl EncodeLabelSet for ByOperation {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("class", self.class), ("operation", self.operation.as_str())].encode(encoder)
+    }
+}
 
 /// What became of a transaction that reserves quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +168,8 @@ pub struct Metrics {
     registry: Registry,
     granted: [Counter; 4],
     denied: [[Counter; 4]; 7],
-    granted_calls: [Counter; 4],
+    granted_calls: Family<ByOperation, Counter>,
+    refused_calls: Family<ByOperation, Counter>,
     releases: Counter,
     released_calls: Counter,
     reports: [Counter; 2],
@@ -153,7 +178,7 @@ pub struct Metrics {
     store_wait_seconds: Histogram,
     forwarded: [Counter; 6],
     requests: Counters<2>,
-    request_cells: [[OnceLock<Counter>; 17]; 22],
+    request_cells: [[OnceLock<Counter>; 17]; 24],
     violations: [Counter; 9],
     reloads: [Counter; 2],
     last_reload: Gauge,
@@ -161,6 +186,10 @@ pub struct Metrics {
     orgs: Gauge,
     waiting: Gauge,
     permits_out: Gauge,
+    shadow_denials: [[Counter; 4]; 7],
+    /// By the name of the kind.
+    troubles: Counters<1>,
+    cooling: [Gauge; CoolingCause::ALL.len()],
 }
 
 impl Metrics {
@@ -194,10 +223,12 @@ impl Metrics {
         let granted = Class::ALL.map(|class| decided("granted", "none", class));
         let denied =
             REASONS.map(|reason| Class::ALL.map(|class| decided("denied", reason.name(), class)));
-        let calls: Counters<1> =
-            family(&mut registry, "granted_calls", "Calls that permits were given for");
-        let granted_calls =
-            Class::ALL.map(|class| calls.get_or_create_owned(&[("class", class.name())]));
+        let granted_calls = Family::default();
+        let help = "Calls that permits were given for";
+        registry.register("granted_calls", help, granted_calls.clone());
+        let refused_calls = Family::default();
+        let help = "Calls that denied Acquires asked for";
+        registry.register("refused_calls", help, refused_calls.clone());
 
         let releases = counter(&mut registry, "releases", "Releases answered");
         let released_calls =
@@ -254,16 +285,40 @@ impl Metrics {
         );
         last_reload.set(seconds(started));
 
+        let shadowed: Counters<2> = family(
+            &mut registry,
+            "shadow_denials",
+            "Grants that a limit in shadow would have refused",
+        );
+        let shadow_denials = REASONS.map(|reason| {
+            let of = |class: Class| [("reason", reason.name()), ("class", class.name())];
+            Class::ALL.map(|class| shadowed.get_or_create_owned(&of(class)))
+        });
+
         let owned_shards =
             gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
         let waiting = gauge(&mut registry, "waiting", "Acquires that wait for room", None);
         let permits_out = gauge(&mut registry, "permits_out", "Permits that have not ended", None);
 
+        let troubles: Counters<1> = family(
+            &mut registry,
+            "troubles",
+            "Answers of Salesforce's that say stop, or wait, by what they say",
+        );
+        for kind in TroubleKind::ALL {
+            troubles.get_or_create_owned(&[("kind", kind.name())]);
+        }
+        let cooling: Family<Labels<1>, Gauge> =
+            family_of_gauges(&mut registry, "cooling", "Counters that cool down, by cause");
+        let cooling =
+            CoolingCause::ALL.map(|cause| cooling.get_or_create_owned(&[("cause", cause.name())]));
+
         Self {
             granted,
             denied,
             granted_calls,
+            refused_calls,
             releases,
             released_calls,
             reports,
@@ -280,19 +335,28 @@ impl Metrics {
             orgs,
             waiting,
             permits_out,
+            shadow_denials,
+            troubles,
+            cooling,
             registry,
         }
     }
 
     /// A permit for `calls` calls was given.
-    pub fn granted(&self, class: Class, calls: u32) {
+    pub fn granted(&self, class: Class, operation: &OperationId, calls: u32) {
         self.granted[class_index(class)].inc();
-        self.granted_calls[class_index(class)].inc_by(calls.into());
+        self.granted_calls.get_or_create(&ByOperation::of(class, operation)).inc_by(calls.into());
     }
 
-    /// An Acquire was denied.
-    pub fn denied(&self, reason: DenialReason, class: Class) {
+    /// An Acquire of `calls` calls was denied.
+    pub fn denied(&self, reason: DenialReason, class: Class, operation: &OperationId, calls: u32) {
         self.denied[reason_index(reason)][class_index(class)].inc();
+        self.refused_calls.get_or_create(&ByOperation::of(class, operation)).inc_by(calls.into());
+    }
+
+    /// Grants were made that a limit in shadow would have refused.
+    pub fn shadow_denied(&self, reason: DenialReason, class: Class, grants: u64) {
+        self.shadow_denials[reason_index(reason)][class_index(class)].inc_by(grants);
     }
 
     /// A release was answered; it gave back `calls` calls, 0 for a repeat.
@@ -394,6 +458,18 @@ impl Metrics {
         self.permits_out.set(permits.into());
     }
 
+    /// Salesforce said stop, or wait.
+    pub fn troubled(&self, kind: TroubleKind) {
+        self.troubles.get_or_create_owned(&[("kind", kind.name())]).inc();
+    }
+
+    /// The counters that cool down now, in the order of [`CoolingCause::ALL`].
+    pub fn set_cooling(&self, counters: [u32; CoolingCause::ALL.len()]) {
+        for (gauge, counters) in self.cooling.iter().zip(counters) {
+            gauge.set(counters.into());
+        }
+    }
+
     /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
     #[must_use]
     pub fn encode(&self) -> String {
@@ -405,6 +481,12 @@ impl Metrics {
 
 fn family<const N: usize>(registry: &mut Registry, name: &str, help: &str) -> Counters<N> {
     let family = Counters::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn family_of_gauges(registry: &mut Registry, name: &str, help: &str) -> Family<Labels<1>, Gauge> {
+    let family = Family::<Labels<1>, Gauge>::default();
     registry.register(name, help, family.clone());
     family
 }
@@ -473,7 +555,6 @@ mod tests {
             "quotagate_process_start_time_seconds 1700000000",
             r#"quotagate_decisions_total{decision="granted",reason="none",class="bulk"} 0"#,
             r#"quotagate_decisions_total{decision="denied",reason="org_limit",class="event"} 0"#,
-            r#"quotagate_granted_calls_total{class="control"} 0"#,
             "quotagate_releases_total 0",
             "quotagate_released_calls_total 0",
             r#"quotagate_reports_total{answered="true"} 0"#,
@@ -487,6 +568,8 @@ mod tests {
             "quotagate_orgs 0",
             "quotagate_waiting 0",
             "quotagate_permits_out 0",
+            r#"quotagate_troubles_total{kind="total_exceeded"} 0"#,
+            r#"quotagate_cooling{cause="throttled"} 0"#,
             "# UNIT quotagate_reserve_seconds seconds",
             "# EOF",
         ] {
@@ -503,8 +586,9 @@ mod tests {
         for (index, reason) in REASONS.into_iter().enumerate() {
             assert_eq!(reason_index(reason), index);
         }
-        metrics.granted(Class::Event, 3);
-        metrics.denied(DenialReason::QueueFull, Class::Bulk);
+        let operation = OperationId::parse("rest").expect("a name");
+        metrics.granted(Class::Event, &operation, 3);
+        metrics.denied(DenialReason::QueueFull, Class::Bulk, &operation, 4);
         metrics.released(2);
         metrics.reported(true);
         metrics.reserved(ReserveOutcome::Unknown, Duration::from_millis(3));
@@ -514,10 +598,13 @@ mod tests {
         metrics.violated("I4");
         metrics.reloaded(ReloadOutcome::Applied, Wall(1_700_000_001_000_000));
         metrics.set_waiting(7);
+        metrics.troubled(TroubleKind::Unavailable);
+        metrics.set_cooling([1, 2, 3, 4, 5, 6]);
         for line in [
             r#"quotagate_decisions_total{decision="granted",reason="none",class="event"} 1"#,
             r#"quotagate_decisions_total{decision="denied",reason="queue_full",class="bulk"} 1"#,
-            r#"quotagate_granted_calls_total{class="event"} 3"#,
+            r#"quotagate_granted_calls_total{class="event",operation="rest"} 3"#,
+            r#"quotagate_refused_calls_total{class="bulk",operation="rest"} 4"#,
             "quotagate_releases_total 1",
             "quotagate_released_calls_total 2",
             r#"quotagate_reports_total{answered="true"} 1"#,
@@ -530,6 +617,8 @@ mod tests {
             r#"quotagate_config_reloads_total{outcome="applied"} 1"#,
             "quotagate_config_last_reload_success_timestamp_seconds 1700000001",
             "quotagate_waiting 7",
+            r#"quotagate_troubles_total{kind="unavailable"} 1"#,
+            r#"quotagate_cooling{cause="total_exceeded"} 6"#,
         ] {
             shows(&metrics, line);
         }

@@ -21,8 +21,8 @@ use crate::{
     },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
     quota::{
-        Ask, AskError, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit, Released, Report,
-        Reported, Transition, Unknown, UserId, Wall, WorkspaceId,
+        Ask, AskError, DemandView, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit, Released,
+        Report, Reported, Transition, Unknown, UserId, Wall, WorkspaceId,
     },
     shard::{NoLedger, Policies as _, Shards, Usage, permit_id::PermitId},
     store::{SharedStore, keys::SHARDS},
@@ -406,7 +406,7 @@ impl Node {
         // A name that could have been ours, of an org that nobody may create:
         // there is nothing to settle, and no memory is spent on it.
         if self.admit(&id.org).is_err() {
-            return Ok(Reported { already_settled: true, class_state: None });
+            return Ok(Reported { already_settled: true, ..Reported::default() });
         }
         let reported = self.shards.report(&id, &report);
         // Told to a ledger that has just gone: the owner may take it.
@@ -416,14 +416,13 @@ impl Node {
         Ok(reported)
     }
 
-    /// Takes a reading without a permit.
+    /// Takes what is told of a call that had no permit.
     ///
     /// # Errors
     /// The org is not served here.
     pub async fn report_org(&self, org: &OrgId, report: Report) -> Result<Reported, NodeError> {
         self.admit(org)?;
-        self.shards.reading(org, &report)?;
-        Ok(Reported { already_settled: false, class_state: None })
+        Ok(self.shards.report_org(org, &report)?)
     }
 
     /// One org's usage. Never creates an org: an accepted unknown one shows its
@@ -433,12 +432,32 @@ impl Node {
     /// The org is not served here.
     pub async fn usage(&self, org: &OrgId) -> Result<(OrgUsage, Now), NodeError> {
         self.admit(org)?;
-        let usage = self.shards.usage(org);
+        let usage = self.shards.attributed_usage(org);
         // Looked at afterwards: a ledger that has just gone shows nothing used.
         if !self.is_here(org) {
             return Err(NodeError::NotOwner);
         }
         Ok((usage.usage, usage.now))
+    }
+
+    /// What was asked of an org by the minute: for one workspace (`Some(None)`:
+    /// for none) or for all, from a moment on.
+    ///
+    /// # Errors
+    /// The org is not served here.
+    pub async fn demand(
+        &self,
+        org: &OrgId,
+        workspace: Option<&Option<WorkspaceId>>,
+        from: Option<Wall>,
+    ) -> Result<(DemandView, Now), NodeError> {
+        self.admit(org)?;
+        let demand = self.shards.demand(org, workspace, from);
+        // Looked at afterwards: a ledger that has just gone knows of nothing.
+        if !self.is_here(org) {
+            return Err(NodeError::NotOwner);
+        }
+        Ok(demand)
     }
 
     /// One org's usage, as it changes.
@@ -668,14 +687,21 @@ impl UsageWatch {
         } else {
             Vec::new()
         };
-        let (before, after) = (&told.usage, &usage.usage);
+        // Forecasts change all the time: they are no news by themselves.
+        let (before, after) = (told.usage.without_forecasts(), usage.usage.without_forecasts());
         if before == after && transitions.is_empty() {
             return None;
         }
-        let mut changed = after.clone();
-        changed.limits.retain(|limit| !before.limits.contains(limit));
-        changed.workspaces.retain(|workspace| !before.workspaces.contains(workspace));
-        changed.users.retain(|user| !before.users.contains(user));
+        let mut changed = usage.usage.clone();
+        changed.limits = news(changed.limits, &before.limits, &after.limits);
+        changed.workspaces = news(changed.workspaces, &before.workspaces, &after.workspaces);
+        changed.users = news(changed.users, &before.users, &after.users);
         Some(UsageEvent { usage: changed, snapshot: false, transitions, now })
     }
+}
+
+/// Of what is shown, that of which the facts were not known before.
+fn news<T: PartialEq>(shown: Vec<T>, before: &[T], facts: &[T]) -> Vec<T> {
+    let with_facts = shown.into_iter().zip(facts);
+    with_facts.filter(|(_, facts)| !before.contains(facts)).map(|(shown, _)| shown).collect()
 }

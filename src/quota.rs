@@ -1,9 +1,11 @@
 //! The core: no clock, no network, no randomness, no threads. Every decision
 //! about quota is made here, from arguments alone.
 
+pub mod attribution;
 pub mod catalogue;
 pub mod class;
 pub mod decision;
+pub mod event;
 pub mod ids;
 pub mod ledger;
 pub mod policy;
@@ -17,17 +19,22 @@ pub mod time;
 mod window;
 
 pub use self::{
+    attribution::{
+        AttributionView, Consumer, DemandKey, DemandMinute, DemandSeries, DemandView, Dimension,
+        Periods, RefusedFor, TableView, Use,
+    },
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},
     decision::{
-        Ask, AskError, ClassState, ClassStatus, Denial, DenialReason, LimitUsage, OrgUsage,
-        Outcome, Permit, PermitKey, Reading, Released, Report, Reported, RequestKey, Transition,
-        UserUsage, Warning, WorkspaceUsage,
+        Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
+        DenialReason, LimitExplanation, LimitUsage, OrgUsage, Outcome, Permit, PermitKey, Reading,
+        Released, Report, Reported, RequestKey, Transition, UserUsage, Warning, WorkspaceUsage,
     },
-    ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId},
+    event::{Event, EventKind, Happening},
+    ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name},
     ledger::{Answer, GroupWrite, Ledger, ReserveOutcome, Standing, Stored, WaiterId},
-    policy::{OrgPolicy, Unknown, WorkspacePolicy},
-    record::{CounterRecord, ForeignRecord, Group, GroupRecord},
+    policy::{BurnLimit, OrgPolicy, Unknown, WorkspacePolicy},
+    record::{CoolingRecord, CounterRecord, ForeignRecord, Group, GroupRecord, ToldRecord, Warned},
     rules::Rules,
     time::{Mono, Now, Wall},
 };

@@ -42,8 +42,9 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, Ledger, Mono, Now, OrgId, OrgPolicy, OrgUsage, Outcome,
-        Released, Report, Reported, Rules, Transition, WaiterId, Wall,
+        Answer, Ask, AskError, Catalogue, CoolingCause, DemandView, Ledger, Mono, Now, OrgId,
+        OrgPolicy, OrgUsage, Outcome, Released, Report, Reported, Rules, Transition, WaiterId,
+        Wall, WorkspaceId,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
@@ -198,11 +199,14 @@ impl Shards {
     /// The org has no ledger here.
     pub async fn acquire(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
         let (class, checks) = (ask.class, ask.check_only);
+        let (operation, calls) = (ask.operation.clone(), ask.calls);
         let outcome = self.decide(org, ask).await?;
         if !checks {
             match &outcome {
-                Outcome::Granted(permit) => self.metrics.granted(class, permit.calls),
-                Outcome::Denied(denial) => self.metrics.denied(denial.reason, class),
+                Outcome::Granted(permit) => self.metrics.granted(class, &operation, permit.calls),
+                Outcome::Denied(denial) => {
+                    self.metrics.denied(denial.reason, class, &operation, calls);
+                }
                 Outcome::Failed(_) => {}
             }
         }
@@ -255,42 +259,74 @@ impl Shards {
         released
     }
 
-    /// Settles calls of a permit. A permit of a former epoch still feeds the
-    /// org's reading.
+    /// Settles calls of a permit. A permit of a former epoch still feeds
+    /// readings and cooling-down.
     pub fn report(&self, id: &PermitId, report: &Report) -> Reported {
         let reported = self.with(&id.org, |_, inner, now| {
             let reported = if inner.ledger.epoch() == id.epoch {
                 inner.ledger.report(now, id.key, report)
             } else {
-                take_reading(&mut inner.ledger, now, report);
-                Reported { already_settled: true, class_state: None }
+                let advice = inner.ledger.report_without_permit(now, report, true);
+                Reported { already_settled: true, class_state: None, advice }
             };
             self.pump(inner, now.mono);
             reported
         });
-        self.metrics.reported(report.is_answered());
-        reported.unwrap_or(Reported { already_settled: true, class_state: None })
+        self.note_report(report);
+        reported.unwrap_or(Reported { already_settled: true, ..Reported::default() })
     }
 
-    /// Takes a reading that came without a permit.
+    /// Takes what a client tells of a call that had no permit.
     ///
     /// # Errors
     /// The org has no ledger here.
-    pub fn reading(&self, org: &OrgId, report: &Report) -> Result<(), NoLedger> {
-        self.metrics.reported(report.is_answered());
+    pub fn report_org(&self, org: &OrgId, report: &Report) -> Result<Reported, NoLedger> {
+        self.note_report(report);
         self.with(org, |_, inner, now| {
-            take_reading(&mut inner.ledger, now, report);
+            let advice = inner.ledger.report_without_permit(now, report, false);
             self.pump(inner, now.mono);
+            Reported { already_settled: false, class_state: None, advice }
         })
+    }
+
+    fn note_report(&self, report: &Report) {
+        self.metrics.reported(report.is_answered());
+        if let Some(trouble) = report.trouble {
+            self.metrics.troubled(trouble.kind);
+        }
     }
 
     /// One org's usage; that of an org without a ledger is its policy, unused.
     pub fn usage(&self, org: &OrgId) -> Usage {
-        let used = self.with_live(org, |_, inner, now| Usage::of(&mut inner.ledger, now));
-        used.unwrap_or_else(|| {
+        self.look(org, Usage::of)
+    }
+
+    /// The same, and who used it.
+    pub fn attributed_usage(&self, org: &OrgId) -> Usage {
+        self.look(org, |ledger, now| {
+            let mut usage = Usage::of(ledger, now);
+            usage.usage.attribution = Some(ledger.attribution(now.mono));
+            usage
+        })
+    }
+
+    /// What was asked of an org, by the minute: for one workspace (`Some(None)`:
+    /// for none) or for all, from a moment on.
+    pub fn demand(
+        &self,
+        org: &OrgId,
+        workspace: Option<&Option<WorkspaceId>>,
+        from: Option<Wall>,
+    ) -> (DemandView, Now) {
+        self.look(org, |ledger, now| (ledger.demand(now.mono, workspace, from), now))
+    }
+
+    /// Looks at an org's ledger; at an unused one where there is none.
+    fn look<T>(&self, org: &OrgId, look: impl Fn(&mut Ledger, Now) -> T) -> T {
+        let seen = self.with_live(org, |_, inner, now| look(&mut inner.ledger, now));
+        seen.unwrap_or_else(|| {
             let terms = Terms { epoch: 0, ..self.table.terms(shard_of(org)) };
-            let mut unused = self.ledger(org, terms, Vec::new());
-            Usage::of(&mut unused, self.clock.now())
+            look(&mut self.ledger(org, terms, Vec::new()), self.clock.now())
         })
     }
 
@@ -485,6 +521,9 @@ impl Shards {
             tracing::error!(org = %cell.org, invariant = id, "an invariant was violated");
             self.metrics.violated(id);
         }
+        for ((reason, class), grants) in inner.ledger.take_shadow_denials() {
+            self.metrics.shadow_denied(reason, class, grants);
+        }
         if inner.retired || !self.may_grant(now) {
             return;
         }
@@ -529,15 +568,22 @@ impl Shards {
             }
             let mut permits = 0_u32;
             let mut waiting = 0;
+            let mut cooling = [0_u32; CoolingCause::ALL.len()];
             for org in self.table.orgs() {
                 self.with_live(&org, |cell, inner, now| {
-                    let empty = inner.ledger.sweep(now.mono) && inner.waiters.is_empty();
+                    let empty = inner.ledger.sweep(now.mono)
+                        && inner.waiters.is_empty()
+                        && !inner.ledger.is_remembered(now.mono);
                     if empty {
                         inner.retire();
                         self.table.remove(cell);
                     } else {
                         permits = permits.saturating_add(inner.ledger.permits_out(now.mono));
                         waiting += inner.ledger.waiting();
+                        let of_org = inner.ledger.cooling_counts(now.mono);
+                        for (sum, counters) in cooling.iter_mut().zip(of_org) {
+                            *sum = sum.saturating_add(counters);
+                        }
                         self.pump(inner, now.mono);
                     }
                 });
@@ -547,6 +593,7 @@ impl Shards {
                 self.try_store().await;
             }
             self.metrics.set_permits_out(permits);
+            self.metrics.set_cooling(cooling);
             self.metrics.set_waiting(u32::try_from(waiting).unwrap_or(u32::MAX));
             self.metrics.set_orgs(u32::try_from(self.table.len()).unwrap_or(u32::MAX));
         }
@@ -668,12 +715,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn take_reading(ledger: &mut Ledger, now: Now, report: &Report) {
-    if let Some(reading) = report.reading {
-        ledger.reading(now, reading, report.completed_ago);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -694,6 +735,7 @@ mod tests {
 
     fn ask(operation: &str, max_wait: Duration) -> Ask {
         Ask {
+            caller: None,
             workspace: None,
             operation: OperationId::parse(operation).expect("an operation"),
             user: None,

@@ -11,8 +11,8 @@ use quotagate::{
         WorkspaceDeclaration, check, print_catalogue,
     },
     quota::{
-        Charge, ClassPolicy, Kind, LimitName, OperationId, OrgId, Scope, Thresholds, Unknown,
-        UserId, WorkspaceId,
+        BurnLimit, Charge, ClassPolicy, Kind, LimitName, OperationId, OrgId, Scope, Thresholds,
+        Unknown, UserId, WorkspaceId,
         catalogue::{Cost, Max},
     },
 };
@@ -55,6 +55,7 @@ fn the_documented_example_means_what_it_says() {
             max: Max::Fixed(120),
             window: Duration::from_secs(60),
             cost: Cost::One,
+            shadow: false,
         }]
     );
     assert_eq!(charges(&config, "report.run"), [Charge::org_total(), long()]);
@@ -193,6 +194,7 @@ fn the_printed_catalogue_can_be_loaded_again() {
 catalogue:
   'null': {charges: [{limit: '1e5', scope: workspace, max: 7, window: 1h30m, cost: request}]}
   '007': {charges: [{limit: 'true', scope: execution_user, kind: concurrency, max: 3}], also_charge: true}
+  tried: {charges: [{limit: tried, scope: org, max: 3, window: 1m, shadow: true}]}
 ";
     for text in ["", EXAMPLE, presets, odd_names] {
         let catalogue = parse(text).catalogue;
@@ -230,6 +232,11 @@ orgs:
   - id: two
     preset: {}
   - id: two
+  - id: three
+    workspaces:
+      - {id: a, weight: 0, guaranteed_calls: 6, daily_calls: 5, shadow: 'yes'}
+      - {id: b, weight: 1001, burn_limit: {calls: 0, windows: 30m}}
+      - {id: c, burn_limit: {calls: 5, window: 25h}}
 ",
         &[
             (1, "unknown.workspace", "is not a key here: did you mean `workspaces`?"),
@@ -271,6 +278,14 @@ orgs:
             (18, "orgs[0].workspaces[2].id", "is missing: add for example `id: acme-eu`"),
             (20, "orgs[1].preset", "must be one of `default`, `strict` and `calm`, is a mapping"),
             (21, "orgs[2].id", "`two` is declared already, by `orgs[1].id`"),
+            (24, "orgs[3].workspaces[0].weight", "a whole number from 1 to 1000, is `0`"),
+            (24, "orgs[3].workspaces[0].guaranteed_calls", "at most `daily_calls` (5), is 6"),
+            (24, "orgs[3].workspaces[0].shadow", "must be `true` or `false` without quotes"),
+            (25, "orgs[3].workspaces[1].weight", "from 1 to 1000, is `1001`"),
+            (25, "orgs[3].workspaces[1].burn_limit.windows", "did you mean `window`?"),
+            (25, "orgs[3].workspaces[1].burn_limit.calls", "must be a whole number from 1"),
+            (25, "orgs[3].workspaces[1].burn_limit.window", "add for example `window: 30m`"),
+            (26, "orgs[3].workspaces[2].burn_limit.window", "must be from 1s to 24h, is `25h`"),
         ],
     );
 }
@@ -283,6 +298,14 @@ fn faults_of_the_catalogue_name_the_remedy() {
             &[(2, "a b", "as an operation's name must consist of letters")],
         ),
         ("a: {}", &[(2, "a.charges", "is missing")]),
+        (
+            "a: {charges: [{limit: burn, scope: workspace, max: 1, window: 1m}]}",
+            &[(2, "a.charges[0]", "declare it as the workspace's `burn_limit`")],
+        ),
+        (
+            "a: {charges: [{limit: entries, scope: execution_user, max: 90, window: 1m, shadow: true}]}",
+            &[(2, "a.charges[0]", "contradicts operation `conversation-entries.get`")],
+        ),
         ("a: {charges: []}", &[(2, "a.charges", "must name at least one limit")]),
         ("a: {charges: {limit: calls}}", &[(2, "a.charges", "must be a list")]),
         (
@@ -420,6 +443,7 @@ fn good_catalogues_are_accepted() {
         "rest.long: {charges: [{limit: slots, scope: org, kind: concurrency, max_duration: 5m}]}",
         "a: {charges: [{limit: calls, scope: org, kind: window, cost: request}]}",
         "a: {charges: [{limit: slots, scope: org, kind: concurrency, max: 3}], also_charge: false}",
+        "a: {charges: [{limit: slots, scope: org, kind: concurrency, max: 3, shadow: true}]}",
     ];
     for row in rows {
         parse(&format!("catalogue:\n  {row}\n"));
@@ -550,17 +574,11 @@ fn a_declaration_from_elsewhere_is_checked_by_the_same_rules() {
     let event = Some(Thresholds { pause: 50, resume: 51 });
     declaration.workspaces = vec![
         WorkspaceDeclaration {
-            id: workspace("w #1"),
             daily_calls: Some(u64::MAX),
-            preset: None,
             classes: PartialClasses { bulk, event, interactive: None },
+            ..WorkspaceDeclaration::new(workspace("w #1"))
         },
-        WorkspaceDeclaration {
-            id: workspace("w #1"),
-            daily_calls: None,
-            preset: None,
-            classes: PartialClasses::default(),
-        },
+        WorkspaceDeclaration::new(workspace("w #1")),
     ];
     let faults = declaration.check();
     let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
@@ -595,6 +613,14 @@ fn what_is_allowed_but_odd_is_said_as_a_warning() {
         (
             "{id: a, workspaces: [{id: x, daily_calls: 15001}]}",
             vec!["workspace x (15001)", "add up to 15001"],
+        ),
+        (
+            "{id: a, daily_calls: 100, workspaces: [{id: x, guaranteed_calls: 60}, {id: y, guaranteed_calls: 35}]}",
+            vec![],
+        ),
+        (
+            "{id: a, daily_calls: 100, workspaces: [{id: x, guaranteed_calls: 60}, {id: y, guaranteed_calls: 36}]}",
+            vec!["guarantees of the workspaces add up to 96"],
         ),
     ];
     let template = Config::built_in().template;
@@ -703,14 +729,21 @@ fn declarations() -> impl Strategy<Value = OrgDeclaration> {
     };
     let workspaces = prop::collection::btree_map(
         workspace,
-        (prop::option::of(1..=100_000_000_u64), preset(), classes()),
+        (prop::option::of(1_000_000..=100_000_000_u64), preset(), classes(), own_limits()),
         0..4,
     )
     .prop_map(|map| {
-        let workspace =
-            |(id, (daily_calls, preset, classes)): (WorkspaceId, (_, Option<&str>, _))| {
-                WorkspaceDeclaration { id, daily_calls, preset: preset.map(str::to_owned), classes }
-            };
+        let workspace = |(id, (daily_calls, preset, classes, own))| {
+            let (id, preset): (WorkspaceId, Option<&str>) = (id, preset);
+            let own: WorkspaceDeclaration = own;
+            WorkspaceDeclaration {
+                id,
+                daily_calls,
+                preset: preset.map(str::to_owned),
+                classes,
+                ..own
+            }
+        };
         map.into_iter().map(workspace).collect::<Vec<_>>()
     });
     let numbers = (
@@ -737,6 +770,27 @@ fn declarations() -> impl Strategy<Value = OrgDeclaration> {
             }
         },
     )
+}
+
+/// What a workspace may have besides a cap and thresholds.
+fn own_limits() -> impl Strategy<Value = WorkspaceDeclaration> {
+    let burn_limit = (1..=100_000_000_u64, 1..=86_400_u64).prop_map(|(calls, seconds)| {
+        let window = Duration::from_secs(seconds);
+        BurnLimit { calls, window }
+    });
+    (
+        prop::option::of(1..=1_000_u32),
+        prop::option::of(1..=1_000_000_u64),
+        prop::option::of(burn_limit),
+        any::<bool>(),
+    )
+        .prop_map(|(weight, guaranteed_calls, burn_limit, shadow)| WorkspaceDeclaration {
+            weight,
+            guaranteed_calls,
+            burn_limit,
+            shadow,
+            ..WorkspaceDeclaration::new(workspace("any"))
+        })
 }
 
 /// Line, field, part of the message.
@@ -776,6 +830,7 @@ fn long() -> Charge {
         max: Max::OrgConcurrent,
         window: Duration::from_secs(600),
         cost: Cost::One,
+        shadow: false,
     }
 }
 

@@ -8,13 +8,13 @@ use super::{
     Remote,
     exit::{Exit, Fault},
     output::{answer, clean},
-    table::{Align, Table, thousands, unless_zero},
+    table::{Align, Table, human, thousands, unless_zero},
     usage::wire,
 };
 use crate::{
     duration, json,
     proto::admin::v1::{
-        ClassThresholds, Classes, DeleteExecutionUserRequest, DeleteOrgRequest,
+        BurnLimit, ClassThresholds, Classes, DeleteExecutionUserRequest, DeleteOrgRequest,
         DeleteWorkspaceRequest, GetOrgRequest, GetOrgResponse, ListOrgsRequest, ListOrgsResponse,
         Org, OrgEntry, OrgSource, PutExecutionUserRequest, PutOrgRequest, PutWorkspaceRequest,
         Workspace,
@@ -34,6 +34,8 @@ Examples:
   quotagate workspaces list --org acme
   quotagate workspaces put --org acme --workspace eu --daily-calls 5000
   quotagate workspaces put --org acme --workspace eu --daily-calls 5000 --classes event=70/50
+  quotagate workspaces put --org acme --workspace eu --guaranteed-calls 2000 --burn-limit 10000/30m
+  quotagate workspaces put --org acme --workspace eu --daily-calls 5000 --shadow
   quotagate workspaces delete --org acme --workspace eu";
 
 pub const USERS_HELP: &str = "\
@@ -95,6 +97,8 @@ pub enum Workspaces {
         daily_calls: u64,
         #[command(flatten)]
         thresholds: ThresholdArgs,
+        #[command(flatten)]
+        share: ShareArgs,
         #[command(flatten)]
         condition: Condition,
         #[command(flatten)]
@@ -203,6 +207,23 @@ pub struct ThresholdArgs {
     classes: Vec<(Pausable, ClassThresholds)>,
 }
 
+/// What a workspace may have besides a cap.
+#[derive(Debug, Args)]
+pub struct ShareArgs {
+    /// Its share where workspaces contend, against the others' weights, 1 to 1000 [default: 1]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    weight: u32,
+    /// Units of the org's total in any 24 hours that no other workspace may take
+    #[arg(long, value_name = "UNITS", default_value_t = 0, hide_default_value = true)]
+    guaranteed_calls: u64,
+    /// The most units in a shorter time, such as 10000/30m: a brake for run-away jobs
+    #[arg(long, value_name = "UNITS/TIME", value_parser = burn_limit)]
+    burn_limit: Option<BurnLimit>,
+    /// Count and report its cap and its burn limit, and refuse nothing
+    #[arg(long)]
+    shadow: bool,
+}
+
 /// Under which condition.
 #[derive(Debug, Args)]
 pub struct Condition {
@@ -277,6 +298,7 @@ pub async fn workspaces(verb: Workspaces) -> Result<Exit, Fault> {
             workspace,
             daily_calls,
             thresholds,
+            share,
             condition,
             remote,
         } => {
@@ -286,6 +308,10 @@ pub async fn workspaces(verb: Workspaces) -> Result<Exit, Fault> {
                 daily_calls,
                 preset: thresholds.preset.unwrap_or_default(),
                 classes: classes(&thresholds.classes, None),
+                weight: share.weight,
+                guaranteed_calls: share.guaranteed_calls,
+                burn_limit: share.burn_limit,
+                shadow: share.shadow,
             };
             let request =
                 PutWorkspaceRequest { org, workspace: Some(workspace), etag, validate_only };
@@ -407,6 +433,15 @@ fn thresholds(text: &str) -> Result<(Pausable, ClassThresholds), String> {
     Ok((class, ClassThresholds { pause, resume }))
 }
 
+fn burn_limit(text: &str) -> Result<BurnLimit, String> {
+    let bad = || "it is not UNITS/TIME, such as 10000/30m".to_owned();
+    let (calls, window) = text.split_once('/').ok_or_else(bad)?;
+    let calls = calls.parse().map_err(|_| bad())?;
+    let window = duration::parse(window).map_err(|_| bad())?;
+    let window = prost_types::Duration::try_from(window).map_err(|_| bad())?;
+    Ok(BurnLimit { calls, window: Some(window) })
+}
+
 fn declaration(response: &GetOrgResponse) -> Option<&Org> {
     response.entry.as_ref()?.org.as_ref()
 }
@@ -498,6 +533,10 @@ fn workspaces_text(workspaces: &[Workspace]) -> String {
         ("BULK", Align::Left),
         ("EVENT", Align::Left),
         ("INTERACTIVE", Align::Left),
+        ("WEIGHT", Align::Right),
+        ("GUARANTEED", Align::Right),
+        ("BURN LIMIT", Align::Left),
+        ("", Align::Left),
     ]);
     for workspace in workspaces {
         let classes = workspace.classes.unwrap_or_default();
@@ -512,9 +551,18 @@ fn workspaces_text(workspaces: &[Workspace]) -> String {
             percents(classes.bulk),
             percents(classes.event),
             percents(classes.interactive),
+            unless_zero(workspace.weight.into()),
+            unless_zero(workspace.guaranteed_calls),
+            workspace.burn_limit.as_ref().map(burn_limit_text).unwrap_or_default(),
+            if workspace.shadow { "in shadow".to_owned() } else { String::new() },
         ]);
     }
     if table.is_empty() { "no workspaces are declared\n".into() } else { table.render() }
+}
+
+fn burn_limit_text(limit: &BurnLimit) -> String {
+    let window = limit.window.and_then(|window| Duration::try_from(window).ok());
+    format!("{} in {}", thousands(limit.calls), human(window.unwrap_or_default()))
 }
 
 fn source(entry: &OrgEntry) -> &'static str {
@@ -571,6 +619,22 @@ mod tests {
             ("bulk=-1/1", None),
         ] {
             let parsed = thresholds(text).ok().map(|(class, t)| (class, t.pause, t.resume));
+            assert_eq!(parsed, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_burn_limit_is_written_as_units_and_time() {
+        for (text, expected) in [
+            ("10000/30m", Some((10_000, 1_800))),
+            ("1/1s", Some((1, 1))),
+            ("10000", None),
+            ("10000/30", None),
+            ("-1/30m", None),
+            ("many/30m", None),
+        ] {
+            let parsed = burn_limit(text).ok();
+            let parsed = parsed.map(|b| (b.calls, b.window.unwrap_or_default().seconds));
             assert_eq!(parsed, expected, "{text}");
         }
     }

@@ -9,14 +9,15 @@ use super::{
     Remote,
     exit::{Exit, Fault},
     output::{answer, clean},
-    table::{count, human},
-    usage::{class_lines, limit_table, wire},
+    table::{Align, Table, count, human, thousands},
+    usage::{class_lines, limit_table, owner, wire},
 };
 use crate::{
     duration,
     proto::v1::{
-        AcquireMode, AcquireRequest, AcquireResponse, Advice, Denial, Permit, ReleaseRequest,
-        ReleaseResponse, ReportRequest, ReportResponse, TrafficClass, acquire_response::Outcome,
+        AcquireMode, AcquireRequest, AcquireResponse, Advice, Denial, LimitExplanation, Permit,
+        ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse, TrafficClass,
+        acquire_response::Outcome,
     },
 };
 
@@ -28,7 +29,7 @@ Examples:
   quotagate acquire --org acme --operation conversation-entries.get --execution-user alice
   quotagate acquire --org acme --operation rest --traffic-class bulk --calls 200 --min-calls 1
   quotagate acquire --org acme --operation rest --max-wait 30s -o json
-  quotagate acquire --org acme --operation rest --mode check-only";
+  quotagate acquire --org acme --operation rest --workspace eu --check     # charges nothing; says why";
 
 pub const RELEASE_HELP: &str = "\
 Only calls that were never sent and never will be may be given back.
@@ -84,6 +85,12 @@ pub struct AcquireArgs {
     /// Whether to charge the limits, or only to look
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     mode: Mode,
+    /// The name that these calls are counted under in `quotagate top` [default: none]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    caller: String,
+    /// Only look, and say what each limit leaves: the same as --mode check-only
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -197,12 +204,17 @@ pub async fn acquire(args: AcquireArgs) -> Result<Exit, Fault> {
         permit_ttl: args.permit_ttl.map(wire).transpose()?,
         request_id: args.request_id,
         mode: match args.mode {
-            Mode::Enforce => AcquireMode::Enforce,
-            Mode::CheckOnly => AcquireMode::CheckOnly,
+            Mode::Enforce if !args.check => AcquireMode::Enforce,
+            Mode::Enforce | Mode::CheckOnly => AcquireMode::CheckOnly,
         }
         .into(),
     };
-    let response = args.remote.connect().await?.acquire(request).await?;
+    let mut client = args.remote.connect().await?;
+    if !args.caller.is_empty() {
+        let not_a_name = |_| Fault::usage("--caller is not a name: it must be printable ASCII");
+        client = client.with_caller(&args.caller).map_err(not_a_name)?;
+    }
+    let response = client.acquire(request).await?;
     answer(args.remote.output, &response, decision_text)?;
     match response.outcome {
         Some(Outcome::Permit(_)) => Ok(Exit::Done),
@@ -243,7 +255,8 @@ pub async fn report(args: ReportArgs) -> Result<Exit, Fault> {
     Ok(Exit::Done)
 }
 
-fn timestamp(text: &str) -> Result<Timestamp, String> {
+/// A moment of the command line.
+pub fn timestamp(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "it is not a time such as 2026-01-31T12:00:00Z".to_owned())
 }
 
@@ -269,7 +282,12 @@ fn permit_text(permit: &Permit) -> String {
         _ = writeln!(out, "granted: {calls}{user}, to be started within {}", human(ttl));
         _ = writeln!(out, "permit:  {}", clean(&permit.permit_id));
     }
-    _ = write!(out, "\n{}", limit_table(&permit.limits, None));
+    out.push('\n');
+    if permit.explanation.is_empty() {
+        out.push_str(&limit_table(&permit.limits, None));
+    } else {
+        out.push_str(&explanation_text(&permit.explanation));
+    }
     out.push_str(&class_lines(permit.class_state.as_ref()));
     out
 }
@@ -288,10 +306,84 @@ fn denial_text(denial: &Denial) -> String {
     if denial.queue_position > 0 {
         _ = writeln!(out, "place in the queue: {}", denial.queue_position);
     }
-    if !denial.limits.is_empty() {
+    if !denial.explanation.is_empty() {
+        _ = write!(out, "\n{}", explanation_text(&denial.explanation));
+    } else if !denial.limits.is_empty() {
         _ = write!(out, "\n{}", limit_table(&denial.limits, denial.limit.as_ref()));
     }
     out.push_str(&class_lines(denial.class_state.as_ref()));
+    out
+}
+
+/// Every limit with what it leaves, and below it why, within 80 columns.
+fn explanation_text(explanation: &[LimitExplanation]) -> String {
+    let mut table = Table::new([
+        ("", Align::Right),
+        ("LIMIT", Align::Left),
+        ("OF", Align::Left),
+        ("NEEDED", Align::Right),
+        ("FREE", Align::Right),
+        ("OPENS IN", Align::Left),
+        ("", Align::Left),
+    ]);
+    let mut reasons = String::new();
+    for (number, about) in (1..).zip(explanation) {
+        let usage = about.usage.clone().unwrap_or_default();
+        let opens_in = match about.opens_in.and_then(|wait| Duration::try_from(wait).ok()) {
+            Some(Duration::ZERO) => "open".to_owned(),
+            Some(wait) => human(wait),
+            None => "unknown".to_owned(),
+        };
+        let note = match (about.binding, &usage.shadow) {
+            (true, _) => "← binds",
+            (false, Some(_)) => "in shadow",
+            (false, None) => "",
+        };
+        // Without a cap, or past it by right: no number says anything.
+        let is_endless = about.room > u64::from(u32::MAX);
+        table.row([
+            number.to_string(),
+            short(&clean(&usage.name)),
+            short(&owner(&usage)),
+            thousands(about.needed),
+            if is_endless { "–".to_owned() } else { thousands(about.room) },
+            opens_in,
+            note.to_owned(),
+        ]);
+        let first = format!("  {number}  ");
+        reasons.push_str(&wrapped(&clean(&about.text), &first, "     "));
+    }
+    format!("{}\n{reasons}", table.render())
+}
+
+/// A name that would push the table out of the screen is cut.
+fn short(name: &str) -> String {
+    const MOST: usize = 24;
+    if name.chars().count() <= MOST {
+        return name.to_owned();
+    }
+    name.chars().take(MOST - 1).chain(['…']).collect()
+}
+
+/// A text in lines of at most 80 columns.
+fn wrapped(text: &str, first: &str, other: &str) -> String {
+    const MOST: usize = 80;
+    let mut out = String::new();
+    let mut line = first.to_owned();
+    let mut is_empty = true;
+    for word in text.split(' ') {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > MOST {
+            _ = writeln!(out, "{line}");
+            other.clone_into(&mut line);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    _ = writeln!(out, "{line}");
     out
 }
 
@@ -363,6 +455,55 @@ mod tests {
     }
 
     #[test]
+    fn a_check_is_explained_within_eighty_columns() {
+        let about = |usage, room, opens_in, binding, text: &str| LimitExplanation {
+            usage: Some(usage),
+            room,
+            needed: 5,
+            binding,
+            opens_in,
+            text: text.into(),
+            ..Default::default()
+        };
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let total = LimitUsage {
+            name: "calls".into(),
+            scope: LimitScope::Org.into(),
+            identity: "00D000000000001EAA".into(),
+            ..limit(5_990, 15_000)
+        };
+        let cap = LimitUsage {
+            name: "calls".into(),
+            scope: LimitScope::Workspace.into(),
+            identity: "a-workspace-with-a-very-long-name".into(),
+            ..limit(2_000, 5_000)
+        };
+        let paused = "2000 of 5000 used in 1 d, bulk is paused since it reached 2000: 0 are free \
+                      for bulk calls, 5 are needed; they will be in 3 h 12 min";
+        let explanation = [
+            about(cap, 0, seconds(11_520), true, paused),
+            about(total, 8_260, seconds(0), false, "5990 of 15000 used in 1 d: 8260 are free"),
+            about(limit(45, 90), 0, None, false, "nobody can say"),
+        ];
+        assert_eq!(
+            explanation_text(&explanation),
+            "\
+\x20    LIMIT    OF                        NEEDED   FREE  OPENS IN
+\x20 1  calls    workspace a-workspace-w…       5      0  3 h 12 min  ← binds
+\x20 2  calls    the org                        5  8,260  open
+\x20 3  entries  user alice                     5      0  unknown
+
+\x20 1  2000 of 5000 used in 1 d, bulk is paused since it reached 2000: 0 are free
+\x20    for bulk calls, 5 are needed; they will be in 3 h 12 min
+\x20 2  5990 of 15000 used in 1 d: 8260 are free
+\x20 3  nobody can say
+"
+        );
+        let denial = Denial { explanation: explanation.to_vec(), ..Default::default() };
+        assert!(denial_text(&denial).lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
     fn a_denial_says_why_and_until_when() {
         let denial = Denial {
             reason: DenialReason::ExecutionUserLimit.into(),
@@ -371,7 +512,7 @@ mod tests {
             limits: vec![limit(90, 90)],
             retry_after: Some(prost_types::Duration { seconds: 12, nanos: 0 }),
             queue_position: 2,
-            class_state: None,
+            ..Default::default()
         };
         let text = denial_text(&denial);
         for line in [

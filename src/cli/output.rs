@@ -1,9 +1,13 @@
 //! What goes to standard output.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
 
 use prost::Name;
 
+use super::table::count;
 use crate::json;
 
 /// How to print an answer.
@@ -39,6 +43,30 @@ pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// Draws a text over what the terminal shows: no flicker, and nothing scrolls.
+///
+/// # Errors
+/// Standard output does not take it.
+pub fn draw_over(text: &str) -> io::Result<()> {
+    let (width, height) = terminal_size::terminal_size()
+        .map_or((usize::MAX, usize::MAX), |(width, height)| {
+            (usize::from(width.0), usize::from(height.0))
+        });
+    // Home, each line cleared to its end, the rest of the screen cleared.
+    let mut frame = String::from("\u{1b}[H");
+    let lines = text.lines().count();
+    let shown = if lines < height { lines } else { height.saturating_sub(2) };
+    for line in text.lines().take(shown) {
+        frame.extend(line.chars().take(width));
+        frame.push_str("\u{1b}[K\r\n");
+    }
+    if shown < lines {
+        _ = write!(frame, "… {} more\u{1b}[K", count((lines - shown) as u64, "line"));
+    }
+    frame.push_str("\u{1b}[J");
+    print(&frame)
 }
 
 /// A text of the server or of a stranger, made harmless for a terminal.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::Duration,
 };
 
@@ -11,14 +11,15 @@ use clap::Args;
 use super::{
     Remote,
     exit::{Exit, Fault},
-    output::{Format, answer, clean, print},
+    output::{Format, answer, clean, draw_over, print},
     table::{Align, Bar, Table, count, human, percent, thousands, unless_zero},
 };
 use crate::{
     json,
     proto::v1::{
-        ClassRunState, ClassState, ClassStatus, GetUsageRequest, LimitKind, LimitScope, LimitUsage,
-        OrgUsage, TrafficClass, WatchUsageRequest, WatchUsageResponse,
+        ClassRunState, ClassState, ClassStatus, CoolingCause, CoolingUsage, GetUsageRequest,
+        LimitKind, LimitScope, LimitUsage, OrgUsage, TrafficClass, WatchUsageRequest,
+        WatchUsageResponse,
     },
 };
 
@@ -111,26 +112,7 @@ impl Screen {
                 _ = writeln!(text, "  {line}");
             }
         }
-        let (width, height) = terminal_size::terminal_size()
-            .map_or((usize::MAX, usize::MAX), |(width, height)| {
-                (usize::from(width.0), usize::from(height.0))
-            });
-        // Home, each line cleared to its end, the rest of the screen cleared:
-        // no flicker, and nothing scrolls.
-        let mut frame = String::from("\u{1b}[H");
-        let lines = text.lines().count();
-        let shown = if lines < height { lines } else { height.saturating_sub(2) };
-        for line in text.lines().take(shown) {
-            frame.extend(line.chars().take(width));
-            frame.push_str("\u{1b}[K\r\n");
-        }
-        if shown < lines {
-            _ = write!(frame, "… {} more\u{1b}[K", count((lines - shown) as u64, "line"));
-        }
-        frame.push_str("\u{1b}[J");
-        let mut out = io::stdout().lock();
-        out.write_all(frame.as_bytes())?;
-        out.flush()
+        draw_over(&text)
     }
 }
 
@@ -226,6 +208,13 @@ fn picture(usage: &OrgUsage) -> String {
     for warning in &usage.warnings {
         _ = writeln!(out, "warning: {}", clean(warning));
     }
+    for cooling in &usage.cooling {
+        _ = writeln!(out, "cooling down: {}", cooling_text(cooling, usage.as_of));
+    }
+    for user in usage.execution_users.iter().filter(|user| user.foreign_traffic) {
+        let user = clean(&user.execution_user);
+        _ = writeln!(out, "foreign traffic: somebody else makes calls as user {user}");
+    }
 
     _ = write!(out, "\nTHE ORG\n{}", limit_table(&usage.limits, None));
     let rows: Vec<_> = usage.workspaces.iter().flat_map(|one| one.limits.clone()).collect();
@@ -243,7 +232,46 @@ fn picture(usage: &OrgUsage) -> String {
         _ = write!(out, "\nEXECUTION USERS\n{}", limit_table(&rows, None));
     }
     _ = writeln!(out, "\n  {}", Bar::LEGEND);
+    out.push_str(&outlook(usage));
     out
+}
+
+/// How fast limits are used, and until when they last if that goes on; nothing
+/// while nothing is used.
+pub fn outlook(usage: &OrgUsage) -> String {
+    let mut table = Table::new([
+        ("LIMIT", Align::Left),
+        ("OF", Align::Left),
+        ("AN HOUR", Align::Right),
+        ("USED UP IN", Align::Left),
+    ]);
+    let of_workspaces = usage.workspaces.iter().flat_map(|one| &one.limits);
+    let of_users = usage.execution_users.iter().flat_map(|one| &one.limits);
+    let limits = usage.limits.iter().chain(of_workspaces).chain(of_users);
+    for limit in limits.filter(|limit| limit.burn_per_hour > 0 || limit.exhausted_in.is_some()) {
+        let lasts = match limit.exhausted_in.and_then(|time| Duration::try_from(time).ok()) {
+            None => "never".to_owned(),
+            Some(Duration::ZERO) => "is used up".to_owned(),
+            // Fractions of a second would only flicker.
+            Some(time) => human(Duration::from_secs(time.as_secs().max(1))),
+        };
+        let burn = thousands(limit.burn_per_hour);
+        table.row([clean(&limit.name), owner(limit), burn, lasts]);
+    }
+    let mut pauses = String::new();
+    for workspace in &usage.workspaces {
+        for class in workspace.attribution.iter().flat_map(|to_come| &to_come.pauses) {
+            let time = class.pauses_in.and_then(|time| Duration::try_from(time).ok());
+            let time = human(Duration::from_secs(time.unwrap_or_default().as_secs().max(1)));
+            let class = class_name(class.traffic_class());
+            _ = writeln!(pauses, "  {}: {class} pauses in {time}", clean(&workspace.workspace));
+        }
+    }
+    if table.is_empty() && pauses.is_empty() {
+        return String::new();
+    }
+    let table = if table.is_empty() { String::new() } else { table.render() };
+    format!("\nIF IT GOES ON LIKE THIS\n{table}{pauses}")
 }
 
 /// Limits as a table; `binding` is marked.
@@ -279,10 +307,12 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
             (&binding.name, binding.kind, binding.scope, &binding.identity)
                 == (&limit.name, limit.kind, limit.scope, &limit.identity)
         });
-        let note = match (binds, limit.stale) {
-            (true, _) => "← binds",
-            (false, true) => "stale",
-            (false, false) => "",
+        let note = match (binds, limit.cooling_until, limit.stale) {
+            (true, ..) => "← binds",
+            (false, Some(_), _) => "cools down",
+            (false, None, _) if limit.shadow.is_some() => "in shadow",
+            (false, None, true) => "stale",
+            (false, None, false) => "",
         };
         table.row([
             clean(&limit.name),
@@ -328,8 +358,8 @@ pub fn wire(duration: Duration) -> Result<prost_types::Duration, Fault> {
         .map_err(|_| Fault::usage(format!("{} is too long", human(duration))))
 }
 
-/// `14:03:07`, UTC, of a moment.
-fn clock(time: prost_types::Timestamp) -> String {
+/// `2026-01-31 14:03:07 UTC` of a moment.
+pub fn clock(time: prost_types::Timestamp) -> String {
     let text = prost_types::Timestamp { nanos: 0, ..time }.to_string();
     text.trim_end_matches('Z').replace('T', " ") + " UTC"
 }
@@ -337,6 +367,39 @@ fn clock(time: prost_types::Timestamp) -> String {
 fn age(now: prost_types::Timestamp, then: prost_types::Timestamp) -> String {
     let seconds = now.seconds.saturating_sub(then.seconds);
     human(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// What Salesforce has told to stop, since when, and what is done about it.
+fn cooling_text(cooling: &CoolingUsage, now: Option<prost_types::Timestamp>) -> String {
+    let since = match (now, cooling.since) {
+        (Some(now), Some(then)) => format!(" for {}", age(now, then)),
+        _ => String::new(),
+    };
+    let whose = match cooling.scope() {
+        LimitScope::ExecutionUser => format!("[{}]", clean(&cooling.identity)),
+        _ => String::new(),
+    };
+    let said = match cooling.cause() {
+        CoolingCause::Unspecified => "Salesforce said stop",
+        CoolingCause::Throttled => "429",
+        CoolingCause::LimitExceeded => "REQUEST_LIMIT_EXCEEDED",
+        CoolingCause::ConcurrencyExceeded => "too many requests at a time",
+        CoolingCause::LoginsExceeded => "too many logins",
+        CoolingCause::CounterExceeded => "used up",
+        CoolingCause::TotalExceeded => "the total is used up",
+    };
+    let by_time = matches!(
+        cooling.cause(),
+        CoolingCause::Throttled | CoolingCause::ConcurrencyExceeded | CoolingCause::LoginsExceeded
+    );
+    let next = match (now, cooling.until) {
+        _ if cooling.probe_out => ", a probe is out".to_owned(),
+        (Some(now), Some(until)) if by_time => format!(", opens in {}", age(until, now)),
+        (Some(now), Some(until)) => format!(", next probe in {}", age(until, now)),
+        _ => String::new(),
+    };
+    let times = count(cooling.attempts.into(), "time");
+    format!("{}{whose}{since}: {said} ({times}){next}", clean(&cooling.limit))
 }
 
 fn class_text(status: &ClassStatus) -> String {
@@ -349,7 +412,7 @@ fn class_text(status: &ClassStatus) -> String {
     }
 }
 
-fn class_name(class: TrafficClass) -> &'static str {
+pub fn class_name(class: TrafficClass) -> &'static str {
     match class {
         TrafficClass::Unspecified => "unknown",
         TrafficClass::Bulk => "bulk",
@@ -359,7 +422,7 @@ fn class_name(class: TrafficClass) -> &'static str {
     }
 }
 
-fn owner(limit: &LimitUsage) -> String {
+pub fn owner(limit: &LimitUsage) -> String {
     let identity = clean(&limit.identity);
     match limit.scope() {
         LimitScope::Unspecified => identity,
@@ -382,7 +445,8 @@ mod tests {
 
     use super::*;
     use crate::proto::v1::{
-        ClassTransition, ExecutionUserUsage, Warning, WarningKind, WorkspaceUsage,
+        ClassForecast, ClassTransition, ExecutionUserUsage, Warning, WarningKind,
+        WorkspaceAttribution, WorkspaceUsage,
     };
 
     fn at(seconds: i64) -> Option<Timestamp> {
@@ -418,6 +482,8 @@ mod tests {
                 },
             ],
             workspaces: vec![WorkspaceUsage {
+                weight: 1,
+                guaranteed_calls: 0,
                 workspace: "eu".into(),
                 limits: vec![limit(LimitScope::Workspace, "calls", "eu", 2_500, 5_000)],
                 class_state: Some(ClassState {
@@ -430,16 +496,40 @@ mod tests {
                         text: "80 % is used.".into(),
                     }],
                 }),
+                attribution: None,
             }],
             execution_users: vec![ExecutionUserUsage {
                 execution_user: "alice".into(),
                 limits: vec![limit(LimitScope::ExecutionUser, "entries", "alice", 90, 90)],
                 in_pool: true,
+                foreign_traffic: true,
             }],
             waiting: 4,
             permits_out: 1,
             last_reading: at(-12),
             warnings: vec!["the caps add up to more".into()],
+            cooling: vec![
+                CoolingUsage {
+                    scope: LimitScope::Org.into(),
+                    limit: "calls".into(),
+                    cause: CoolingCause::TotalExceeded.into(),
+                    since: at(-90),
+                    until: at(30),
+                    attempts: 2,
+                    ..Default::default()
+                },
+                CoolingUsage {
+                    scope: LimitScope::ExecutionUser.into(),
+                    identity: "alice".into(),
+                    limit: "entries".into(),
+                    cause: CoolingCause::Throttled.into(),
+                    since: at(-5),
+                    until: at(10),
+                    attempts: 1,
+                    ..Default::default()
+                },
+            ],
+            attribution: None,
         }
     }
 
@@ -459,6 +549,9 @@ mod tests {
 org acme   2027-01-15 08:00:00 UTC
 1 permit out, 4 waiting, Salesforce's own figures: 12 s ago
 warning: the caps add up to more
+cooling down: calls for 1 min 30 s: the total is used up (2 times), next probe in 30 s
+cooling down: entries[alice] for 5 s: 429 (1 time), opens in 10 s
+foreign traffic: somebody else makes calls as user alice
 
 THE ORG
   LIMIT  OF       PER        USE                        USED     MAX       %   LEFT  BY OTHERS  HELD  RESERVED
@@ -478,6 +571,34 @@ EXECUTION USERS
   █ used   ▓ by others   ▒ held   · free
 ";
         assert_eq!(picture(&usage()), expected, "\n{}", picture(&usage()));
+    }
+
+    #[test]
+    fn the_outlook_says_how_fast_and_until_when() {
+        let mut usage = usage();
+        assert_eq!(outlook(&usage), "", "nothing is used");
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 1 });
+        usage.limits[0].burn_per_hour = 1_234;
+        usage.limits[0].exhausted_in = seconds(8_040);
+        let cap = &mut usage.workspaces[0];
+        cap.limits[0].burn_per_hour = 30;
+        cap.attribution = Some(WorkspaceAttribution {
+            pauses: vec![ClassForecast {
+                traffic_class: TrafficClass::Bulk.into(),
+                pauses_in: seconds(60),
+            }],
+        });
+        usage.execution_users[0].limits[0].exhausted_in = Some(prost_types::Duration::default());
+        let expected = "
+IF IT GOES ON LIKE THIS
+  LIMIT    OF            AN HOUR  USED UP IN
+  calls    the org         1,234  2 h 14 min
+  calls    workspace eu       30  never
+  entries  user alice          0  is used up
+  eu: bulk pauses in 1 min
+";
+        assert_eq!(outlook(&usage), expected, "{}", outlook(&usage));
+        assert!(picture(&usage).ends_with(expected));
     }
 
     #[test]

@@ -355,6 +355,7 @@ mod tests {
             open,
             open_until: Wall(2_000_000),
             bound: Some(10),
+            cooling: None,
         };
         GroupRecord { epoch, seq, counters: vec![counter], ..GroupRecord::default() }.encode()
     }

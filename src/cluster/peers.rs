@@ -37,10 +37,10 @@ use tonic_types::StatusExt as _;
 use super::pings::Facts;
 use crate::{
     proto::peer::v1::{
-        AcquireRequest, AcquireResponse, AdministerRequest, AdministerResponse, GetUsageRequest,
-        GetUsageResponse, PingRequest, PingResponse, ReleaseRequest, ReleaseResponse,
-        ReportRequest, ReportResponse, WatchUsageRequest, WatchUsageResponse,
-        peer_service_client::PeerServiceClient,
+        AcquireRequest, AcquireResponse, AdministerRequest, AdministerResponse, GetDemandRequest,
+        GetDemandResponse, GetUsageRequest, GetUsageResponse, PingRequest, PingResponse,
+        ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse, WatchUsageRequest,
+        WatchUsageResponse, peer_service_client::PeerServiceClient,
     },
     quota::Wall,
 };
@@ -273,6 +273,8 @@ calls! {
     /// Has an org's counters followed. The deadline is that of the first answer;
     /// the stream goes on after it.
     watch_usage(WatchUsageRequest) -> Streaming<WatchUsageResponse>;
+    /// Has an org's demand read.
+    get_demand(GetDemandRequest) -> GetDemandResponse;
     /// Has a change carried out.
     administer(AdministerRequest) -> AdministerResponse;
 }

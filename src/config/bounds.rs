@@ -34,6 +34,14 @@ pub const KEPT_PERCENT: RangeInclusive<u32> = 0..=90;
 /// Percent of a workspace's cap at which a class pauses or resumes.
 pub const THRESHOLD_PERCENT: RangeInclusive<u32> = 1..=100;
 
+/// A workspace's weight against others'. A larger ratio than a thousand is no
+/// share any more.
+pub const WEIGHT: RangeInclusive<u64> = 1..=1_000;
+
+/// The window of a burn limit: shorter than a second it is no brake but a
+/// metronome, longer than a day it is what `daily_calls` is for.
+pub const BURN_WINDOW: RangeInclusive<Duration> = SECOND..=DAY;
+
 /// Declared orgs: as many as are served without being declared.
 pub const MAX_ORGS: usize = 10_000;
 

@@ -114,8 +114,8 @@ fn read_operation(item: Item<'_>) -> Option<Vec<Placed<'_>>> {
 }
 
 fn read_charge(item: Item<'_>) -> Option<Charge> {
-    let fields =
-        item.fields(&["limit", "scope", "kind", "max", "window", "max_duration", "cost"])?;
+    let known = ["limit", "scope", "kind", "max", "window", "max_duration", "cost", "shadow"];
+    let fields = item.fields(&known)?;
     let limit = fields.required("limit", "calls").and_then(|item| item.parsed(LimitName::parse));
     let scope = fields.required("scope", "org").and_then(|item| item.choice(&SCOPES));
     let kind = match fields.get("kind") {
@@ -126,20 +126,35 @@ fn read_charge(item: Item<'_>) -> Option<Charge> {
         Some(item) => item.choice(&COSTS),
         None => Some(Cost::One),
     };
+    let shadow = match fields.get("shadow") {
+        Some(item) => item.boolean(),
+        None => Some(false),
+    };
     if limit == Some(LimitName::calls()) && scope == Some(Scope::Org) {
-        return read_org_total(&fields, kind?, cost?);
+        let charge = read_org_total(&fields, kind?, cost?)?;
+        return Some(Charge { shadow: shadow?, ..charge });
     }
-    if limit == Some(LimitName::calls()) && scope == Some(Scope::Workspace) {
-        fields.item().fault(
-            "must not name the workspace's `calls`: a named workspace is charged by every operation",
-        );
-        return None;
+    for (name, instead) in OWN_OF_WORKSPACES {
+        if limit.as_ref().is_some_and(|limit| limit.as_str() == name)
+            && scope == Some(Scope::Workspace)
+        {
+            fields.item().fault(format!("must not name the workspace's `{name}`: {instead}"));
+            return None;
+        }
     }
-    match kind? {
+    let charge = match kind? {
         Kind::Window => read_window(&fields, limit, scope, cost),
         Kind::Concurrency => read_slots(&fields, limit, scope, cost),
-    }
+    };
+    Some(Charge { shadow: shadow?, ..charge? })
 }
+
+/// Limits that workspaces have by what is declared for them, with what to do
+/// instead of charging them.
+const OWN_OF_WORKSPACES: [(&str, &str); 2] = [
+    ("calls", "a named workspace is charged by every operation"),
+    ("burn", "declare it as the workspace's `burn_limit`, or use another name"),
+];
 
 /// `{limit: calls, scope: org}`: everything else about it follows from the org.
 fn read_org_total(fields: &Fields<'_>, kind: Kind, cost: Cost) -> Option<Charge> {
@@ -177,6 +192,7 @@ fn read_window(
         max: Max::Fixed(max?),
         window: window?,
         cost: cost?,
+        shadow: false,
     };
     good.then_some(charge)
 }
@@ -212,6 +228,7 @@ fn read_slots(
         max: max?,
         window: max_duration?,
         cost: cost?,
+        shadow: false,
     };
     good.then_some(charge)
 }
@@ -234,6 +251,7 @@ struct Definition {
     kind: Kind,
     max: Max,
     window: Duration,
+    shadow: bool,
     operation: OperationId,
 }
 
@@ -246,10 +264,11 @@ impl Definitions {
                 kind: charge.kind,
                 max: charge.max,
                 window: charge.window,
+                shadow: charge.shadow,
                 operation: operation.clone(),
             });
-        let same = (definition.kind, definition.max, definition.window)
-            == (charge.kind, charge.max, charge.window);
+        let same = (definition.kind, definition.max, definition.window, definition.shadow)
+            == (charge.kind, charge.max, charge.window, charge.shadow);
         if let (false, Some(item)) = (same, item) {
             item.fault(format!(
                 "contradicts operation `{}`, which charges the same limit as {}: use the same \
@@ -259,6 +278,7 @@ impl Definitions {
                     kind: definition.kind,
                     max: definition.max,
                     window: definition.window,
+                    shadow: definition.shadow,
                     ..charge.clone()
                 }),
             ));
@@ -297,6 +317,9 @@ fn print(charge: &Charge) -> String {
         if charge.cost != Cost::One {
             parts.push(format!("cost: {}", name_of(&COSTS, charge.cost)));
         }
+    }
+    if charge.shadow {
+        parts.push("shadow: true".to_owned());
     }
     format!("{{{}}}", parts.join(", "))
 }

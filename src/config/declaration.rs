@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     duration,
-    quota::{ClassPolicy, OrgId, Thresholds, UserId, WorkspaceId},
+    quota::{BurnLimit, ClassPolicy, OrgId, Thresholds, UserId, WorkspaceId},
 };
 
 impl OrgDeclaration {
@@ -57,18 +57,7 @@ impl OrgDeclaration {
         }
         if !self.workspaces.is_empty() {
             lines.push("workspaces:".to_owned());
-            lines.extend(self.workspaces.iter().map(|workspace| {
-                let id = format!("id: {}", scalar(workspace.id.as_str()));
-                let parts = [
-                    Some(id),
-                    workspace.daily_calls.map(|number| format!("daily_calls: {number}")),
-                    workspace.preset.as_deref().map(|name| format!("preset: {}", scalar(name))),
-                    classes_to_yaml(&workspace.classes)
-                        .map(|classes| format!("classes: {classes}")),
-                ];
-                let parts: Vec<String> = parts.into_iter().flatten().collect();
-                format!("  - {{{}}}", parts.join(", "))
-            }));
+            lines.extend(self.workspaces.iter().map(workspace_to_yaml));
         }
         lines.push(String::new());
         lines.join("\n")
@@ -97,6 +86,20 @@ impl OrgDeclaration {
             warnings.push(format!(
                 "The caps of the workspaces add up to {caps}, more than the org's total \
                  ({total}): they cannot all be used up within a day."
+            ));
+        }
+        let guaranteed: u64 = self
+            .workspaces
+            .iter()
+            .filter_map(|workspace| workspace.guaranteed_calls)
+            .fold(0, u64::saturating_add);
+        let percent = self.reserve_percent.unwrap_or(template.reserve_percent);
+        let reserve = u128::from(total) * u128::from(percent) / 100;
+        if u128::from(guaranteed) + reserve > u128::from(total) {
+            warnings.push(format!(
+                "The guarantees of the workspaces add up to {guaranteed}, more than the org's \
+                 total ({total}) less the reserve ({reserve}): not all of them can be kept, and \
+                 nothing is left for anybody else."
             ));
         }
         warnings
@@ -176,14 +179,55 @@ fn read_workspaces(item: &Item<'_>) -> Vec<WorkspaceDeclaration> {
 }
 
 fn read_workspace(item: Item<'_>, once: &mut Once<WorkspaceId>) -> Option<WorkspaceDeclaration> {
-    let fields = item.fields(&["id", "daily_calls", "preset", "classes"])?;
+    let known = [
+        "id",
+        "daily_calls",
+        "preset",
+        "classes",
+        "weight",
+        "guaranteed_calls",
+        "burn_limit",
+        "shadow",
+    ];
+    let fields = item.fields(&known)?;
     let id = fields.required("id", "acme-eu").and_then(|item| {
         item.parsed(WorkspaceId::parse).filter(|workspace| once.take(workspace, &item))
     });
     let daily_calls = fields.get("daily_calls").and_then(|item| item.number(bounds::DAILY_CALLS));
     let preset = fields.get("preset").and_then(|item| read_preset(&item));
     let classes = fields.get("classes").map(read_classes).unwrap_or_default();
-    Some(WorkspaceDeclaration { id: id?, daily_calls, preset, classes })
+    let weight = fields.get("weight").and_then(|item| item.number(bounds::WEIGHT));
+    let guaranteed_calls =
+        fields.get("guaranteed_calls").and_then(|item| item.number(bounds::DAILY_CALLS));
+    if let (Some(cap), Some(guaranteed), Some(item)) =
+        (daily_calls, guaranteed_calls, fields.get("guaranteed_calls"))
+        && guaranteed > cap
+    {
+        item.fault(format!(
+            "must be at most `daily_calls` ({cap}), is {guaranteed}: what is above the cap would \
+             be kept for nobody"
+        ));
+    }
+    let burn_limit = fields.get("burn_limit").and_then(read_burn_limit);
+    let shadow = fields.get("shadow").and_then(|item| item.boolean());
+    Some(WorkspaceDeclaration {
+        id: id?,
+        daily_calls,
+        preset,
+        classes,
+        weight: weight.and_then(|weight| u32::try_from(weight).ok()),
+        guaranteed_calls,
+        burn_limit,
+        shadow: shadow.unwrap_or(false),
+    })
+}
+
+fn read_burn_limit(item: Item<'_>) -> Option<BurnLimit> {
+    let fields = item.fields(&["calls", "window"])?;
+    let calls = fields.required("calls", "10000").and_then(|item| item.number(bounds::DAILY_CALLS));
+    let window =
+        fields.required("window", "30m").and_then(|item| item.duration(bounds::BURN_WINDOW));
+    Some(BurnLimit { calls: calls?, window: window? })
 }
 
 fn read_preset(item: &Item<'_>) -> Option<String> {
@@ -211,6 +255,24 @@ fn read_thresholds(item: Item<'_>) -> Option<Thresholds> {
         return None;
     }
     Some(thresholds)
+}
+
+fn workspace_to_yaml(workspace: &WorkspaceDeclaration) -> String {
+    let burn_limit = workspace.burn_limit.map(|BurnLimit { calls, window }| {
+        format!("burn_limit: {{calls: {calls}, window: {}}}", duration::format(window))
+    });
+    let parts = [
+        Some(format!("id: {}", scalar(workspace.id.as_str()))),
+        workspace.daily_calls.map(|number| format!("daily_calls: {number}")),
+        workspace.preset.as_deref().map(|name| format!("preset: {}", scalar(name))),
+        classes_to_yaml(&workspace.classes).map(|classes| format!("classes: {classes}")),
+        workspace.weight.map(|number| format!("weight: {number}")),
+        workspace.guaranteed_calls.map(|number| format!("guaranteed_calls: {number}")),
+        burn_limit,
+        workspace.shadow.then(|| "shadow: true".to_owned()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("  - {{{}}}", parts.join(", "))
 }
 
 fn classes_to_yaml(classes: &PartialClasses) -> Option<String> {

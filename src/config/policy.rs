@@ -1,7 +1,7 @@
 //! From what is declared to what is in force: defaults resolved.
 
-use super::{Config, OrgDeclaration, PartialClasses};
-use crate::quota::{ClassPolicy, OrgId, OrgPolicy, WorkspacePolicy};
+use super::{Config, OrgDeclaration, PartialClasses, WorkspaceDeclaration};
+use crate::quota::{ClassPolicy, OrgId, OrgPolicy, WorkspaceId, WorkspacePolicy};
 
 impl Config {
     /// The policy of a declared org. Thresholds of a class are, from weakest to
@@ -16,7 +16,14 @@ impl Config {
         pool.dedup();
         let workspaces = declaration.workspaces.iter().map(|workspace| {
             let classes = resolve(classes, workspace.preset.as_deref(), workspace.classes);
-            let policy = WorkspacePolicy { daily_calls: workspace.daily_calls, classes };
+            let policy = WorkspacePolicy {
+                daily_calls: workspace.daily_calls,
+                classes,
+                weight: workspace.weight.unwrap_or(1),
+                guaranteed_calls: workspace.guaranteed_calls.unwrap_or(0),
+                burn_limit: workspace.burn_limit,
+                shadow: workspace.shadow,
+            };
             (workspace.id.clone(), policy)
         });
         OrgPolicy {
@@ -60,6 +67,23 @@ impl OrgDeclaration {
             workspaces: Vec::new(),
             preset: None,
             classes: PartialClasses::default(),
+        }
+    }
+}
+
+impl WorkspaceDeclaration {
+    /// A workspace without a cap, which takes everything else from its org.
+    #[must_use]
+    pub fn new(id: WorkspaceId) -> Self {
+        Self {
+            id,
+            daily_calls: None,
+            preset: None,
+            classes: PartialClasses::default(),
+            weight: None,
+            guaranteed_calls: None,
+            burn_limit: None,
+            shadow: false,
         }
     }
 }

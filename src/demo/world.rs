@@ -179,6 +179,7 @@ impl World {
             max: Max::Fixed(ENTRIES_PER_MINUTE),
             window: self.real(MINUTE),
             cost: Cost::One,
+            shadow: false,
         };
         let operations = [(GET_ENTRIES, entries), (REST, Charge::org_total())];
         let operations = operations
@@ -188,10 +189,8 @@ impl World {
             })
             .collect::<Result<BTreeMap<_, _>, BadId>>()?;
         let workspaces = self.workspaces.iter().map(|workspace| WorkspaceDeclaration {
-            id: workspace.id.clone(),
             daily_calls: workspace.cap(),
-            preset: None,
-            classes: PartialClasses::default(),
+            ..WorkspaceDeclaration::new(workspace.id.clone())
         });
         let org = OrgDeclaration {
             id: self.org.clone(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{LimitName, OperationId, time::micros};
+use super::{BurnLimit, LimitName, OperationId, time::micros};
 
 /// Whose counter a limit has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +59,8 @@ pub struct Charge {
     pub window: Duration,
     /// Units per call.
     pub cost: Cost,
+    /// In shadow it is counted and reported, and refuses nothing.
+    pub shadow: bool,
 }
 
 impl Charge {
@@ -72,6 +74,7 @@ impl Charge {
             max: Max::OrgDaily,
             window: DAY,
             cost: Cost::Request,
+            shadow: false,
         }
     }
 
@@ -79,6 +82,26 @@ impl Charge {
     #[must_use]
     pub fn workspace_cap() -> Self {
         Self { scope: Scope::Workspace, ..Self::org_total() }
+    }
+
+    /// The limit of a workspace that brakes run-away jobs: counted in units of
+    /// cost in a time of its policy's choice.
+    #[must_use]
+    pub fn burn_limit(burn: BurnLimit) -> Self {
+        Self {
+            limit: LimitName::burn(),
+            max: Max::Fixed(burn.calls),
+            window: burn.window,
+            ..Self::workspace_cap()
+        }
+    }
+
+    /// True for the limits that a workspace has by its policy: its cap and its
+    /// burn limit. They are gates at the grant and bound no reservation.
+    #[must_use]
+    pub fn is_own_of_workspace(&self) -> bool {
+        self.scope == Scope::Workspace
+            && (self.limit == LimitName::calls() || self.limit == LimitName::burn())
     }
 
     /// True for the org's total, the one limit that others also move.

@@ -3,15 +3,17 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
+    AttributionView, Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
     catalogue::{Kind, Scope},
-    salesforce::ApiUsage,
+    salesforce::{ApiUsage, errors::Trouble},
     time::{Mono, Wall},
 };
 
 /// A request to make calls, already checked against every bound of the contract.
 #[derive(Clone, Debug)]
 pub struct Ask {
+    /// Who asks, as far as it is known: for attribution only.
+    pub caller: Option<Arc<str>>,
     /// Who pays.
     pub workspace: Option<WorkspaceId>,
     /// What for.
@@ -72,6 +74,8 @@ pub struct Permit {
     pub class_state: Option<ClassState>,
     /// What was charged.
     pub limits: Vec<LimitUsage>,
+    /// For a check: how it came to the decision, limit by limit.
+    pub explanation: Vec<LimitExplanation>,
 }
 
 /// Why a request was refused.
@@ -126,6 +130,34 @@ pub struct Denial {
     pub message: String,
     /// The workspace's classes.
     pub class_state: Option<ClassState>,
+    /// For a check: how it came to the decision, limit by limit.
+    pub explanation: Vec<LimitExplanation>,
+}
+
+/// One limit as it bears on one ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitExplanation {
+    /// The limit as it stands.
+    pub usage: LimitUsage,
+    /// Units that the ask's class may take now, after everything below; of a
+    /// limit in shadow, what it would be.
+    pub room: u64,
+    /// Units that the fewest calls of use need.
+    pub needed: u64,
+    /// Units that requests ahead in the queue wait for.
+    pub ahead: u64,
+    /// Units that are kept for other workspaces.
+    pub kept: u64,
+    /// The use at which the class pauses; `None` where this limit does not pause
+    /// classes.
+    pub pauses_at: Option<u64>,
+    /// This limit decides: it refuses the ask, or cuts it short.
+    pub binding: bool,
+    /// When there will be room for the fewest calls of use: zero where there is,
+    /// `None` where nobody can know.
+    pub opens_in: Option<Duration>,
+    /// All of it as one sentence.
+    pub text: String,
 }
 
 /// What became of an ask.
@@ -193,6 +225,16 @@ pub struct LimitUsage {
     pub window: Duration,
     /// Salesforce's figures are older than ten minutes.
     pub stale: bool,
+    /// In shadow: it refuses nothing, and would have refused so many grants since
+    /// this process counts for the org. `None` where it is enforced.
+    pub shadow: Option<u64>,
+    /// It cools down: nothing more is granted before then.
+    pub cooling_until: Option<Mono>,
+    /// Units an hour, of late; only where an org's usage is shown, else 0.
+    pub burn_per_hour: u64,
+    /// When nothing is left of it if that goes on, by what is counted now;
+    /// `None` if it is not going to be so, or not known.
+    pub exhausted_at: Option<Mono>,
 }
 
 /// One class of a workspace.
@@ -241,6 +283,12 @@ pub struct Report {
     pub completed_ago: Duration,
     /// The reading that the answer carried, if any.
     pub reading: Option<Reading>,
+    /// What the answer said, if it was no success and had to do with limits.
+    pub trouble: Option<Trouble>,
+    /// As whom the call was made; needed only where no permit says it.
+    pub user: Option<UserId>,
+    /// What the call was for; likewise.
+    pub operation: Option<OperationId>,
 }
 
 impl Report {
@@ -269,6 +317,20 @@ pub struct Reported {
     pub already_settled: bool,
     /// The classes of the permit's workspace.
     pub class_state: Option<ClassState>,
+    /// What the caller should do next.
+    pub advice: Advice,
+}
+
+/// What a caller should do after an answer of Salesforce's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Advice {
+    /// Go on.
+    #[default]
+    Continue,
+    /// Make no such call before this time has passed.
+    BackOff(Duration),
+    /// Do not try again: somebody must mend something first.
+    Stop,
 }
 
 /// What became of a release.
@@ -304,6 +366,73 @@ pub struct OrgUsage {
     pub last_reading: Option<Mono>,
     /// What an operator should know, as sentences.
     pub warnings: Vec<String>,
+    /// Counters that cool down, the org's first.
+    pub cooling: Vec<CoolingUsage>,
+    /// Who used it; only where it is asked for.
+    pub attribution: Option<AttributionView>,
+}
+
+/// A counter that Salesforce has told to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoolingUsage {
+    /// Whose.
+    pub scope: Scope,
+    /// The org or user.
+    pub identity: Arc<str>,
+    /// The limit's name.
+    pub limit: LimitName,
+    /// What Salesforce said.
+    pub cause: CoolingCause,
+    /// Since when the counter is closed.
+    pub since: Mono,
+    /// When the next probe goes, or when it opens by itself.
+    pub until: Mono,
+    /// How often Salesforce has said so since.
+    pub attempts: u32,
+    /// One call is out to see whether it still holds.
+    pub probe_out: bool,
+}
+
+/// Why a counter cools down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoolingCause {
+    /// 429 on a user's operation: others use the same user.
+    Throttled,
+    /// A limit of requests whose name Salesforce did not say.
+    LimitExceeded,
+    /// Too many long-running requests at the same time.
+    ConcurrencyExceeded,
+    /// Too many logins.
+    LoginsExceeded,
+    /// A counter of its own, such as the Bulk API's.
+    CounterExceeded,
+    /// The org's total is used up.
+    TotalExceeded,
+}
+
+impl CoolingCause {
+    /// All.
+    pub const ALL: [Self; 6] = [
+        Self::Throttled,
+        Self::LimitExceeded,
+        Self::ConcurrencyExceeded,
+        Self::LoginsExceeded,
+        Self::CounterExceeded,
+        Self::TotalExceeded,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::ConcurrencyExceeded => "concurrency_exceeded",
+            Self::LoginsExceeded => "logins_exceeded",
+            Self::CounterExceeded => "counter_exceeded",
+            Self::TotalExceeded => "total_exceeded",
+        }
+    }
 }
 
 /// One workspace.
@@ -315,6 +444,12 @@ pub struct WorkspaceUsage {
     pub limits: Vec<LimitUsage>,
     /// Its classes; `None` where it has no cap.
     pub class_state: Option<ClassState>,
+    /// Its share where workspaces contend.
+    pub weight: u32,
+    /// Units of the org's total that are guaranteed to it; 0 is none.
+    pub guaranteed_calls: u64,
+    /// When its classes that run now will pause, if it goes on as of late.
+    pub pauses: Vec<(Class, Mono)>,
 }
 
 /// One execution user.
@@ -326,6 +461,9 @@ pub struct UserUsage {
     pub limits: Vec<LimitUsage>,
     /// Whether it belongs to the pool.
     pub in_pool: bool,
+    /// Salesforce refused calls of this user that the service had counted room
+    /// for: somebody else makes calls as the same user.
+    pub foreign_traffic: bool,
 }
 
 /// One change of a class.

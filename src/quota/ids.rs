@@ -135,6 +135,12 @@ impl LimitName {
     pub fn calls() -> Self {
         Self("calls".into())
     }
+
+    /// The name of a workspace's brake for run-away jobs.
+    #[must_use]
+    pub fn burn() -> Self {
+        Self("burn".into())
+    }
 }
 
 impl RequestId {
@@ -151,6 +157,24 @@ impl RequestId {
             return Err(BadId("must not contain control characters".into()));
         }
         Ok(Self(text.into()))
+    }
+}
+
+/// Parses the name that a caller gives itself: `[A-Za-z0-9._:/@-]{1,64}`.
+/// Nobody has checked it: it tells use apart, and gives no right.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn caller_name(text: &str) -> Result<Arc<str>, BadId> {
+    if !(1..=64).contains(&text.len()) {
+        return Err(BadId(format!("must have 1 to 64 characters, has {}", text.len())));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
+    match text.chars().find(|c| !allowed(*c)) {
+        Some(c) => Err(BadId(format!(
+            "must consist of letters, digits, '.', '_', ':', '/', '@' and '-', contains {c:?}"
+        ))),
+        None => Ok(text.into()),
     }
 }
 

@@ -4,35 +4,47 @@
 //!
 //! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
 //! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
-//! takes Salesforce's own figures; `classes` pauses and resumes; `closed` begins
-//! without knowing what was counted; `view` shows.
+//! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses
+//! and resumes, `news` tells of it; `guarantees` keep a part of the total for
+//! workspaces, `burn` brakes one, `shadow` counts what is not enforced; `closed`
+//! begins without knowing what was counted; `view` shows, `explain` tells why,
+//! `attribute` notes who used it, and `forecast` says until when it lasts.
 
+mod attribute;
+mod burn;
 mod classes;
 mod closed;
+mod cooling;
 mod counter;
+mod explain;
+mod forecast;
 mod groups;
+mod guarantees;
 mod judge;
+mod news;
 mod permits;
 mod queue;
 mod reconcile;
 mod requests;
 mod reserve;
+mod shadow;
 mod view;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use self::{
     closed::Closed,
+    cooling::BackOff,
     counter::{Counter, Numbers},
     groups::{CounterRef, Groups},
+    guarantees::Guarantees,
     judge::{Plan, Verdict},
+    news::News,
     permits::{PermitCharge, PermitState, Permits},
     queue::Queue,
     reconcile::Foreign,
     requests::{Remembered, Requests},
+    shadow::ShadowDenials,
 };
 pub use self::{
     queue::WaiterId,
@@ -40,7 +52,8 @@ pub use self::{
 };
 use super::{
     Ask, AskError, Catalogue, Group, Mono, Now, OrgId, OrgPolicy, Outcome, Permit, PermitKey,
-    Scope, Transition, Wall,
+    Scope, Wall,
+    attribution::Attribution,
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
@@ -68,11 +81,15 @@ pub struct Ledger {
     /// When the first grant was made that no reading has followed.
     unread_since: Option<Mono>,
     last_probe: Option<Mono>,
-    transitions: VecDeque<Transition>,
-    transition_count: u64,
     violations: Vec<&'static str>,
     /// Counts changes that a watcher may want to see.
     changes: u64,
+    guarantees: Guarantees,
+    news: News,
+    shadow_denials: ShadowDenials,
+    /// How long callers wait while Salesforce does not serve.
+    back_off: BackOff,
+    attribution: Attribution,
 }
 
 /// The answer to an ask.
@@ -131,10 +148,13 @@ impl Ledger {
             closed: closed_since.map(|since| Closed::since(now, since)),
             unread_since: None,
             last_probe: None,
-            transitions: VecDeque::new(),
-            transition_count: 0,
             violations: Vec::new(),
             changes: 0,
+            guarantees: Guarantees::default(),
+            news: News::default(),
+            shadow_denials: ShadowDenials::default(),
+            back_off: BackOff::default(),
+            attribution: Attribution::new(now),
         };
         for (key, stored) in &stored {
             ledger.restore(now, key, stored);
@@ -197,10 +217,12 @@ impl Ledger {
         if ask.check_only {
             return Answer::Done(self.check(now, &ask, &plan));
         }
+        self.note_asked(now, &ask);
         if self.permits.len() >= self.rules.max_permits {
+            self.note_refused(now, &ask, None);
             return Answer::Done(Outcome::Failed(AskError::TooManyPermits));
         }
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, &plan);
         let chosen = self.chosen(now, &ask, &plan, &ahead);
         let verdict = self.judge(now, &ask, chosen, &ahead);
         match verdict {
@@ -209,6 +231,7 @@ impl Ledger {
                 Answer::Done(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
             }
             Verdict::Refuse { ref refusal, .. } if ask.max_wait.is_zero() || refusal.never => {
+                self.note_refused(now, &ask, Some(refusal.reason));
                 Answer::Done(Outcome::Denied(self.denial(now, &ask, chosen, refusal, 0)))
             }
             Verdict::Refuse { .. } | Verdict::AwaitBlock { .. } => {
@@ -222,7 +245,7 @@ impl Ledger {
     /// an org has thousands.
     pub fn expire(&mut self, now: Mono) {
         let rules = self.rules;
-        for (_, group) in self.groups.iter_mut() {
+        for (_, group) in self.groups.iter_mut_by_time() {
             for counter in &mut group.counters {
                 counter.expire(now, &rules);
             }
@@ -249,6 +272,7 @@ impl Ledger {
             }
         }
         self.expire_foreign(now);
+        self.forget_places(now);
     }
 
     /// Frees the memory of identities that nothing is known of any more.
@@ -258,6 +282,8 @@ impl Ledger {
         // A class that nobody asks for would stay paused, and its record with it.
         self.update_classes(now);
         self.groups.sweep();
+        self.forget_lines(now);
+        self.attribution.sweep(now);
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()
@@ -287,6 +313,19 @@ impl Ledger {
         self.queue.len()
     }
 
+    /// Requests that wait, by class, in the order of service.
+    #[must_use]
+    pub fn waiting_by_class(&self) -> [u32; 4] {
+        self.queue.by_class()
+    }
+
+    /// How often a waiting request was judged since the ledger was made: the
+    /// work that the queue has made.
+    #[must_use]
+    pub fn queue_work(&self) -> u64 {
+        self.queue.judged
+    }
+
     fn violation(&mut self, id: &'static str) {
         self.violations.push(id);
     }
@@ -298,6 +337,9 @@ impl Ledger {
         let answer = match remembered {
             Remembered::Waiting(id) => Answer::Parked(id),
             Remembered::Granted(key) => Answer::Done(Outcome::Granted(self.repeat(now, key)?)),
+            // Decided anew; if it waits again, then where it was.
+            Remembered::Kept(_) if same_body => return None,
+            Remembered::Kept(_) => Answer::Done(Outcome::Failed(AskError::RequestIdReused)),
         };
         let reused = Answer::Done(Outcome::Failed(AskError::RequestIdReused));
         Some(if same_body { answer } else { reused })
@@ -322,6 +364,7 @@ impl Ledger {
             life_left: permit.expires.since(if full { permit.granted } else { now }),
             class_state: self.class_state_of(permit.tag),
             limits: self.usages(now, &refs, permit.tag),
+            explanation: Vec::new(),
         })
     }
 
@@ -342,12 +385,13 @@ impl Ledger {
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
         let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
         let allowed = allowed.unwrap_or(wanted);
-        let life = wanted.min(allowed);
+        let life = wanted.min(allowed).min(self.probe_life(now, plan));
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);
         let mut forget_at = expires;
         let mut charges = Vec::with_capacity(plan.needs.len());
         let mut violated = false;
+        self.count_shadow_denials(now, ask, plan);
         for need in &plan.needs {
             let group = self.groups.get_mut(need.at.group);
             group.refs += 1;
@@ -378,7 +422,9 @@ impl Ledger {
             }
         }
         self.changes += 1;
+        let origin = self.note_granted(now, ask, plan, calls);
         let key = PermitKey(nonce);
+        self.note_probe(now, key, plan, stamp);
         if let Some(request) = &ask.request {
             self.requests.remember(request, Remembered::Granted(key));
         }
@@ -391,6 +437,7 @@ impl Ledger {
             forget_at,
             charges,
             ask.request.clone(),
+            origin,
         );
         self.permits.insert(key, state);
         self.update_classes_of(now, plan.tag);
@@ -404,6 +451,7 @@ impl Ledger {
             life_left: life,
             class_state: self.class_state_of(plan.tag),
             limits: self.usages(now, &refs, plan.tag),
+            explanation: Vec::new(),
         }
     }
 
@@ -413,7 +461,8 @@ impl Ledger {
         let (scope, identity) = self.identity(key);
         let group = self.groups.get_mut(slot);
         group.record.revision = stored.revision;
-        let GroupRecord { counters, paused, foreign, .. } = &stored.record;
+        let GroupRecord { counters, paused, foreign, told, .. } = &stored.record;
+        group.told = news::Told::restored(paused, told.as_ref());
         if !rules.has(Fault::TakeoverWithoutSealing) {
             for record in counters {
                 group.counters.push(Counter::restored(
@@ -435,12 +484,13 @@ impl Ledger {
 
     /// Gives every counter the numbers that hold now.
     fn configure_counters(&mut self) {
+        self.guarantees = Guarantees::of(&self.policy);
         let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let group = self.groups.get(slot);
             let (scope, _) = self.identity(&group.key);
             let charges: Vec<Option<Charge>> =
-                group.counters.iter().map(|counter| self.charge_of(scope, counter)).collect();
+                group.counters.iter().map(|c| self.charge_of(scope, &group.key, c)).collect();
             let key = group.key.clone();
             for (at, charge) in charges.into_iter().enumerate() {
                 // A limit that the catalogue has no more keeps its last numbers
@@ -452,9 +502,12 @@ impl Ledger {
         }
     }
 
-    fn charge_of(&self, scope: Scope, counter: &Counter) -> Option<Charge> {
+    fn charge_of(&self, scope: Scope, key: &Group, counter: &Counter) -> Option<Charge> {
         if scope == Scope::Org && counter.is_org_total() {
-            return Some(Charge::org_total());
+            return Some(self.org_total());
+        }
+        if counter.is_burn_limit() {
+            return self.burn_charge(key);
         }
         if scope == Scope::Workspace && counter.is_workspace_cap() {
             return Some(Charge::workspace_cap());
@@ -470,13 +523,18 @@ impl Ledger {
             limit - u64::try_from(kept).unwrap_or(limit).min(limit)
         };
         if let Group::Workspace(workspace) = group
-            && charge.max == Max::OrgDaily
+            && charge.is_own_of_workspace()
         {
-            let cap = self.policy.workspaces.get(workspace).and_then(|policy| policy.daily_calls);
+            let policy = self.policy.workspaces.get(workspace);
+            let cap = policy.and_then(|policy| policy.daily_calls);
             return Numbers {
-                max: cap.unwrap_or(0),
+                max: match charge.max {
+                    Max::Fixed(max) => max,
+                    Max::OrgDaily | Max::OrgConcurrent => cap.unwrap_or(0),
+                },
                 bound: UNBOUNDED,
                 block_base: served(self.daily_limit()),
+                shadow: policy.is_some_and(|policy| policy.shadow),
             };
         }
         let max = match charge.max {
@@ -484,7 +542,8 @@ impl Ledger {
             Max::OrgDaily => self.daily_limit(),
             Max::OrgConcurrent => self.policy.concurrent_calls,
         };
-        Numbers { max, bound: served(max), block_base: served(max) }
+        let bound = if charge.shadow { UNBOUNDED } else { served(max) };
+        Numbers { max, bound, block_base: served(max), shadow: charge.shadow }
     }
 
     fn identity(&self, group: &Group) -> (Scope, Arc<str>) {
@@ -516,5 +575,5 @@ impl Ledger {
 
 /// A workspace's counter has no bound of its own: operations that the org's
 /// total is not charged for count there too, so even the org's limit may be
-/// passed.
+/// passed. Nor has a limit in shadow.
 const UNBOUNDED: u64 = u64::MAX / 4;

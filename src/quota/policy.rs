@@ -20,6 +20,38 @@ pub struct WorkspacePolicy {
     pub daily_calls: Option<u64>,
     /// When its classes pause and resume.
     pub classes: ClassPolicy,
+    /// Its share of what workspaces contend for, against the others' weights, 1
+    /// to 1,000.
+    pub weight: u32,
+    /// Units of the org's total in any 24 hours that no other workspace may
+    /// take.
+    pub guaranteed_calls: u64,
+    /// A brake for run-away jobs.
+    pub burn_limit: Option<BurnLimit>,
+    /// Its cap is counted and reported, and refuses nothing.
+    pub shadow: bool,
+}
+
+/// At most so many units in a time, whatever else there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BurnLimit {
+    /// Units.
+    pub calls: u64,
+    /// In any interval of this length.
+    pub window: Duration,
+}
+
+impl Default for WorkspacePolicy {
+    fn default() -> Self {
+        Self {
+            daily_calls: None,
+            classes: ClassPolicy::default(),
+            weight: 1,
+            guaranteed_calls: 0,
+            burn_limit: None,
+            shadow: false,
+        }
+    }
 }
 
 /// Everything that decisions about one org depend on, besides the catalogue.

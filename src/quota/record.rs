@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Class, LimitName, UserId, WorkspaceId, catalogue::Kind, time::Wall};
+use super::{
+    Class, LimitName, UserId, WorkspaceId, catalogue::Kind, decision::CoolingCause, time::Wall,
+};
 
 /// Whose counters share one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,30 @@ pub struct GroupRecord {
     pub paused: Vec<Class>,
     /// The writer's wall clock at the write.
     pub written: Wall,
+    /// What was told of the workspace, where that is not what holds: no owner
+    /// tells the same again, and none forgets to tell.
+    pub told: Option<ToldRecord>,
+}
+
+/// What those who listen believe of a workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldRecord {
+    /// The classes that they believe to be paused.
+    pub paused: Vec<Class>,
+    /// The highest warning that they have had and that still holds.
+    pub warned: Warned,
+}
+
+/// How far a workspace has been warned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warned {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// That it approaches its cap.
+    Approaching,
+    /// That it has reached it.
+    Reached,
 }
 
 /// One counter.
@@ -58,6 +84,25 @@ pub struct CounterRecord {
     /// `None` for a workspace's counters, which bound no reservation. What stands
     /// in the store can be audited by it alone.
     pub bound: Option<u64>,
+    /// Salesforce has told it to stop.
+    pub cooling: Option<CoolingRecord>,
+}
+
+/// The cooling-down of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoolingRecord {
+    /// What Salesforce said.
+    pub cause: CoolingCause,
+    /// Since when.
+    pub since: Wall,
+    /// When the next probe goes, or when it opens by itself.
+    pub until: Wall,
+    /// How often Salesforce has said so since.
+    pub attempts: u32,
+    /// One call was out to see whether it still holds.
+    pub probe_out: bool,
+    /// Slots that are not given out for now.
+    pub lowered: u64,
 }
 
 /// The estimate of what other integrations use.

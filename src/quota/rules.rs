@@ -32,6 +32,61 @@ pub struct Rules {
     /// A fault that a test has planted; `None` outside tests.
     #[cfg(test)]
     pub fault: Option<Fault>,
+    /// How long counters cool down.
+    pub cooling: CoolingRules,
+}
+
+/// How long a counter is closed after Salesforce said stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoolingRules {
+    /// The org's total is used up.
+    pub total: Waits,
+    /// Too many long-running requests.
+    pub slots: Waits,
+    /// A slot that was taken away comes back after this time, one after the
+    /// other.
+    pub regain: Duration,
+    /// A limit that Salesforce did not name.
+    pub unnamed: Waits,
+    /// A counter of its own.
+    pub counter: Waits,
+    /// Too many logins (Salesforce's help: wait one hour).
+    pub logins: Duration,
+    /// Salesforce does not serve: nothing is closed, callers are told to wait.
+    pub back_off: Waits,
+    /// A Retry-After beyond this, and beyond the limit's own window, is not
+    /// believed.
+    pub longest_retry_after: Duration,
+}
+
+/// A wait that doubles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// The first, and the shortest.
+    pub first: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
+impl Waits {
+    const fn secs(first: u64, longest: u64) -> Self {
+        Self { first: Duration::from_secs(first), longest: Duration::from_secs(longest) }
+    }
+}
+
+impl Default for CoolingRules {
+    fn default() -> Self {
+        Self {
+            total: Waits::secs(30, 5 * 60),
+            slots: Waits::secs(1, 30),
+            regain: Duration::from_secs(60),
+            unnamed: Waits::secs(5, 60),
+            counter: Waits::secs(5 * 60, 5 * 60),
+            logins: Duration::from_secs(3_600),
+            back_off: Waits::secs(1, 30),
+            longest_retry_after: Duration::from_secs(3_600),
+        }
+    }
 }
 
 impl Default for Rules {
@@ -49,6 +104,7 @@ impl Default for Rules {
             max_users: 200,
             #[cfg(test)]
             fault: None,
+            cooling: CoolingRules::default(),
         }
     }
 }

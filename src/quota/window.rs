@@ -117,6 +117,11 @@ impl Tally {
         self.entries.iter().map(|((stamp, _), units)| (Mono(*stamp), *units))
     }
 
+    /// The same with the tag.
+    pub fn iter_tagged(&self) -> impl Iterator<Item = (Mono, Tag, u64)> + '_ {
+        self.entries.iter().map(|((stamp, tag), units)| (Mono(*stamp), *tag, *units))
+    }
+
     fn forget(&mut self, tag: Tag, units: u64) {
         self.total -= units;
         if let Some(of_tag) = self.by_tag.get_mut(&tag) {

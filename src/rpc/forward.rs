@@ -23,6 +23,7 @@ use tonic::{Code, Request, Response, Status};
 use tracing::{Span, debug};
 
 use super::{
+    convert::quota as wire,
     layers::Deadline,
     operation::{Failure, Operation},
     status::Problem,
@@ -77,6 +78,9 @@ pub struct Context {
     pub trace: Trace,
     /// Who calls, as far as it is known: the address.
     pub caller: String,
+    /// The name that the caller gives itself, unchecked; empty where it gives
+    /// none.
+    pub declared_caller: String,
 }
 
 impl Forward {
@@ -113,6 +117,7 @@ impl Forward {
             deadline: Deadline::of(request),
             trace: Trace::of(request.metadata()),
             caller: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+            declared_caller: wire::declared_caller(request.metadata()),
         }
     }
 

@@ -106,17 +106,19 @@ pub struct Acquire {
 }
 
 impl Acquire {
-    /// Checks an Acquire that has waited so long already. Its wait is shortened
-    /// so that there is time for an answer.
+    /// Checks an Acquire that has waited so long already, of a caller that gives
+    /// itself this name; empty: none. Its wait is shortened so that there is time
+    /// for an answer.
     ///
     /// # Errors
     /// Every field that is wrong.
     pub fn new(
         request: v1::AcquireRequest,
+        caller: &str,
         waited: Duration,
         deadline: Deadline,
     ) -> Result<Self, Problem> {
-        let (org, mut ask) = wire::ask(&request)?;
+        let (org, mut ask) = wire::ask(&request, caller)?;
         ask.max_wait = waited + deadline.cap(ask.max_wait.saturating_sub(waited));
         Ok(Self { request, org, ask })
     }
@@ -151,6 +153,8 @@ impl Operation for Acquire {
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<v1::AcquireResponse, PeerError> {
+        let caller = self.ask.caller.as_deref().unwrap_or_default().to_owned();
+        let forwarded = Forwarded { caller, ..forwarded };
         let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
         let message = peer::AcquireRequest { forwarded, request };
         answer_of(connection.acquire(message, call).await?.response)
@@ -307,6 +311,54 @@ impl Operation for GetUsage {
         let (forwarded, request) = (Some(forwarded), Some(request));
         let message = peer::GetUsageRequest { forwarded, request };
         answer_of(connection.get_usage(message, call).await?.response)
+    }
+}
+
+/// A GetDemand.
+#[derive(Debug)]
+pub struct GetDemand {
+    request: v1::GetDemandRequest,
+    org: OrgId,
+    filter: wire::DemandFilter,
+}
+
+impl GetDemand {
+    /// Checks a GetDemand.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn new(request: v1::GetDemandRequest) -> Result<Self, Problem> {
+        let (org, filter) = wire::demand_filter(&request)?;
+        Ok(Self { request, org, filter })
+    }
+}
+
+impl Operation for GetDemand {
+    type Answer = v1::GetDemandResponse;
+
+    fn org(&self) -> &OrgId {
+        &self.org
+    }
+
+    fn may_repeat(&self, _: Duration) -> bool {
+        true
+    }
+
+    async fn here(&self, node: &Node, _: Mono) -> Result<v1::GetDemandResponse, Failure> {
+        let wire::DemandFilter { workspace, since } = &self.filter;
+        let (demand, now) = node.demand(&self.org, workspace.as_ref(), *since).await?;
+        Ok(wire::demand(&self.org, demand, now))
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<v1::GetDemandResponse, PeerError> {
+        let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
+        let message = peer::GetDemandRequest { forwarded, request };
+        answer_of(connection.get_demand(message, call).await?.response)
     }
 }
 

@@ -15,7 +15,9 @@ use super::{
     convert::{self, quota as wire},
     forward::Forward,
     layers::{self, Deadline, EdgeLayer},
-    operation::{Acquire, Change, Failure, GetUsage, Mutation, Operation, Release, Report},
+    operation::{
+        Acquire, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release, Report,
+    },
     status::Problem,
     watch::BUFFER,
 };
@@ -136,7 +138,8 @@ impl PeerService for Peer {
         let deadline = Deadline::of(&request);
         let peer::AcquireRequest { forwarded, request } = request.into_inner();
         let origin = self.origin(forwarded);
-        let acquire = Acquire::new(request.unwrap_or_default(), origin.waited, deadline)?;
+        let caller = wire::forwarded_caller(&origin.caller);
+        let acquire = Acquire::new(request.unwrap_or_default(), caller, origin.waited, deadline)?;
         let response = Some(self.carry_out(&acquire, &origin).await?);
         Ok(Response::new(peer::AcquireResponse { response }))
     }
@@ -172,6 +175,17 @@ impl PeerService for Peer {
         let get_usage = GetUsage::new(&request.unwrap_or_default())?;
         let response = Some(self.carry_out(&get_usage, &origin).await?);
         Ok(Response::new(peer::GetUsageResponse { response }))
+    }
+
+    async fn get_demand(
+        &self,
+        request: Request<peer::GetDemandRequest>,
+    ) -> Result<Response<peer::GetDemandResponse>, Status> {
+        let peer::GetDemandRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded);
+        let get_demand = GetDemand::new(request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&get_demand, &origin).await?);
+        Ok(Response::new(peer::GetDemandResponse { response }))
     }
 
     type WatchUsageStream = ReceiverStream<Result<peer::WatchUsageResponse, Status>>;

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{
     convert::quota as wire,
     forward::Forward,
-    operation::{Acquire, GetUsage, Release, Report, Watch},
+    operation::{Acquire, GetDemand, GetUsage, Release, Report, Watch},
     status::Problem,
     watch::{self, BUFFER},
 };
@@ -45,7 +45,8 @@ impl QuotaService for Quota {
         request: Request<v1::AcquireRequest>,
     ) -> Result<Response<v1::AcquireResponse>, Status> {
         let context = self.forward.context(&request);
-        let acquire = Acquire::new(request.into_inner(), Duration::ZERO, context.deadline)?;
+        let (caller, waited) = (context.declared_caller.as_str(), Duration::ZERO);
+        let acquire = Acquire::new(request.into_inner(), caller, waited, context.deadline)?;
         self.forward.decide(&acquire, &context).await
     }
 
@@ -77,6 +78,14 @@ impl QuotaService for Quota {
     ) -> Result<Response<v1::GetUsageResponse>, Status> {
         let context = self.forward.context(&request);
         self.forward.decide(&GetUsage::new(request.get_ref())?, &context).await
+    }
+
+    async fn get_demand(
+        &self,
+        request: Request<v1::GetDemandRequest>,
+    ) -> Result<Response<v1::GetDemandResponse>, Status> {
+        let context = self.forward.context(&request);
+        self.forward.decide(&GetDemand::new(request.into_inner())?, &context).await
     }
 
     type WatchUsageStream = ReceiverStream<Result<v1::WatchUsageResponse, Status>>;

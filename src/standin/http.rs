@@ -16,7 +16,7 @@ use super::{
     Handle,
     arrivals::Arrival,
     engine::{Call, Refusal, Usage},
-    options::{DELETE_CONVERSATION, DELETE_PARTICIPANT, GET_ENTRIES, REST},
+    options::{DELETE_CONVERSATION, DELETE_PARTICIPANT, GET_ENTRIES, Options, REST},
 };
 
 /// Everything that the stand-in answers.
@@ -99,7 +99,7 @@ async fn answer(
     };
     let mut response = match verdict {
         Ok(()) => resource.result(shown),
-        Err(refusal) => refused(refusal, shared.options.says_retry_after),
+        Err(refusal) => refused(refusal, &shared.options),
     };
     let limit_info = format!("api-usage={}/{}", shown.used, shown.max);
     if let Ok(limit_info) = HeaderValue::from_str(&limit_info) {
@@ -220,10 +220,10 @@ fn asked_duration(query: &str) -> Option<Duration> {
     asked.parse().ok().filter(|ms| *ms <= 3_600_000).map(Duration::from_millis)
 }
 
-fn refused(refusal: Refusal, says_retry_after: bool) -> Response {
+fn refused(refusal: Refusal, options: &Options) -> Response {
     const CODE: &str = "REQUEST_LIMIT_EXCEEDED";
     match refusal {
-        Refusal::Total => error(StatusCode::FORBIDDEN, CODE, "TotalRequests Limit exceeded."),
+        Refusal::Total => error(StatusCode::FORBIDDEN, CODE, options.total_text),
         Refusal::Concurrency => error(
             StatusCode::FORBIDDEN,
             CODE,
@@ -235,7 +235,7 @@ fn refused(refusal: Refusal, says_retry_after: bool) -> Response {
                 limit.max, limit.window
             );
             let mut response = error(StatusCode::TOO_MANY_REQUESTS, CODE, &message);
-            if says_retry_after {
+            if options.says_retry_after {
                 let seconds = HeaderValue::from(room_in_us.div_ceil(1_000_000));
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }

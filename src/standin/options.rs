@@ -30,6 +30,8 @@ pub struct Options {
     pub long_running_from: Duration,
     /// How long each answer takes, beside what the request asks for.
     pub latency: Latency,
+    /// What a refusal by the org's total says.
+    pub total_text: &'static str,
     /// Whether a refusal by a user's limit says `Retry-After`.
     pub says_retry_after: bool,
     /// How many arrivals are remembered; older ones are forgotten.
@@ -60,6 +62,7 @@ impl Default for Options {
             long_running_slots: 5,
             long_running_from: Duration::from_secs(20),
             latency: Latency::default(),
+            total_text: "TotalRequests Limit exceeded.",
             says_retry_after: false,
             arrivals_kept: 1_000_000,
             seed: 1,

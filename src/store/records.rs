@@ -14,7 +14,8 @@ use prost::Message;
 use crate::{
     proto::store::v1 as wire,
     quota::{
-        Class, CounterRecord, ForeignRecord, GroupRecord, Kind, LimitName, Wall, time::micros,
+        Class, CoolingCause, CoolingRecord, CounterRecord, ForeignRecord, GroupRecord, Kind,
+        LimitName, ToldRecord, Wall, Warned, time::micros,
     },
 };
 
@@ -156,6 +157,7 @@ impl Record for GroupRecord {
             }),
             paused_classes: self.paused.iter().map(|class| class_to_wire(*class)).collect(),
             written_ms: ms_up(self.written),
+            told: self.told.as_ref().map(told_to_wire),
         };
         record.encode_to_vec()
     }
@@ -178,6 +180,7 @@ impl Record for GroupRecord {
                 .map(class_from_wire)
                 .collect::<Result<_, RecordError>>()?,
             written: wall(record.written_ms)?,
+            told: record.told.map(told_from_wire).transpose()?,
         })
     }
 }
@@ -300,6 +303,14 @@ fn counter_to_wire(counter: &CounterRecord) -> wire::CounterRecord {
         open_n: counter.open,
         open_until_ms: ms_up(counter.open_until),
         bound_plus_one: counter.bound.map_or(0, |bound| bound.saturating_add(1)),
+        cooling: counter.cooling.map(|cooling| wire::CoolingRecord {
+            cause: cause_to_wire(cooling.cause),
+            since_ms: ms_up(cooling.since),
+            until_ms: ms_up(cooling.until),
+            attempts: cooling.attempts,
+            probe_out: cooling.probe_out,
+            lowered: cooling.lowered,
+        }),
     }
 }
 
@@ -320,7 +331,15 @@ fn counter_from_wire(counter: wire::CounterRecord) -> Result<CounterRecord, Reco
         open: counter.open_n,
         open_until: wall(counter.open_until_ms)?,
         bound: counter.bound_plus_one.checked_sub(1),
+        cooling: counter.cooling.map(cooling_from_wire).transpose()?,
     })
+}
+
+fn cooling_from_wire(cooling: wire::CoolingRecord) -> Result<CoolingRecord, RecordError> {
+    let wire::CoolingRecord { cause, since_ms, until_ms, attempts, probe_out, lowered } = cooling;
+    let (since, until) = (wall(since_ms)?, wall(until_ms)?);
+    let cause = cause_from_wire(cause)?;
+    Ok(CoolingRecord { cause, since, until, attempts, probe_out, lowered })
 }
 
 /// Packs entries as the first stamp and differences. Stamps that round to the
@@ -400,6 +419,53 @@ fn class_from_wire(number: u32) -> Result<Class, RecordError> {
         .ok_or_else(|| RecordError::Damaged(format!("no traffic class has the number {number}")))
 }
 
+fn told_to_wire(told: &ToldRecord) -> wire::ToldRecord {
+    wire::ToldRecord {
+        paused_classes: told.paused.iter().map(|class| class_to_wire(*class)).collect(),
+        warned: match told.warned {
+            Warned::Nothing => 0,
+            Warned::Approaching => 1,
+            Warned::Reached => 2,
+        },
+    }
+}
+
+fn told_from_wire(told: wire::ToldRecord) -> Result<ToldRecord, RecordError> {
+    Ok(ToldRecord {
+        paused: told
+            .paused_classes
+            .into_iter()
+            .map(class_from_wire)
+            .collect::<Result<_, RecordError>>()?,
+        warned: match told.warned {
+            0 => Warned::Nothing,
+            1 => Warned::Approaching,
+            2 => Warned::Reached,
+            other => {
+                return Err(RecordError::Damaged(format!("no warning has the number {other}")));
+            }
+        },
+    })
+}
+
+/// The number of a cause in `quotagate.v1.CoolingCause`, likewise.
+fn cause_to_wire(cause: CoolingCause) -> u32 {
+    match cause {
+        CoolingCause::Throttled => 1,
+        CoolingCause::LimitExceeded => 2,
+        CoolingCause::ConcurrencyExceeded => 3,
+        CoolingCause::LoginsExceeded => 4,
+        CoolingCause::CounterExceeded => 5,
+        CoolingCause::TotalExceeded => 6,
+    }
+}
+
+fn cause_from_wire(number: u32) -> Result<CoolingCause, RecordError> {
+    CoolingCause::ALL.into_iter().find(|cause| cause_to_wire(*cause) == number).ok_or_else(|| {
+        RecordError::Damaged(format!("no cause of a cooling-down has the number {number}"))
+    })
+}
+
 const MICROS_PER_MS: u64 = 1000;
 
 fn ms_up(time: Wall) -> u64 {
@@ -441,6 +507,18 @@ mod tests {
         ] {
             assert_eq!(i64::from(class_to_wire(class)), i64::from(i32::from(public)));
         }
+    }
+
+    #[test]
+    fn causes_have_the_numbers_of_the_public_contract() {
+        use crate::proto::v1::CoolingCause as Public;
+        for cause in CoolingCause::ALL {
+            let public = Public::try_from(i32::try_from(cause_to_wire(cause)).expect("small"));
+            let name = format!("COOLING_CAUSE_{}", cause.name().to_uppercase());
+            assert_eq!(public.map(|public| public.as_str_name().to_owned()), Ok(name));
+            assert_eq!(cause_from_wire(cause_to_wire(cause)), Ok(cause));
+        }
+        assert!(cause_from_wire(0).is_err());
     }
 
     #[test]
@@ -507,6 +585,14 @@ mod tests {
             open: 3,
             open_until,
             bound: None,
+            cooling: Some(CoolingRecord {
+                cause: CoolingCause::TotalExceeded,
+                since: open_until,
+                until: open_until,
+                attempts: 1,
+                probe_out: true,
+                lowered: 0,
+            }),
         };
         let record = GroupRecord {
             counters: vec![counter(
@@ -550,6 +636,7 @@ mod tests {
             open: 500,
             open_until: Wall(1_800_086_400_000_000),
             bound: Some(5_000_000),
+            cooling: None,
         };
         let record = GroupRecord { counters: vec![counter], ..GroupRecord::default() };
         let bytes = record.encode().len();
@@ -604,9 +691,19 @@ mod tests {
         let limit = "[A-Za-z0-9._-]{1,64}"
             .prop_filter_map("a limit's name", |name| LimitName::parse(&name).ok());
         let kind = prop_oneof![Just(Kind::Window), Just(Kind::Concurrency)];
-        let block = (any::<u64>(), times(), option::of(0..u64::MAX));
+        let cause = proptest::sample::select(CoolingCause::ALL.to_vec());
+        let cooling = (cause, times(), times(), any::<u32>(), any::<bool>(), any::<u64>())
+            .prop_map(|(cause, since, until, attempts, probe_out, lowered)| CoolingRecord {
+                cause,
+                since,
+                until,
+                attempts,
+                probe_out,
+                lowered,
+            });
+        let block = (any::<u64>(), times(), option::of(0..u64::MAX), option::of(cooling));
         (limit, kind, lengths(), lengths(), entries(), entries(), block).prop_map(
-            |(limit, kind, window, ttl_cap, sealed, lost, (open, open_until, bound))| {
+            |(limit, kind, window, ttl_cap, sealed, lost, (open, open_until, bound, cooling))| {
                 CounterRecord {
                     limit,
                     kind,
@@ -617,6 +714,7 @@ mod tests {
                     open,
                     open_until,
                     bound,
+                    cooling,
                 }
             },
         )
@@ -626,15 +724,23 @@ mod tests {
         let foreign = (any::<u64>(), times(), option::of(1..=u64::MAX))
             .prop_map(|(estimate, as_of, limit)| ForeignRecord { estimate, as_of, limit });
         let paused = proptest::sample::subsequence(Class::ALL.to_vec(), 0..=4);
-        (any::<[u64; 3]>(), vec(counters(), 0..5), option::of(foreign), paused, times()).prop_map(
-            |([epoch, seq, config_revision], counters, foreign, paused, written)| GroupRecord {
-                epoch,
-                seq,
-                config_revision,
-                counters,
-                foreign,
-                paused,
-                written,
+        let warned =
+            proptest::sample::select(vec![Warned::Nothing, Warned::Approaching, Warned::Reached]);
+        let told =
+            (paused.clone(), warned).prop_map(|(paused, warned)| ToldRecord { paused, warned });
+        let state = (paused, option::of(told));
+        (any::<[u64; 3]>(), vec(counters(), 0..5), option::of(foreign), state, times()).prop_map(
+            |([epoch, seq, config_revision], counters, foreign, (paused, told), written)| {
+                GroupRecord {
+                    epoch,
+                    seq,
+                    config_revision,
+                    counters,
+                    foreign,
+                    paused,
+                    written,
+                    told,
+                }
             },
         )
     }

@@ -31,8 +31,8 @@ use crate::{
             PutOrgRequest, PutWorkspaceRequest, admin_service_server::AdminService,
         },
         v1::{
-            AcquireRequest, AcquireResponse, GetUsageRequest, ReleaseRequest, ReportRequest,
-            acquire_response::Outcome, quota_service_server::QuotaService,
+            AcquireRequest, AcquireResponse, GetDemandRequest, GetUsageRequest, ReleaseRequest,
+            ReportRequest, acquire_response::Outcome, quota_service_server::QuotaService,
         },
     },
 };
@@ -87,6 +87,7 @@ pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Op
                 .post(acquire::<Q, A>),
         )
         .route("/api/v1/orgs/{org}/usage", get(usage::<Q, A>))
+        .route("/api/v1/orgs/{org}/demand", get(demand::<Q, A>))
         .route(
             "/api/v1/orgs/{org}/workspaces/{workspace}",
             put(put_workspace::<Q, A>).delete(delete_workspace::<Q, A>),
@@ -157,6 +158,18 @@ async fn usage<Q: QuotaService, A: AdminService>(
     context: Context,
 ) -> Answer {
     Ok(reply(api.quota.get_usage(context.request(GetUsageRequest { org })).await?))
+}
+
+async fn demand<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(org): Path<String>,
+    Query(mut query): Query<HashMap<String, String>>,
+    context: Context,
+) -> Answer {
+    let since = query.remove("since").map(|text| text.parse()).transpose();
+    let since = since.map_err(|_| bad("since", "is not a time such as 2026-01-31T12:00:00Z"))?;
+    let message = GetDemandRequest { org, workspace: query.remove("workspace"), since };
+    Ok(reply(api.quota.get_demand(context.request(message)).await?))
 }
 
 async fn list_orgs<Q: QuotaService, A: AdminService>(

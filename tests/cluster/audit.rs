@@ -258,6 +258,7 @@ mod tests {
             open,
             open_until: NOW,
             bound: Some(20),
+            cooling: None,
         };
         let record = GroupRecord { counters: vec![counter], ..GroupRecord::default() };
         let compared = compare(&[grant], read, &BTreeMap::from([(owner, record)]), NOW);

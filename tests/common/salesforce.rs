@@ -34,6 +34,8 @@ pub struct Answer {
     pub status: u32,
     pub limit_info: Option<String>,
     pub completed: Instant,
+    #[allow(dead_code, reason = "each binary of tests uses a part")]
+    pub body: String,
 }
 
 impl Salesforce {
@@ -59,12 +61,15 @@ impl Salesforce {
             .body(Empty::new())
             .expect("a good request");
         let Ok(response) = self.client.request(request).await else {
-            return Answer { status: 0, limit_info: None, completed: Instant::now() };
+            let (completed, body) = (Instant::now(), String::new());
+            return Answer { status: 0, limit_info: None, completed, body };
         };
         let (head, body) = response.into_parts();
-        let status = if body.collect().await.is_ok() { head.status.as_u16() } else { 0 };
+        let body = body.collect().await.map(|body| body.to_bytes());
+        let status = if body.is_ok() { head.status.as_u16() } else { 0 };
+        let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
         let limit_info = head.headers.get("sforce-limit-info");
         let limit_info = limit_info.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Answer { status: status.into(), limit_info, completed: Instant::now() }
+        Answer { status: status.into(), limit_info, completed: Instant::now(), body }
     }
 }

@@ -85,6 +85,7 @@ fn entry(org: Org) -> Option<OrgEntry> {
 impl QuotaService for Fake {
     async fn acquire(&self, request: Request<AcquireRequest>) -> Answer<AcquireResponse> {
         let remote = request.remote_addr().map(|address| address.ip().to_string());
+        let caller = request.metadata().get("quotagate-caller").cloned();
         let request = request.into_inner();
         refuse(&request.org)?;
         let denial = |seconds: Option<i64>| {
@@ -101,7 +102,13 @@ impl QuotaService for Fake {
             "full-for-an-unknown-time" => denial(None),
             "slow" => std::future::pending().await,
             _ => Outcome::Permit(Permit {
-                permit_id: format!("{}:{}", request.org, request.traffic_class().as_str_name()),
+                permit_id: format!(
+                    "{}:{}{}",
+                    request.org,
+                    request.traffic_class().as_str_name(),
+                    // Shows who says to call.
+                    caller.map_or_else(String::new, |name| format!("@{name:?}")),
+                ),
                 calls: request.calls.max(1),
                 // Shows that the edge passes on who calls.
                 execution_user: remote.unwrap_or_default(),
@@ -130,6 +137,16 @@ impl QuotaService for Fake {
             back_off: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
             ..Default::default()
         })
+    }
+
+    async fn get_demand(&self, request: Request<GetDemandRequest>) -> Answer<GetDemandResponse> {
+        let GetDemandRequest { org, workspace, since } = request.into_inner();
+        refuse(&org)?;
+        // Shows what it was asked for.
+        let workspace = workspace.unwrap_or_else(|| "all".into());
+        let traffic_class = TrafficClass::Event.into();
+        let series = vec![DemandSeries { workspace, traffic_class, ..Default::default() }];
+        owned(GetDemandResponse { org, counted_since: since, series, ..Default::default() })
     }
 
     async fn get_usage(&self, request: Request<GetUsageRequest>) -> Answer<GetUsageResponse> {

@@ -70,6 +70,16 @@ async fn every_client_command_works() {
     let s = &fake::grpc().await;
     let line = "acquire --org a --operation rest --traffic-class bulk --calls 2 -o json";
     check(s, line, 0, &[r#""permitId": "a:TRAFFIC_CLASS_BULK""#, r#""calls": 2"#], &[]).await;
+    let line = "acquire --org a --operation rest --caller inbox/eu";
+    check(s, line, 0, &[r#"a:TRAFFIC_CLASS_EVENT@"inbox/eu""#], &[]).await;
+    check(s, "top --org a", 0, &["org a", "counted since"], &[]).await;
+    check(s, "top --org a --by caller -o json", 0, &["{}"], &[]).await;
+    check(s, "top", 0, &["ORGS", "first-of-100"], &[]).await;
+    check(s, "demand --org a", 0, &["org a", "all event"], &[]).await;
+    let line = "demand --org a --workspace w --since 2026-01-01T00:00:00Z -o json";
+    let shown = [r#""workspace": "w""#, r#""countedSince": "2026-01-01T00:00:00Z""#];
+    check(s, line, 0, &shown, &[]).await;
+    check(s, "demand --org unknown", 1, &[], &["no org"]).await;
     check(s, "release --permit-id p --unused-calls 3", 0, &["returned: 3 calls"], &[]).await;
     check(s, "report --permit-id p --http-status 503", 0, &["settled", "wait for 2 s"], &[]).await;
     check(s, "report --org a --limit-info api-usage=1/2", 0, &["nothing new"], &[]).await;

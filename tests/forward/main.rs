@@ -2,6 +2,7 @@
 //! tests; no store and no leases are involved.
 #![cfg(all(feature = "client", feature = "server"))]
 
+mod attribution;
 mod broken;
 mod client;
 mod moves;

@@ -359,6 +359,6 @@ async fn an_unnamed_class_is_event_and_an_unnamed_number_is_one() {
     let permit = server.permit(in_workspace("rest", "ten", TrafficClass::Unspecified)).await;
     assert_eq!(limit(&permit.limits, LimitScope::Workspace, "calls").used_by_caller, 1);
     let metrics = server.metrics().await;
-    let line = r#"quotagate_granted_calls_total{class="event"} 1"#;
+    let line = r#"quotagate_granted_calls_total{class="event",operation="rest"} 1"#;
     assert!(metrics.lines().any(|l| l == line), "{metrics}");
 }

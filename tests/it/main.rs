@@ -2,15 +2,22 @@
 #![cfg(all(feature = "client", feature = "server"))]
 
 mod admin;
+mod attribution;
 mod bad_input;
 mod broken_store;
+mod classes;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "standin")]
+mod cooling;
 mod decisions;
 mod discovery;
 mod http;
 #[cfg(feature = "cli")]
 mod program;
+#[cfg(feature = "standin")]
+#[path = "../common/salesforce.rs"]
+mod salesforce;
 mod settling;
 mod talk;
 mod usage;

@@ -8,12 +8,13 @@ use std::{
 };
 
 use quotagate::quota::{
-    Answer, Ask, AskError, Catalogue, Charge, Class, ClassPolicy, Denial, Group, GroupWrite, Kind,
-    Ledger, LimitName, LimitUsage, Mono, Now, Operation, OperationId, OrgId, OrgPolicy, OrgUsage,
-    Outcome, Permit, Reading, Released, Report, Reported, RequestId, RequestKey, ReserveOutcome,
-    Rules, Scope, Standing, Stored, Unknown, UserId, WaiterId, Wall, WorkspaceId, WorkspacePolicy,
+    Advice, Answer, Ask, AskError, Catalogue, Charge, Class, ClassPolicy, Denial, Group,
+    GroupWrite, Kind, Ledger, LimitName, LimitUsage, Mono, Now, Operation, OperationId, OrgId,
+    OrgPolicy, OrgUsage, Outcome, Permit, Reading, Released, Report, Reported, RequestId,
+    RequestKey, ReserveOutcome, Rules, Scope, Standing, Stored, Unknown, UserId, WaiterId, Wall,
+    WorkspaceId, WorkspacePolicy,
     catalogue::{Cost, Max},
-    salesforce::ApiUsage,
+    salesforce::{ApiUsage, errors::Trouble},
 };
 
 /// Records in one transaction.
@@ -158,6 +159,20 @@ impl Bench {
         let reported = self.ledger.report(self.now, key, &report);
         self.quiet();
         reported
+    }
+
+    /// Reports an answer that was seen without a permit.
+    pub fn report_org(&mut self, report: &Report) -> Advice {
+        let advice = self.ledger.report_without_permit(self.now, report, false);
+        self.quiet();
+        advice
+    }
+
+    /// Reports an answer for a permit of a former owner.
+    pub fn report_former(&mut self, report: &Report) -> Advice {
+        let advice = self.ledger.report_without_permit(self.now, report, true);
+        self.quiet();
+        advice
     }
 
     /// Returns calls of a permit.
@@ -409,6 +424,7 @@ pub trait OrgWords: Sized {
     fn pool(self, users: &[&str]) -> Self;
     fn capped(self, workspace: &str, cap: u64) -> Self;
     fn capped_by(self, workspace: &str, cap: u64, classes: ClassPolicy) -> Self;
+    fn workspace(self, workspace: &str, policy: WorkspacePolicy) -> Self;
 }
 
 impl OrgWords for OrgPolicy {
@@ -435,7 +451,13 @@ impl OrgWords for OrgPolicy {
     }
 
     fn capped_by(mut self, id: &str, cap: u64, classes: ClassPolicy) -> Self {
-        let policy = WorkspacePolicy { daily_calls: Some(cap), classes };
+        let policy =
+            WorkspacePolicy { daily_calls: Some(cap), classes, ..WorkspacePolicy::default() };
+        self.workspaces.insert(workspace(id), policy);
+        self
+    }
+
+    fn workspace(mut self, id: &str, policy: WorkspacePolicy) -> Self {
         self.workspaces.insert(workspace(id), policy);
         self
     }
@@ -444,6 +466,7 @@ impl OrgWords for OrgPolicy {
 /// One call for an operation: no workspace, no user, class EVENT, no waiting.
 pub fn ask(operation: &str) -> Ask {
     Ask {
+        caller: None,
         workspace: None,
         operation: OperationId::parse(operation).unwrap(),
         user: None,
@@ -543,7 +566,17 @@ pub fn unanswered(calls: u32) -> Report {
 
 /// A report of some calls, just now, without a reading.
 pub fn report(first_call: u32, calls: u32, http_status: u16) -> Report {
-    Report { first_call, calls, http_status, completed_ago: Duration::ZERO, reading: None }
+    Report { first_call, calls, http_status, ..Report::default() }
+}
+
+/// The first call was refused with this status, code and text, just now.
+pub fn refused(status: u16, code: &str, text: &str) -> Report {
+    Report { trouble: Trouble::of(status, code, text, None), ..report(0, 1, status) }
+}
+
+/// The org's total is used up, Salesforce says.
+pub fn total_exceeded() -> Report {
+    refused(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
 }
 
 /// What the header says, without a Date: the arrival counts.
@@ -584,6 +617,7 @@ pub fn per_user(limit: &str, max: u64, window: Duration) -> Charge {
         max: Max::Fixed(max),
         window,
         cost: Cost::One,
+        shadow: false,
     }
 }
 

@@ -2,7 +2,7 @@
 //! of it.
 
 use quotagate::quota::{
-    Class, ClassPolicy, ClassState, Denial, DenialReason, Permit, Thresholds, Warning,
+    Class, ClassPolicy, ClassState, Denial, DenialReason, Happening, Permit, Thresholds, Warning,
 };
 
 use crate::bench::*;
@@ -357,4 +357,107 @@ fn a_change_of_one_workspace_leaves_the_classes_of_the_others_alone() {
         other.expect("it is declared").daily_calls = Some(60);
     });
     assert_eq!(paused(&mut bench), [Class::Event, Class::Bulk]);
+}
+
+/// What was told since the last look, in few words.
+fn told(bench: &mut Bench) -> Vec<String> {
+    let events = bench.ledger.take_events().into_iter();
+    let word = |event: quotagate::quota::Event| match event.what {
+        Happening::ClassPaused(status) => format!("{} paused", status.class.name()),
+        Happening::ClassResumed(status) => format!("{} resumed", status.class.name()),
+        other => other.kind().name().to_owned(),
+    };
+    events.map(word).collect()
+}
+
+#[test]
+fn of_a_class_something_is_told_at_most_once_a_minute() {
+    let mut bench = capped(100);
+    bench.grant(calls(Class::Interactive, 39));
+    // It flaps: a call at the pause point comes and goes.
+    let mut all = Vec::new();
+    for _ in 0..58 {
+        let permit = bench.grant(calls(Class::Interactive, 1));
+        bench.release(&permit, None);
+        bench.advance(secs(1));
+        all.extend(told(&mut bench));
+    }
+    bench.grant(calls(Class::Interactive, 1));
+    all.extend(told(&mut bench));
+    assert_eq!(all, ["bulk paused"]);
+    assert_eq!(bench.ledger.last_transition(), 1);
+    assert!(bench.is_paused("w", Class::Bulk));
+    // It ends as it was told: nothing is to be added.
+    bench.advance(secs(60));
+    bench.usage();
+    assert_eq!(told(&mut bench), Vec::<String>::new());
+}
+
+#[test]
+fn what_has_changed_within_the_minute_is_told_after_it() {
+    let mut bench = capped(100);
+    bench.grant(calls(Class::Interactive, 39));
+    let permit = bench.grant(calls(Class::Interactive, 1));
+    bench.release(&permit, None);
+    assert!(!bench.is_paused("w", Class::Bulk));
+    assert_eq!(told(&mut bench), ["bulk paused"]);
+    bench.advance(secs(59));
+    bench.usage();
+    assert_eq!(told(&mut bench), Vec::<String>::new());
+    bench.advance(secs(1));
+    bench.usage();
+    assert_eq!(told(&mut bench), ["bulk resumed"]);
+    // Somebody changes the cap: that is no flapping.
+    for (cap, expected) in [(90, "bulk paused"), (200, "bulk resumed")] {
+        bench.grant(calls(Class::Interactive, 1));
+        bench.change(|org| {
+            org.workspaces.get_mut(&workspace("w")).expect("declared").daily_calls = Some(cap);
+        });
+        assert_eq!(told(&mut bench), [expected], "cap {cap}");
+    }
+}
+
+#[test]
+fn warnings_are_told_when_they_begin_and_again_when_they_have_ended() {
+    let mut bench = capped(100);
+    bench.grant(calls(Class::Interactive, 79));
+    assert_eq!(told(&mut bench), ["bulk paused"]);
+    let at_80 = bench.grant(calls(Class::Interactive, 1));
+    assert_eq!(told(&mut bench), ["event paused", "limit_approaching"]);
+    bench.release(&at_80, None);
+    bench.grant(calls(Class::Interactive, 1));
+    assert_eq!(told(&mut bench), Vec::<String>::new(), "it is known");
+    bench.grant(calls(Class::Interactive, 20));
+    assert_eq!(told(&mut bench), ["interactive paused", "limit_reached"]);
+    bench.advance(DAY + MINUTE * 2);
+    bench.usage();
+    assert_eq!(told(&mut bench), ["interactive resumed", "event resumed", "bulk resumed"]);
+    bench.grant(calls(Class::Control, 80));
+    let again = told(&mut bench);
+    assert!(again.contains(&"limit_approaching".to_owned()), "{again:?}");
+}
+
+#[test]
+fn a_new_owner_neither_repeats_nor_forgets_what_is_to_be_told() {
+    for hands_over in [true, false] {
+        let mut bench = capped(100);
+        let permit = bench.grant(calls(Class::Interactive, 85));
+        assert_eq!(told(&mut bench), ["event paused", "bulk paused", "limit_approaching"]);
+        // Both resume a moment later, which is not told yet.
+        bench.advance(secs(20));
+        bench.release(&permit, None);
+        assert_eq!(told(&mut bench), Vec::<String>::new());
+        if hands_over {
+            bench.hand_over();
+        } else {
+            bench.advance(secs(30));
+        }
+        bench.restart(secs(5));
+        bench.usage();
+        assert_eq!(told(&mut bench), ["event resumed", "bulk resumed"], "{hands_over}");
+        bench.hand_over();
+        bench.restart(secs(5));
+        bench.usage();
+        assert_eq!(told(&mut bench), Vec::<String>::new(), "{hands_over}");
+    }
 }

@@ -1,10 +1,15 @@
 //! The ledger through its public interface: tables of its rules, and property
 //! tests against a naive reference.
 
+mod attribution;
 mod bench;
+mod burn;
 mod classes;
 mod closed;
+mod cooling;
 mod decisions;
+mod explain;
+mod guarantees;
 mod header;
 mod names;
 mod pool;
@@ -15,4 +20,5 @@ mod requests;
 mod reserve;
 mod samples;
 mod settling;
+mod shadow;
 mod time;

@@ -175,6 +175,7 @@ impl World {
                     http_status: status,
                     completed_ago: Duration::from_micros(self.now_us - answered_us),
                     reading: Some(Reading { usage: ApiUsage { used, limit }, answer_time: None }),
+                    ..Report::default()
                 };
                 self.ledger.report(now, key, &report);
                 self.pump();
@@ -195,6 +196,7 @@ impl World {
     fn ask(&mut self, of: usize) {
         let callers = &self.setting.callers[of];
         let ask = Ask {
+            caller: None,
             workspace: None,
             operation: OperationId::parse(callers.operation).expect("a good name"),
             user: Some(UserId::parse(callers.user).expect("a good name")),

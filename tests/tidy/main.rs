@@ -27,9 +27,9 @@ const fn room(name: &'static str, may_name: &'static [&'static str]) -> Room {
 #[rustfmt::skip]
 pub const ROOMS: &[Room] = &[
     room("bin",       &["cli", "demo", "server", "config", "telemetry", "client", "duration"]),
-    room("cli",       &["demo", "server", "cluster", "client", "store", "config", "telemetry", "metrics", "quota", "json", "clock", "duration", "proto"]),
+    room("cli",       &["demo", "server", "cluster", "client", "store", "config", "telemetry", "metrics", "quota", "https", "json", "clock", "duration", "proto"]),
     room("demo",      &["server", "standin", "client", "config", "telemetry", "metrics", "quota", "json", "clock", "duration", "proto"]),
-    room("server",    &["rpc", "web", "node", "shard", "cluster", "store", "config", "telemetry", "metrics", "quota", "clock", "duration"]),
+    room("server",    &["rpc", "web", "node", "shard", "cluster", "store", "config", "telemetry", "metrics", "quota", "https", "clock", "duration"]),
     room("web",       &["rpc", "node", "config", "metrics", "quota", "json", "clock", "duration", "proto"]),
     room("rpc",       &["node", "cluster", "config", "metrics", "quota", "json", "clock", "duration", "proto"]),
     room("node",      &["cluster", "shard", "store", "config", "metrics", "quota", "clock", "duration"]),
@@ -42,6 +42,7 @@ pub const ROOMS: &[Room] = &[
     room("telemetry", &["clock"]),
     room("metrics",   &["quota"]),
     room("clock",     &["quota"]),
+    room("https",     &[]),
     room("json",      &["proto"]),
     room("duration",  &[]),
     room("proto",     &[]),

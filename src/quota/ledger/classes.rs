@@ -1,31 +1,16 @@
 //! Traffic classes of workspaces: when they pause and resume.
 
-use super::{Ledger, groups::ClassRun};
+use super::{Ledger, groups::ClassRun, news::Level};
 use crate::quota::{
-    Class, ClassState, ClassStatus, Group, Mono, OrgPolicy, Thresholds, Transition, Warning,
+    Class, ClassState, ClassStatus, Group, Mono, OrgPolicy, Thresholds, Warning, WorkspaceId,
     class::ClassPolicy,
     window::{NO_TAG, Tag},
 };
-
-/// Transitions that a watcher can still be told of.
-const KEPT_TRANSITIONS: usize = 1_024;
 
 /// A workspace is warned when its use has reached this share of its cap.
 const WARN_PERCENT: u32 = 80;
 
 impl Ledger {
-    /// Class transitions after a number, oldest first.
-    #[must_use]
-    pub fn transitions_after(&self, number: u64) -> Vec<Transition> {
-        self.transitions.iter().filter(|transition| transition.number > number).cloned().collect()
-    }
-
-    /// The number of the last transition.
-    #[must_use]
-    pub fn last_transition(&self) -> u64 {
-        self.transition_count
-    }
-
     /// Lets classes of every workspace pause and resume by what is used now.
     pub fn update_classes(&mut self, now: Mono) {
         let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
@@ -49,11 +34,14 @@ impl Ledger {
         let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let Group::Workspace(workspace) = &self.groups.get(slot).key else { continue };
-            let unchanged =
-                before.workspaces.get(workspace) == self.policy.workspaces.get(workspace);
-            if unchanged {
+            let gates = |policy: &OrgPolicy| {
+                let policy = policy.workspaces.get(workspace)?;
+                Some((policy.daily_calls, policy.classes, policy.shadow))
+            };
+            if gates(before) == gates(&self.policy) {
                 self.pause_or_resume(now, slot, by_use);
             } else {
+                self.groups.get_mut(slot).told.has_rested();
                 self.pause_or_resume(now, slot, |_, used, pause, _| used >= pause);
             }
         }
@@ -78,25 +66,32 @@ impl Ledger {
             Group::Workspace(workspace) => workspace.as_str(),
             _ => return None,
         };
-        let warn_at = Thresholds { pause: WARN_PERCENT, resume: WARN_PERCENT }.pause_point(cap);
         let paused: Vec<&str> = group.classes.paused().map(Class::name).collect();
-        let what = if paused.is_empty() {
+        let shadow = self.is_in_shadow(tag);
+        let what = if shadow {
+            "its cap is in shadow, and nothing pauses".to_owned()
+        } else if paused.is_empty() {
             "no class has paused yet".to_owned()
         } else {
             format!("{} paused", paused.join(", "))
         };
+        let used_of = format!("workspace {name} has used {used} of its {cap} calls in 24 hours");
         let mut warnings = Vec::new();
-        if used >= cap {
-            warnings.push(Warning::LimitReached(format!(
-                "workspace {name} has used {used} of its {cap} calls in 24 hours: {what}; \
-                 raising its limit cures this at once"
-            )));
-        } else if used >= warn_at {
-            warnings.push(Warning::ApproachingLimit(format!(
-                "workspace {name} has used {used} of its {cap} calls in 24 hours: {what}, \
-                 interactive calls pause at {}; raising its limit avoids this",
+        match self.warning_of(tag) {
+            Some(_) if shadow && used >= cap => {
+                warnings.push(Warning::LimitReached(format!("{used_of}: {what}")));
+            }
+            Some(_) if shadow => {
+                warnings.push(Warning::ApproachingLimit(format!("{used_of}: {what}")));
+            }
+            Some(Level::Reached) => warnings.push(Warning::LimitReached(format!(
+                "{used_of}: {what}; raising its limit cures this at once"
+            ))),
+            Some(Level::Approaching) => warnings.push(Warning::ApproachingLimit(format!(
+                "{used_of}: {what}, interactive calls pause at {}; raising its limit avoids this",
                 policy.interactive.pause_point(cap)
-            )));
+            ))),
+            None => {}
         }
         Some(ClassState {
             classes: Class::PAUSABLE.into_iter().filter_map(status).collect(),
@@ -110,8 +105,10 @@ impl Ledger {
         slot: u32,
         pauses: impl Fn(ClassRun, u64, u64, u64) -> bool,
     ) {
-        let Group::Workspace(workspace) = self.groups.get(slot).key.clone() else { return };
-        let policy = self.class_policy(slot);
+        if !matches!(self.groups.get(slot).key, Group::Workspace(_)) {
+            return;
+        }
+        let policy = self.class_policy(slot).filter(|_| !self.is_in_shadow(slot));
         let used = self.workspace_used(slot);
         for class in Class::PAUSABLE {
             let run = self.groups.get(slot).classes.get(class);
@@ -120,28 +117,38 @@ impl Ledger {
                     pauses(run, used, thresholds.pause_point(cap), thresholds.resume_point(cap))
                 })
             });
-            if paused == run.paused {
-                continue;
-            }
-            let run = ClassRun { paused, since: Some(now) };
-            let group = self.groups.get_mut(slot);
-            group.classes.set(class, run);
-            group.record.dirty = true;
-            if let Some((_, policy)) = policy
-                && let Some(status) = status_of(class, policy, run)
-            {
-                self.transition_count += 1;
+            if paused != run.paused {
+                let group = self.groups.get_mut(slot);
+                group.classes.set(class, ClassRun { paused, since: Some(now) });
+                group.record.dirty = true;
                 self.changes += 1;
-                self.transitions.push_back(Transition {
-                    number: self.transition_count,
-                    workspace: workspace.clone(),
-                    status,
-                });
-                if self.transitions.len() > KEPT_TRANSITIONS {
-                    self.transitions.pop_front();
-                }
             }
         }
+        self.tell(now, slot);
+    }
+
+    /// How near the workspace in this slot is to its cap, if that is to be said.
+    pub(super) fn warning_of(&self, slot: u32) -> Option<Level> {
+        let (cap, _) = self.class_policy(slot)?;
+        let warn_at = Thresholds { pause: WARN_PERCENT, resume: WARN_PERCENT }.pause_point(cap);
+        match self.workspace_used(slot) {
+            used if used >= cap => Some(Level::Reached),
+            used if used >= warn_at => Some(Level::Approaching),
+            _ => None,
+        }
+    }
+
+    /// The thresholds of a workspace, with a cap or without.
+    pub(super) fn thresholds_of(&self, workspace: &WorkspaceId) -> ClassPolicy {
+        let declared = self.policy.workspaces.get(workspace);
+        declared.map_or(self.policy.classes, |policy| policy.classes)
+    }
+
+    /// True where the limits of the workspace in this slot refuse nothing: then
+    /// no class pauses, and what would have paused is only counted.
+    pub(super) fn is_in_shadow(&self, slot: u32) -> bool {
+        let Group::Workspace(workspace) = &self.groups.get(slot).key else { return false };
+        self.policy.workspaces.get(workspace).is_some_and(|policy| policy.shadow)
     }
 
     /// The cap of the workspace in this slot, and its thresholds.
@@ -163,7 +170,7 @@ fn by_use(run: ClassRun, used: u64, pause: u64, resume: u64) -> bool {
     if run.paused { used >= resume } else { used >= pause }
 }
 
-fn status_of(class: Class, policy: ClassPolicy, run: ClassRun) -> Option<ClassStatus> {
+pub(super) fn status_of(class: Class, policy: ClassPolicy, run: ClassRun) -> Option<ClassStatus> {
     let thresholds = policy.of(class)?;
     Some(ClassStatus {
         class,

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::{Ledger, counter::Counter};
+use super::{Ledger, UNBOUNDED, counter::Counter};
 use crate::quota::{Group, Mono, Now, Wall, catalogue::Charge, ledger::Stored, rules::Rules};
 
 /// What was counted until this moment is not known.
@@ -36,8 +36,12 @@ impl Closed {
             return;
         }
         // A workspace's cap bounds no reservation; what stands against it is all
-        // that its classes go by.
+        // that its classes go by. Its burn limit promises nothing to Salesforce,
+        // and what is in shadow refuses nothing: neither has anything to close.
         let all = if counter.is_workspace_cap() { counter.max } else { counter.bound };
+        if all == UNBOUNDED {
+            return;
+        }
         // Whoever had not noticed yet went on granting from its open block.
         let life = counter.horizon(rules) + ttl_cap + rules.travel;
         let rest = all.saturating_sub(counter.used());

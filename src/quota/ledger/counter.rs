@@ -3,12 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::{UNBOUNDED, cooling::Cooling};
 use crate::quota::{
     CounterRecord, Kind, LimitName, Mono, Now, Scope,
     catalogue::Charge,
     rules::{Fault, Rules},
     time::{Wall, micros},
-    window::{Inherited, Tag, Tally, pack},
+    window::{Inherited, NO_TAG, Tag, Tally, pack},
 };
 
 /// A counter and its block.
@@ -32,6 +33,14 @@ pub struct Counter {
     pub inherited: Inherited,
     pub block: Block,
     rate: Rate,
+    /// It is counted and reported, and refuses nothing.
+    pub shadow: bool,
+    /// Grants that it would have refused, since this process owns the counter.
+    pub shadow_refusals: u64,
+    /// Salesforce has told it to stop.
+    pub cooling: Option<Box<Cooling>>,
+    /// When it was last found open again: refusals of before are old news.
+    pub reopened: Mono,
 }
 
 /// The numbers of a limit as the settings have them now.
@@ -40,6 +49,7 @@ pub struct Numbers {
     pub max: u64,
     pub bound: u64,
     pub block_base: u64,
+    pub shadow: bool,
 }
 
 /// Quota that the store counts as spent and that may be granted from.
@@ -87,6 +97,10 @@ impl Counter {
             inherited: Inherited::default(),
             block: Block::default(),
             rate: Rate::default(),
+            shadow: numbers.shadow,
+            shadow_refusals: 0,
+            cooling: None,
+            reopened: Mono(0),
         }
     }
 
@@ -126,6 +140,12 @@ impl Counter {
             // reserve; until then the record is as good.
             block: Block::default(),
             rate: Rate::default(),
+            shadow: false,
+            shadow_refusals: 0,
+            cooling: record
+                .cooling
+                .map(|cooling| Box::new(Cooling::restored(now, &cooling, rules))),
+            reopened: Mono(0),
         }
     }
 
@@ -147,6 +167,7 @@ impl Counter {
         self.max = numbers.max;
         self.bound = numbers.bound;
         self.block_base = numbers.block_base;
+        self.shadow = numbers.shadow;
     }
 
     /// Drops what has left.
@@ -154,6 +175,7 @@ impl Counter {
         let early = self.kind == Kind::Concurrency && rules.has(Fault::SlotFreedAtExpiry);
         self.own.expire(now, if early { Duration::ZERO } else { self.window });
         self.inherited.expire(now, self.inherited_life(rules));
+        self.forget_cooling(now, rules);
     }
 
     /// How long an inherited unit counts after its stamp.
@@ -171,14 +193,31 @@ impl Counter {
         self.scope == Scope::Workspace && self.kind == Kind::Window && self.limit.as_str() == TOTAL
     }
 
+    /// True for a workspace's brake for run-away jobs, a gate as its cap is.
+    pub fn is_burn_limit(&self) -> bool {
+        self.scope == Scope::Workspace && self.kind == Kind::Window && self.limit.as_str() == BURN
+    }
+
+    /// True where reservations are not bounded: what is set aside says nothing
+    /// about what may be granted.
+    pub fn is_gate_only(&self) -> bool {
+        self.bound == UNBOUNDED
+    }
+
+    /// The bound of grants as it would be if this were not in shadow.
+    pub fn enforced_bound(&self) -> u64 {
+        let own_of_workspace = self.is_workspace_cap() || self.is_burn_limit();
+        if self.shadow && !own_of_workspace { self.block_base } else { self.bound }
+    }
+
     /// Units granted that have not left, inherited ones and lost blocks too.
     pub fn used(&self) -> u64 {
         self.own.total() + self.inherited.total()
     }
 
-    /// Nothing is counted or set aside.
+    /// Nothing is counted or set aside, and nothing else is known of it.
     pub fn is_empty(&self) -> bool {
-        self.used() == 0 && self.block.open == 0
+        self.used() == 0 && self.block.open == 0 && self.cooling.is_none()
     }
 
     /// Units of the open block that may be granted now.
@@ -225,24 +264,30 @@ impl Counter {
         if needed == 0 {
             return Some(Mono(0));
         }
-        let life = self.inherited_life(rules);
-        let mut own = self.own.iter().map(|(stamp, units)| (stamp + self.window, units)).peekable();
-        let mut inherited =
-            self.inherited.iter().map(|(stamp, units)| (stamp + life, units)).peekable();
         let mut freed = 0;
-        loop {
-            let own_first = match (own.peek(), inherited.peek()) {
-                (Some((mine, _)), Some((theirs, _))) => mine <= theirs,
-                (Some(_), None) => true,
-                (None, Some(_)) => false,
-                (None, None) => return None,
-            };
-            let (leaves, units) = if own_first { own.next()? } else { inherited.next()? };
+        let enough = self.leaving(rules).find(|(_, _, units)| {
             freed += units;
-            if freed >= needed {
-                return Some(leaves);
-            }
-        }
+            freed >= needed
+        });
+        enough.map(|(leaves, _, _)| leaves)
+    }
+
+    /// When what is counted leaves, by whom it was used, and how much: soonest
+    /// first. What former epochs used is nobody's in particular.
+    pub fn leaving(&self, rules: &Rules) -> impl Iterator<Item = (Mono, Tag, u64)> + '_ {
+        let life = self.inherited_life(rules);
+        let own = self.own.iter_tagged();
+        let mut own = own.map(|(stamp, tag, units)| (stamp + self.window, tag, units)).peekable();
+        let inherited = self.inherited.iter();
+        let mut inherited =
+            inherited.map(move |(stamp, units)| (stamp + life, NO_TAG, units)).peekable();
+        std::iter::from_fn(move || {
+            let own_first = match (own.peek(), inherited.peek()) {
+                (Some((mine, ..)), Some((theirs, ..))) => mine <= theirs,
+                (own, _) => own.is_some(),
+            };
+            if own_first { own.next() } else { inherited.next() }
+        })
     }
 
     /// The units to aim at in a reserve, where waiting asks need `needed`.
@@ -294,7 +339,8 @@ impl Counter {
             lost: pack(self.inherited.recorded(true), self.window),
             open,
             open_until: Wall(open_until.0.div_ceil(1_000) * 1_000),
-            bound: (self.scope != Scope::Workspace).then_some(self.bound),
+            bound: (self.scope != Scope::Workspace && !self.shadow).then_some(self.bound),
+            cooling: self.cooling.as_ref().map(|cooling| cooling.record(now)),
         }
     }
 
@@ -308,6 +354,9 @@ impl Counter {
 
 /// The name of the org's total and of a workspace's cap.
 const TOTAL: &str = "calls";
+
+/// The name of a workspace's brake for run-away jobs.
+const BURN: &str = "burn";
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::counter::Counter;
+use super::{counter::Counter, news::Told};
 use crate::quota::{Class, Group, LimitName, Mono, UserId, window::Tag};
 
 /// Finds a counter: its group's slot, and its place there.
@@ -24,6 +24,10 @@ pub struct GroupState {
     pub classes: Classes,
     /// For a workspace: the user of the pool that served it last.
     pub last_user: Option<UserId>,
+    /// For a workspace: what was told of it.
+    pub told: Told,
+    /// The state of all groups in which this one was changed last.
+    pub touched: u64,
 }
 
 /// What is known of a group's record in the store.
@@ -44,6 +48,9 @@ pub struct RecordState {
     /// A creation whose answer is unknown may be applied whenever there is no
     /// record: so there is one until then.
     pub may_appear_until: Mono,
+    /// Something was learned that the next owner should know: it is written at
+    /// once.
+    pub urgent: bool,
 }
 
 /// One reserve as it was sent.
@@ -117,6 +124,8 @@ impl GroupState {
             refs: 0,
             classes: Classes::default(),
             last_user: None,
+            told: Told::default(),
+            touched: 0,
         }
     }
 
@@ -146,6 +155,8 @@ pub struct Groups {
     slots: Vec<Option<GroupState>>,
     index: HashMap<Group, u32>,
     free: Vec<u32>,
+    /// Counts what may have been changes.
+    version: u64,
 }
 
 impl Groups {
@@ -158,7 +169,8 @@ impl Groups {
         if let Some(slot) = self.slot(key) {
             return slot;
         }
-        let state = Some(GroupState::new(key.clone()));
+        self.version += 1;
+        let state = Some(GroupState { touched: self.version, ..GroupState::new(key.clone()) });
         let slot = if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = state;
             slot
@@ -175,7 +187,30 @@ impl Groups {
     }
 
     pub fn get_mut(&mut self, slot: u32) -> &mut GroupState {
-        self.slots[slot as usize].as_mut().expect("slots in use are not freed")
+        self.version += 1;
+        let state = self.slots[slot as usize].as_mut().expect("slots in use are not freed");
+        state.touched = self.version;
+        state
+    }
+
+    /// The state of all groups, as a number that rises with every change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The state in which a group was changed last.
+    pub fn touched(&self, slot: u32) -> u64 {
+        self.slots.get(slot as usize).and_then(Option::as_ref).map_or(0, |group| group.touched)
+    }
+
+    /// Something has changed for those who wait for a group's counters.
+    pub fn touch(&mut self, slot: u32) {
+        self.get_mut(slot);
+    }
+
+    /// True while the slot is in use.
+    pub fn is_live(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(Option::is_some)
     }
 
     pub fn counter(&self, at: CounterRef) -> &Counter {
@@ -203,6 +238,16 @@ impl Groups {
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut GroupState)> {
+        self.version += 1;
+        let version = self.version;
+        self.iter_mut_by_time().map(move |(slot, state)| {
+            state.touched = version;
+            (slot, state)
+        })
+    }
+
+    /// The same for what time alone does: whoever waits has said when that is.
+    pub fn iter_mut_by_time(&mut self) -> impl Iterator<Item = (u32, &mut GroupState)> {
         (0..).zip(&mut self.slots).filter_map(|(slot, state)| Some((slot, state.as_mut()?)))
     }
 

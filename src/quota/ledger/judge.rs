@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Ledger, groups::CounterRef};
+use super::{Ledger, UNBOUNDED, groups::CounterRef};
 use crate::quota::{
     Ask, AskError, Class, Denial, DenialReason, Group, Kind, Mono, Outcome, Permit, Scope, Unknown,
     UserId,
@@ -27,6 +27,8 @@ pub struct Plan {
 pub struct Need {
     pub at: CounterRef,
     pub units_per_call: u64,
+    /// Who asks.
+    pub tag: Tag,
 }
 
 /// Units of counters that requests ahead in the queue wait for.
@@ -67,11 +69,11 @@ pub struct Refusal {
 
 /// What a limit has left for a class.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+pub struct Room {
     /// Units that may be granted now.
-    units: u64,
+    pub units: u64,
     /// The most that one request could ever get.
-    ceiling: u64,
+    pub ceiling: u64,
 }
 
 impl Ledger {
@@ -90,7 +92,12 @@ impl Ledger {
             let charge = Charge::workspace_cap();
             let at = self.counter_ref(&Group::Workspace(workspace.clone()), &charge);
             tag = at.group;
-            needs.push(Need { at, units_per_call: units_per_call(&charge, ask) });
+            needs.push(Need { at, units_per_call: units_per_call(&charge, ask), tag });
+            let group = Group::Workspace(workspace.clone());
+            if let Some(charge) = self.burn_charge(&group) {
+                let at = self.counter_ref(&group, &charge);
+                needs.push(Need { at, units_per_call: units_per_call(&charge, ask), tag });
+            }
         }
         for charge in &operation.charges {
             let key = match (charge.scope, &ask.workspace) {
@@ -100,7 +107,7 @@ impl Ledger {
             };
             let at = self.counter_ref(&key, charge);
             if !needs.iter().any(|need| need.at == at) {
-                needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
+                needs.push(Need { at, units_per_call: units_per_call(charge, ask), tag });
             }
         }
         let base = Plan {
@@ -135,7 +142,8 @@ impl Ledger {
         let key = Group::User(user.clone());
         for charge in charges {
             let at = self.counter_ref(&key, charge);
-            plan.needs.push(Need { at, units_per_call: units_per_call(charge, ask) });
+            let tag = plan.tag;
+            plan.needs.push(Need { at, units_per_call: units_per_call(charge, ask), tag });
         }
         plan.user = Some(user.clone());
         plan
@@ -205,11 +213,15 @@ impl Ledger {
         let mut soonest: Option<(Option<Mono>, usize)> = None;
         for (index, candidate) in plan.pool.iter().enumerate() {
             let windows = &candidate.needs[plan.needs.len()..];
+            let closed =
+                windows.iter().filter_map(|need| self.groups.counter(need.at).cooling_until(now));
+            let closed = closed.max();
             let rooms = windows.iter().map(|need| self.room(now, need, ask.class, ahead).units);
             let room = rooms.min().unwrap_or(0);
-            let fits = windows.iter().all(|need| {
-                self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
-            });
+            let fits = closed.is_none()
+                && windows.iter().all(|need| {
+                    self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
+                });
             if fits {
                 let half_left = windows.iter().all(|need| {
                     let counter = self.groups.counter(need.at);
@@ -224,6 +236,7 @@ impl Ledger {
             } else {
                 let mut waits = windows.iter().map(|need| self.frees_at(now, need, ask, ahead));
                 let wait = waits.try_fold(Mono(0), |latest, at| Some(latest.max(at?)));
+                let wait = wait.map(|at| at.max(closed.unwrap_or(Mono(0))));
                 let sooner = |best: Option<Mono>| match (wait, best) {
                     (Some(wait), Some(best)) => wait < best,
                     (Some(_), None) => true,
@@ -250,8 +263,19 @@ impl Ledger {
                 short.push((*need, room));
             }
         }
+        let is_never = |(need, room): &(Need, Room)| room.ceiling < min_calls * need.units_per_call;
+        if !short.iter().any(is_never) {
+            let short = short.iter().map(|(need, _)| need.at);
+            if let Some(refused) = self.refused_by_cooling(now, ask, plan, ahead, short) {
+                return refused;
+            }
+        }
         if !short.is_empty() {
             return self.refuse(now, ask, &short, ahead);
+        }
+        if self.is_probe(now, plan) {
+            // One call finds out as much as many.
+            calls = min_calls;
         }
         let mut in_block = calls;
         let mut lacking = Vec::new();
@@ -259,7 +283,8 @@ impl Ledger {
         for need in &plan.needs {
             let counter = self.groups.counter(need.at);
             let waiting = ahead.get(&need.at).copied().unwrap_or(0);
-            let block = counter.grantable(now, &self.rules).saturating_sub(waiting);
+            let block = counter.grantable(now, &self.rules);
+            let block = block.saturating_sub(waiting).max(block.min(self.kept(need).own));
             if block < calls * need.units_per_call {
                 lacking.push(need.at);
                 retry_at = retry_at.max(counter.paused_until(&self.rules));
@@ -289,35 +314,16 @@ impl Ledger {
         Verdict::AwaitBlock { calls, lacking, retry_at }
     }
 
-    /// The counters that an ask lacks while others wait for them before it:
-    /// nothing changes for it before it has changed for them. Empty if it must
-    /// be judged.
-    pub(super) fn behind(
-        &self,
-        now: Mono,
-        ask: &Ask,
-        plan: &Plan,
-        ahead: &Ahead,
-    ) -> Vec<CounterRef> {
-        if !plan.pool.is_empty() {
-            return Vec::new();
-        }
-        let waits = |need: &&Need| {
-            ahead.contains_key(&need.at)
-                && self.room(now, need, ask.class, ahead).units
-                    < need.units_per_call * u64::from(ask.min_calls)
-        };
-        plan.needs.iter().filter(waits).map(|need| need.at).collect()
-    }
-
     /// The answer to a check: as if every block could be fetched.
     pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Plan) -> Outcome {
-        let ahead = self.queue.ahead_of(ask.class);
+        let ahead = self.queue.ahead_of(ask.class, plan);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
             Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
             Verdict::Refuse { refusal, .. } => {
-                return Outcome::Denied(self.denial(now, ask, chosen, &refusal, 0));
+                let explanation = self.explain(now, ask, chosen, &ahead, Some(refusal.at));
+                let denial = self.denial(now, ask, chosen, &refusal, 0);
+                return Outcome::Denied(Denial { explanation, ..denial });
             }
         };
         let refs: Vec<CounterRef> = chosen.needs.iter().map(|need| need.at).collect();
@@ -330,6 +336,7 @@ impl Ledger {
             life_left: Duration::ZERO,
             class_state: self.class_state_of(chosen.tag),
             limits: self.usages(now, &refs, chosen.tag),
+            explanation: self.explain(now, ask, chosen, &ahead, None),
         })
     }
 
@@ -358,6 +365,9 @@ impl Ledger {
     ) -> Denial {
         let counter = self.groups.counter(refusal.at);
         let retry_after = match counter.kind {
+            _ if refusal.reason == DenialReason::CoolingDown => {
+                refusal.frees_at.map(|at| at.since(now))
+            }
             // A slot is free when its call is over, and nobody knows when.
             Kind::Concurrency => None,
             Kind::Window if refusal.never => None,
@@ -367,12 +377,16 @@ impl Ledger {
         let limit = self.usage_of(now, refusal.at, plan.tag);
         Denial {
             reason: refusal.reason,
-            message: super::view::sentence(ask, &limit, refusal, retry_after),
+            message: self.cooling_sentence(now, refusal).unwrap_or_else(|| {
+                let kept = self.refusal_kept_for(&plan.needs, refusal);
+                super::view::sentence(ask, &limit, refusal, retry_after, &kept, queue_position)
+            }),
             limit: Some(limit),
             limits: self.usages(now, &refs, plan.tag),
             retry_after,
             queue_position,
             class_state: self.class_state_of(plan.tag),
+            explanation: Vec::new(),
         }
     }
 
@@ -409,7 +423,7 @@ impl Ledger {
         Verdict::Refuse { refusal: Refusal { never, ..refusal }, lacking }
     }
 
-    fn reason(&self, at: CounterRef, class: Class) -> DenialReason {
+    pub(super) fn reason(&self, at: CounterRef, class: Class) -> DenialReason {
         let counter = self.groups.counter(at);
         match (counter.kind, counter.scope) {
             (Kind::Concurrency, _) => DenialReason::ConcurrencyLimit,
@@ -434,36 +448,64 @@ impl Ledger {
     /// What a limit has left for a class, by what is counted; the open block
     /// aside, and less what requests ahead wait for.
     fn room(&self, now: Mono, need: &Need, class: Class, ahead: &Ahead) -> Room {
+        if self.groups.counter(need.at).shadow {
+            return Room { units: UNBOUNDED, ceiling: UNBOUNDED };
+        }
+        self.enforced_room(now, need, class, ahead)
+    }
+
+    /// The same as if no limit were in shadow.
+    pub(super) fn enforced_room(
+        &self,
+        now: Mono,
+        need: &Need,
+        class: Class,
+        ahead: &Ahead,
+    ) -> Room {
         let counter = self.groups.counter(need.at);
         let (level, ceiling) = self.gate(now, need, class);
         let waiting = ahead.get(&need.at).copied().unwrap_or(0);
         let counted = counter.used().saturating_add(self.others(now, need.at));
-        Room { units: level.saturating_sub(counted.saturating_add(waiting)), ceiling }
+        let free = level.saturating_sub(counted);
+        // What is guaranteed to a workspace waits for nobody.
+        let units = free.saturating_sub(waiting).max(free.min(self.kept(need).own));
+        Room { units, ceiling }
+    }
+
+    /// True if a limit has room for so many units, whoever is ahead.
+    pub(super) fn has_room_for(&self, now: Mono, need: &Need, ask: &Ask, units: u64) -> bool {
+        self.room(now, need, ask.class, &Ahead::new()).units >= units
     }
 
     /// Up to where this class may fill a counter now, and ever.
     fn gate(&self, now: Mono, need: &Need, class: Class) -> (u64, u64) {
         let counter = self.groups.counter(need.at);
+        let bound = counter.enforced_bound();
         if counter.is_org_total() {
-            let reserve = if class == Class::Control { 0 } else { self.reserve() };
-            let ceiling = counter.bound.saturating_sub(reserve);
-            if self.probe_is_due(now) && self.total_is_blocked(now, need.units_per_call) {
+            let counted = counter.used().saturating_add(self.others(now, need.at));
+            let (level, ceiling) = self.kept(need).gate(bound, self.reserve(), class, counted);
+            let probes = self.probe_is_due(now) || self.total_probe_is_due(now);
+            if probes && self.total_is_blocked(now, need.units_per_call) {
                 // Foreign use alone blocks, and nobody has looked for a while.
-                let counted = counter.used() + self.others(now, need.at);
-                return (ceiling.max(counted + need.units_per_call), ceiling);
+                return (level.max(counted + need.units_per_call), ceiling);
             }
-            return (ceiling, ceiling);
+            return (level, ceiling);
+        }
+        if counter.is_burn_limit() && class != Class::Control {
+            return (counter.max, counter.max);
         }
         if counter.is_workspace_cap()
             && let Some(thresholds) = self.thresholds(need.at.group, class)
         {
             let point = thresholds.pause_point(counter.max);
             let paused = self.groups.get(need.at.group).classes.get(class).paused;
-            let ceiling =
-                if self.rules.has(Fault::GateBeforeGrant) { counter.bound } else { point };
+            let ceiling = if self.rules.has(Fault::GateBeforeGrant) { bound } else { point };
             return (if paused { 0 } else { ceiling }, ceiling);
         }
-        (counter.bound, counter.bound)
+        if counter.kind == Kind::Concurrency && !counter.shadow {
+            return (counter.lowered_bound(now, &self.rules), bound);
+        }
+        (bound, bound)
     }
 
     /// What others use of a counter.
@@ -473,7 +515,13 @@ impl Ledger {
 
     /// When a counter will have room for the fewest calls that are of use,
     /// after those ahead; `None` where nobody can know.
-    fn frees_at(&self, now: Mono, need: &Need, ask: &Ask, ahead: &Ahead) -> Option<Mono> {
+    pub(super) fn frees_at(
+        &self,
+        now: Mono,
+        need: &Need,
+        ask: &Ask,
+        ahead: &Ahead,
+    ) -> Option<Mono> {
         let counter = self.groups.counter(need.at);
         let (mut level, ceiling) = self.gate(now, need, ask.class);
         let mut wanted = need.units_per_call * u64::from(ask.min_calls)
@@ -494,7 +542,7 @@ impl Ledger {
         let others = self.others(now, need.at);
         let needed = (counter.used() + others + wanted).saturating_sub(level);
         let cycles = u32::try_from(cycles).unwrap_or(u32::MAX);
-        let at = counter.frees_at(needed, &self.rules)?;
+        let at = self.leaves_at(need, needed)?;
         // What is free already waits for the counter's next reserve at most.
         let at = at.max(counter.paused_until(&self.rules)).max(now);
         Some(at + counter.window.saturating_mul(cycles))

@@ -7,8 +7,8 @@ use std::{
 
 use super::{Ledger, groups::CounterRef};
 use crate::quota::{
-    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, ranges::RangeSet,
-    rules::Fault, window::Tag,
+    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, attribution::Origin,
+    ranges::RangeSet, rules::Fault, window::Tag,
 };
 
 /// One permit.
@@ -27,6 +27,8 @@ pub struct PermitState {
     unanswered: RangeSet,
     returned: RangeSet,
     release_answer: Option<u32>,
+    /// Who got it.
+    pub origin: Origin,
 }
 
 /// What a permit took of one counter.
@@ -49,6 +51,7 @@ impl PermitState {
         forget_at: Mono,
         charges: Vec<PermitCharge>,
         request: Option<RequestKey>,
+        origin: Origin,
     ) -> Self {
         Self {
             calls,
@@ -63,6 +66,7 @@ impl PermitState {
             unanswered: RangeSet::default(),
             returned: RangeSet::default(),
             release_answer: None,
+            origin,
         }
     }
 
@@ -70,6 +74,14 @@ impl PermitState {
     /// settled, and those that one had.
     pub fn usable_calls(&self) -> u32 {
         self.calls - self.returned.len()
+    }
+
+    /// True if all that a report tells was told before.
+    pub fn was_told(&self, report: &Report) -> bool {
+        let end = report.first_call.saturating_add(report.calls).min(self.calls);
+        let new = self.answered.missing(report.first_call.min(end)..end);
+        let is_told = |range: &Range<u32>| self.unanswered.missing(range.clone()).is_empty();
+        if report.is_answered() { new.is_empty() } else { new.iter().all(is_told) }
     }
 
     /// Calls that were reported, with or without an answer.
@@ -129,14 +141,17 @@ impl Ledger {
         self.forget(now.mono);
         self.touch_permit(now.mono, key);
         let completed = now.mono - report.completed_ago;
+        let sent = self.sent(now.mono, key, report);
         let settled = self.settle(now.mono, key, report);
         if let Some(reading) = report.reading {
             self.take_reading(now, reading, completed);
         }
+        let advice = self.hear(now, report, &sent);
         let tag = self.permits.get(key).map(|permit| permit.tag);
         Reported {
             already_settled: !settled,
             class_state: tag.and_then(|tag| self.class_state_of(tag)),
+            advice,
         }
     }
 
@@ -174,12 +189,17 @@ impl Ledger {
             permit.returned.add(range.end - take..range.end);
             left -= take;
         }
+        let returns_all = calls == permit.calls;
         let (charges, tag) = (permit.charges.clone(), permit.tag);
         let stamp = self.unsettled_stamp(permit_expiry(&self.permits, key));
         for charge in charges {
             self.give_back(charge, stamp, tag, u64::from(calls));
         }
+        self.note_returned(key, calls);
         self.update_classes_of(now, tag);
+        if returns_all {
+            self.probe_unsent(now, key);
+        }
         Released::Returned { calls, already_settled: false }
     }
 

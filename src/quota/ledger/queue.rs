@@ -1,105 +1,42 @@
-//! Requests that wait: for room, or for the store to commit a block. Strictly
-//! by class, then in order of arrival. A waiter holds the counters that it
-//! lacks: those of the same or a lower class that need one of them queue behind
-//! it, others pass.
+//! Requests that wait: for room, or for the store to commit a block.
+//!
+//! Who waits for the same thing stands in one *line*: of one class, for one
+//! counter, or for any user of the pool. Classes are served strictly in order;
+//! in a line workspaces share by weight, and each workspace's requests go in
+//! order of arrival (`line`). Only the *front* of a line is judged: what it
+//! lacks it holds, and everybody behind it needs the same. So a pump judges as
+//! many requests as there are lines in which something may have changed, not as
+//! many as wait.
+//!
+//! A front that lacks something else goes to that line, with its arrival. One
+//! that comes back to a line whose front it was is a *senior*: the eldest such
+//! request of a class is judged before all lines and holds everything that it
+//! has lacked, until it is served. Lines that want the same counter take turns.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod line;
+mod serve;
+mod show;
+mod table;
 
+pub use self::table::Queue;
+use self::table::{LineKey, Place, Point, Waiter, pool_point};
 use super::{
     Answer, Ledger,
     groups::CounterRef,
-    judge::{Ahead, Need, Plan, Verdict},
+    judge::{Plan, Verdict},
     requests::Remembered,
 };
-use crate::quota::{Ask, AskError, Class, Denial, DenialReason, Mono, Outcome};
+use crate::quota::{Ask, AskError, Denial, DenialReason, Kind, Mono, Outcome, Scope};
 
 /// Names a waiting request within its ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WaiterId(u64);
 
-/// Waiting requests, in the order of service.
-#[derive(Clone, Debug, Default)]
-pub struct Queue {
-    waiters: BTreeMap<(Class, WaiterId), Waiter>,
-    next: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Waiter {
-    ask: Ask,
-    plan: Plan,
-    nonce: u64,
-    /// The caller waits no longer than this for room.
-    deadline: Mono,
-    /// Nor than this for the store, where only a block lacks.
-    store_deadline: Option<Mono>,
-    /// The counters that it lacks, with what it waits for of each.
-    lacking: Vec<(CounterRef, u64)>,
-    /// All counters that it will charge, likewise: what a reserve must cover.
-    needs: Vec<(CounterRef, u64)>,
-    /// When something may have changed for it by the passing of time.
-    retry_at: Option<Mono>,
-    /// By the settings in force it cannot be decided any more.
-    failed: Option<AskError>,
-}
-
-impl Queue {
-    pub fn len(&self) -> usize {
-        self.waiters.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.waiters.is_empty()
-    }
-
-    /// What requests that go before a new one of this class wait for.
-    pub fn ahead_of(&self, class: Class) -> Ahead {
-        let mut ahead = Ahead::new();
-        for ((of, _), waiter) in &self.waiters {
-            if *of > class {
-                break;
-            }
-            waiter.add_to(&mut ahead);
-        }
-        ahead
-    }
-}
-
-impl Waiter {
-    fn add_to(&self, ahead: &mut Ahead) {
-        for (at, units) in &self.lacking {
-            *ahead.entry(*at).or_default() += units;
-        }
-    }
-
-    /// Notes which counters of its plan it lacks, for so many calls.
-    fn lack(&mut self, chosen: &Plan, lacking: &[CounterRef], calls: u32) {
-        let units = |need: &Need| (need.at, need.units_per_call * u64::from(calls));
-        self.needs = chosen.needs.iter().map(units).collect();
-        self.lacking = self.needs.iter().filter(|(at, _)| lacking.contains(at)).copied().collect();
-    }
-
-    /// Notes that it waits for others that lack the same counters.
-    fn wait_behind(&mut self, lacking: &[CounterRef]) {
-        let plan = self.plan.clone();
-        self.lack(&plan, lacking, self.ask.min_calls);
-        self.store_deadline = None;
-        self.retry_at = None;
-    }
-
-    fn refs(&self) -> BTreeSet<u32> {
-        let pool = self.plan.pool.iter().flat_map(|plan| &plan.needs);
-        self.plan.needs.iter().chain(pool).map(|need| need.at.group).collect()
-    }
-}
-
 impl Ledger {
     /// Takes a waiter out of the queue: its caller has gone.
     pub fn cancel(&mut self, id: WaiterId) {
-        let keys = Class::ALL.map(|class| (class, id));
-        for key in keys {
-            self.unpark(key);
-        }
+        // Its flow is remembered from the last moment that anybody spoke of.
+        self.unpark(self.queue.time, id);
         self.recount_demand();
     }
 
@@ -107,6 +44,7 @@ impl Ledger {
     /// that can make room: a report, a release, a committed reserve, new
     /// settings, and when [`Ledger::next_wake`] says so.
     pub fn pump(&mut self, now: Mono) -> Vec<(WaiterId, Outcome)> {
+        self.queue.time = now;
         if self.queue.is_empty() {
             return Vec::new();
         }
@@ -115,98 +53,61 @@ impl Ledger {
         }
         self.expire(now);
         self.update_classes(now);
-        let mut answers = Vec::new();
-        let mut ahead = Ahead::new();
-        let mut place = 0;
-        let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
-        for key in keys {
-            let Some(waiter) = self.queue.waiters.get(&key) else { continue };
-            let failed = waiter.failed;
-            if failed.is_none() && now < waiter.deadline {
-                // Most of a long queue: no estimate is needed before its end.
-                let lacking = self.behind(now, &waiter.ask, &waiter.plan, &ahead);
-                if !lacking.is_empty() {
-                    place += 1;
-                    let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
-                    waiter.wait_behind(&lacking);
-                    waiter.add_to(&mut ahead);
-                    continue;
-                }
-            }
-            let chosen = self.chosen(now, &waiter.ask, &waiter.plan, &ahead).clone();
-            let ask = waiter.ask.clone();
-            let verdict = failed.map_or_else(|| Ok(self.judge(now, &ask, &chosen, &ahead)), Err);
-            place += 1;
-            let outcome = match verdict {
-                Err(error) => Some(Outcome::Failed(error)),
-                Ok(Verdict::Grant { calls }) => {
-                    let nonce = waiter.nonce;
-                    Some(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
-                }
-                Ok(Verdict::AwaitBlock { calls, lacking, retry_at }) => {
-                    let wait = self.rules.store_wait;
-                    let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
-                    let until = *waiter.store_deadline.get_or_insert(now + wait);
-                    waiter.lack(&chosen, &lacking, calls);
-                    waiter.retry_at = (retry_at > now).then_some(retry_at);
-                    (now >= until.max(waiter.deadline))
-                        .then_some(Outcome::Failed(AskError::StoreTimeout))
-                }
-                Ok(Verdict::Refuse { refusal, lacking }) => {
-                    let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
-                    waiter.store_deadline = None;
-                    waiter.lack(&chosen, &lacking, ask.min_calls);
-                    waiter.retry_at = refusal.frees_at.filter(|at| *at > now);
-                    let over = now >= waiter.deadline || refusal.never;
-                    let place = if ask.max_wait.is_zero() { 0 } else { place };
-                    over.then(|| Outcome::Denied(self.denial(now, &ask, &chosen, &refusal, place)))
-                }
-            };
-            match outcome {
-                Some(outcome) => {
-                    self.unpark(key);
-                    answers.push((key.1, outcome));
-                }
-                None => {
-                    if let Some(waiter) = self.queue.waiters.get(&key) {
-                        waiter.add_to(&mut ahead);
-                    }
-                }
-            }
-        }
+        let answers = self.serve(now);
         self.recount_demand();
         answers
     }
 
     /// Sends every waiting request away: somebody else may be able to decide it.
     pub fn dismiss(&mut self) -> Vec<(WaiterId, Outcome)> {
-        let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
-        for key in &keys {
-            self.unpark(*key);
+        let ids: Vec<WaiterId> = self.queue.waiters.keys().copied().collect();
+        for id in &ids {
+            self.unpark(self.queue.time, *id);
         }
         self.recount_demand();
-        keys.into_iter().map(|(_, id)| (id, Outcome::Failed(AskError::NotOwner))).collect()
+        ids.into_iter().map(|id| (id, Outcome::Failed(AskError::NotOwner))).collect()
     }
 
-    /// Plans the waiting requests again: the pool, the operations and the names
-    /// that are served may be others now. The next pump decides them.
+    /// Plans the waiting requests again: the pool, the operations, the weights
+    /// and the names that are served may be others now. The next pump decides
+    /// them.
     pub(super) fn replan(&mut self, now: Mono) {
-        let keys: Vec<(Class, WaiterId)> = self.queue.waiters.keys().copied().collect();
-        for key in keys {
-            let Some(waiter) = self.queue.waiters.get(&key) else { continue };
-            let (ask, before) = (waiter.ask.clone(), waiter.refs());
-            let plan = self.plan(now, &ask);
-            let waiter = self.queue.waiters.get_mut(&key).expect("it waits");
-            match plan {
+        self.queue.time = now;
+        let ids: Vec<WaiterId> = self.queue.waiters.keys().copied().collect();
+        for id in ids {
+            let Some(waiter) = self.queue.waiters.get(&id) else { continue };
+            let (ask, before, was_in) = (waiter.ask.clone(), waiter.groups(), waiter.line.clone());
+            let store_deadline = waiter.store_deadline;
+            let weight = self.weight_of(&ask);
+            match self.plan(now, &ask) {
                 Ok(plan) => {
-                    waiter.plan = plan;
-                    waiter.failed = None;
-                    waiter.lacking.clear();
-                    waiter.needs.clear();
+                    self.queue.wait_for_store(id, store_deadline, Vec::new());
+                    self.queue.hold(id, Vec::new(), None);
+                    let everything: Vec<CounterRef> = needs(&plan).map(|(at, _)| at).collect();
+                    let stays = match &was_in.point {
+                        Point::Counter(at) => everything.contains(at),
+                        Point::Pool(_) => pool_point(&plan).as_ref() == Some(&was_in.point),
+                    };
+                    let point =
+                        if stays { was_in.point } else { self.point_of(&plan, &everything) };
+                    let replanned = |waiter: &mut Waiter| {
+                        waiter.plan = plan;
+                        waiter.weight = weight;
+                        waiter.assumed = 0;
+                        waiter.failed = None;
+                    };
+                    self.queue.replan(now, id, point, replanned);
+                    self.queue.failed.remove(&id);
                 }
-                Err(error) => waiter.failed = Some(error),
+                Err(error) => {
+                    if let Some(waiter) = self.queue.waiters.get_mut(&id) {
+                        waiter.failed = Some(error);
+                        self.queue.failed.insert(id);
+                    }
+                }
             }
-            for slot in waiter.refs() {
+            let after = self.queue.waiters.get(&id).map(Waiter::groups).unwrap_or_default();
+            for slot in after {
                 self.groups.get_mut(slot).refs += 1;
             }
             for slot in before {
@@ -220,14 +121,11 @@ impl Ledger {
     /// reserve due; `None` if nothing waits and nothing is open.
     #[must_use]
     pub fn next_wake(&self, now: Mono) -> Option<Mono> {
-        let waits = self.queue.waiters.values().flat_map(|waiter| {
-            let end = waiter.store_deadline.unwrap_or(waiter.deadline).max(waiter.deadline);
-            [Some(end), waiter.retry_at].into_iter().flatten()
-        });
         // The answer to a reserve in flight comes by itself.
         let groups = self.groups.iter().filter(|_| !self.in_flight);
         let blocks = groups.filter_map(|(_, group)| self.block_wake(group, now));
-        waits.chain(blocks).min()
+        let waits = self.queue.next_wake().map(|at| at.max(now));
+        waits.into_iter().chain(blocks).chain(self.cooling_wake(now)).min()
     }
 
     /// Parks an ask that cannot be answered now.
@@ -241,79 +139,149 @@ impl Ledger {
         may_park: bool,
     ) -> Answer {
         if !may_park || self.queue.len() >= self.rules.max_waiting {
+            self.note_refused(now, &ask, Some(DenialReason::QueueFull));
             return Answer::Done(match verdict {
                 Verdict::Refuse { .. } => Outcome::Denied(self.queue_full(now, &plan)),
                 _ => Outcome::Failed(AskError::Overloaded),
             });
         }
-        self.queue.next += 1;
-        let id = WaiterId(self.queue.next);
+        self.queue.time = now;
+        let ahead = self.queue.ahead_of(ask.class, &plan);
+        let assumed = self.choose(now, &ask, &plan, &ahead).unwrap_or(0);
+        let chosen = plan.pool.get(assumed).unwrap_or(&plan).clone();
+        let (lacking, calls, awaits, retry_at) = match verdict {
+            Verdict::AwaitBlock { calls, lacking, retry_at } => {
+                (lacking, calls, true, Some(retry_at))
+            }
+            Verdict::Refuse { refusal, lacking } => {
+                (lacking, ask.min_calls, false, refusal.frees_at)
+            }
+            Verdict::Grant { calls } => (Vec::new(), calls, false, None),
+        };
+        let weight = self.weight_of(&ask);
+        let kept = self.kept_place(&ask);
+        let point = self.point_of(&plan, &lacking);
+        let line = LineKey { class: ask.class, point };
+        let request = ask.request.clone();
         let waiter = Waiter {
+            arrival: 0,
+            since: now,
             deadline: now + ask.max_wait,
             ask,
             plan,
             nonce,
             store_deadline: None,
-            lacking: Vec::new(),
-            needs: Vec::new(),
-            retry_at: None,
+            weight,
+            line: line.clone(),
+            assumed,
+            holds: Vec::new(),
+            front: None,
+            demands: Vec::new(),
+            retry_at: retry_at.filter(|at| *at > now),
+            headed: Vec::new(),
             failed: None,
         };
-        for slot in waiter.refs() {
+        for slot in waiter.groups() {
             self.groups.get_mut(slot).refs += 1;
         }
-        if let Some(request) = &waiter.ask.request {
-            self.requests.remember(request, Remembered::Waiting(id));
+        let retry_at = waiter.retry_at;
+        let id = self.queue.insert(now, waiter, kept);
+        if let Some(request) = request {
+            self.requests.remember(&request, Remembered::Waiting(id));
         }
-        let key = (waiter.ask.class, id);
-        let ahead = self.queue.ahead_of(waiter.ask.class);
-        let chosen = self.chosen(now, &waiter.ask, &waiter.plan, &ahead).clone();
-        let mut waiter = waiter;
-        match verdict {
-            Verdict::AwaitBlock { calls, lacking, retry_at } => {
-                waiter.store_deadline = Some(now + self.rules.store_wait);
-                waiter.lack(&chosen, &lacking, calls);
-                waiter.retry_at = (retry_at > now).then_some(retry_at);
-            }
-            Verdict::Refuse { refusal, lacking } => {
-                waiter.lack(&chosen, &lacking, waiter.ask.min_calls);
-                waiter.retry_at = refusal.frees_at;
-            }
-            Verdict::Grant { .. } => {}
+        if awaits {
+            let until = Some(now + self.rules.store_wait);
+            self.queue.wait_for_store(id, until, units(&chosen, calls, None));
         }
-        self.queue.waiters.insert(key, waiter);
+        self.stand(id, &chosen, &lacking, calls, awaits, retry_at);
+        if kept.is_some() {
+            self.queue.soil(&line);
+        }
         self.recount_demand();
         self.changes += 1;
         Answer::Parked(id)
     }
 
-    fn unpark(&mut self, key: (Class, WaiterId)) {
-        let Some(waiter) = self.queue.waiters.remove(&key) else { return };
-        for slot in waiter.refs() {
+    /// A new request is at the front if nobody is refused before it.
+    fn stand(
+        &mut self,
+        id: WaiterId,
+        chosen: &Plan,
+        lacking: &[CounterRef],
+        calls: u32,
+        awaits: bool,
+        retry_at: Option<Mono>,
+    ) {
+        let Some(waiter) = self.queue.waiters.get(&id) else { return };
+        let (key, share) = (waiter.line.clone(), waiter.share());
+        let Some(line) = self.queue.line(&key) else { return };
+        let awaiting = |front: &WaiterId| {
+            self.queue.waiters.get(front).is_some_and(|front| front.store_deadline.is_some())
+        };
+        let is_front =
+            line.fronts.len() + 1 == line.order.len() && line.fronts.iter().all(awaiting);
+        if !is_front {
+            self.queue.hold(id, share, None);
+            return;
+        }
+        let index = u32::try_from(line.fronts.len()).unwrap_or(u32::MAX);
+        let place = Place { class: key.class, turn: line.turn, index };
+        self.queue.hold(id, units(chosen, calls, Some(lacking)), Some((place, !awaits)));
+        let judged_at = self.groups.version();
+        if let Some(line) = self.queue.line_mut(&key) {
+            if line.fronts.is_empty() {
+                line.judged_at = judged_at;
+            }
+            line.fronts.push(id);
+        }
+        let known = self.queue.look_at(&key);
+        self.queue.look_again(&key, known.into_iter().chain(retry_at).min());
+    }
+
+    /// Takes a request out of every table.
+    fn unpark(&mut self, now: Mono, id: WaiterId) -> Option<Waiter> {
+        let waiter = self.queue.remove(now, id)?;
+        for slot in waiter.groups() {
             self.groups.get_mut(slot).refs -= 1;
         }
         if let Some(request) = &waiter.ask.request {
-            self.requests.forget(request, Remembered::Waiting(key.1));
+            self.requests.forget(request, Remembered::Waiting(id));
         }
         self.changes += 1;
+        Some(waiter)
+    }
+
+    /// The line of a request that lacks these: of several the widest counter,
+    /// which most others want as well.
+    fn point_of(&self, plan: &Plan, lacking: &[CounterRef]) -> Point {
+        let width = |at: &CounterRef| {
+            let counter = self.groups.counter(*at);
+            match (counter.kind, counter.scope) {
+                (Kind::Window, Scope::Org) => 0,
+                (Kind::Window, Scope::Workspace) => 1,
+                (Kind::Window, Scope::ExecutionUser) => 2,
+                (Kind::Concurrency, _) => 3,
+            }
+        };
+        let widest = lacking.iter().min_by_key(|at| (width(at), **at)).copied();
+        let first = || needs(plan).next().map(|(at, _)| at);
+        let none = CounterRef { group: u32::MAX, counter: 0 };
+        let at = widest.or_else(first).unwrap_or(none);
+        let of_user = !plan.needs.iter().any(|need| need.at == at);
+        match pool_point(plan) {
+            Some(pool) if of_user => pool,
+            _ => Point::Counter(at),
+        }
+    }
+
+    fn weight_of(&self, ask: &Ask) -> u32 {
+        let declared = ask.workspace.as_ref().and_then(|id| self.policy.workspaces.get(id));
+        declared.map_or(1, |policy| policy.weight.max(1))
     }
 
     /// What the next reserve must set aside for those who wait for a block only.
     fn recount_demand(&mut self) {
-        self.demand.clear();
-        let mut refused_ahead = Ahead::new();
-        for waiter in self.queue.waiters.values() {
-            if waiter.store_deadline.is_none() {
-                waiter.add_to(&mut refused_ahead);
-                continue;
-            }
-            for (at, units) in &waiter.needs {
-                // The units that those ahead hold are not for this one: a block
-                // that covers its own only would never reach it.
-                let held = refused_ahead.remove(at).unwrap_or(0);
-                *self.demand.entry(*at).or_default() += units + held;
-            }
-        }
+        self.demand = self.queue.demand();
     }
 
     fn queue_full(&self, now: Mono, plan: &Plan) -> Denial {
@@ -330,6 +298,40 @@ impl Ledger {
                 self.org
             ),
             class_state: self.class_state_of(plan.tag),
+            explanation: Vec::new(),
         }
     }
+
+    /// The arrival that is kept for a request whose wait has ended lately.
+    fn kept_place(&self, ask: &Ask) -> Option<line::Arrival> {
+        match self.requests.find(ask.request.as_ref()?)? {
+            (Remembered::Kept(arrival), true) => Some(arrival),
+            _ => None,
+        }
+    }
+
+    /// Forgets places that nobody has taken again in time.
+    pub(super) fn forget_places(&mut self, now: Mono) {
+        while let Some((arrival, request)) = self.queue.unkept(now) {
+            self.requests.forget(&request, Remembered::Kept(arrival));
+        }
+    }
+
+    /// Forgets lines in which nobody waits any more.
+    pub(super) fn forget_lines(&mut self, now: Mono) {
+        let groups = &self.groups;
+        self.queue.fade(now, |slot| groups.is_live(slot));
+    }
+}
+
+/// The counters of a plan, with what one call takes.
+fn needs(plan: &Plan) -> impl Iterator<Item = (CounterRef, u64)> + '_ {
+    let of_pool = plan.pool.iter().flat_map(|of_user| &of_user.needs[plan.needs.len()..]);
+    plan.needs.iter().chain(of_pool).map(|need| (need.at, need.units_per_call))
+}
+
+/// What so many calls take of a plan's counters, or of some of them.
+fn units(plan: &Plan, calls: u32, of: Option<&[CounterRef]>) -> Vec<(CounterRef, u64)> {
+    let wanted = plan.needs.iter().filter(|need| of.is_none_or(|of| of.contains(&need.at)));
+    wanted.map(|need| (need.at, need.units_per_call * u64::from(calls))).collect()
 }

@@ -52,6 +52,7 @@ impl Ledger {
     pub fn reading(&mut self, now: Now, reading: Reading, completed_ago: Duration) {
         self.forget(now.mono);
         self.take_reading(now, reading, now.mono - completed_ago);
+        self.cool_by_reading(now, reading, now.mono - completed_ago);
     }
 
     /// Takes a reading: what Salesforce counts and we do not, others use.

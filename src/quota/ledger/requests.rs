@@ -10,6 +10,8 @@ use crate::quota::{PermitKey, RequestId, RequestKey};
 pub enum Remembered {
     Waiting(WaiterId),
     Granted(PermitKey),
+    /// Its wait has ended as a denial; its place is kept for a while.
+    Kept(u64),
 }
 
 /// Named requests that wait or hold a permit. The digest of a request's body is

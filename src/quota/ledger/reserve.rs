@@ -179,6 +179,9 @@ impl Ledger {
         if self.stopped {
             return false;
         }
+        if group.record.urgent {
+            return true;
+        }
         let mut places = (0..).zip(&group.counters);
         if places.any(|(counter, state)| {
             self.counter_wants(CounterRef { group: slot, counter }, state, now)
@@ -220,6 +223,7 @@ impl Ledger {
             && now >= group.record.may_appear_until
             && group.counters.iter().all(Counter::is_empty)
             && group.classes.paused().next().is_none()
+            && group.told.is_nothing()
             && (group.key != Group::Org || self.foreign.is_none())
     }
 
@@ -240,7 +244,7 @@ impl Ledger {
 
     fn write_of(&mut self, slot: u32, now: Now, set_aside: bool) -> GroupWrite {
         let foreign = self.foreign_units(now.mono);
-        let probe = self.probe_is_due(now.mono);
+        let probe = self.probe_is_due(now.mono) || self.total_probe_is_due(now.mono);
         let needs: Vec<u64> = (0..)
             .zip(&self.groups.get(slot).counters)
             .map(|(counter, _)| self.demand_of(CounterRef { group: slot, counter }))
@@ -309,18 +313,22 @@ impl Ledger {
             counters.push(counter.record(now, open, open_until));
         }
         group.record.dirty = false;
+        let paused: Vec<Class> = group.classes.paused().collect();
+        group.record.urgent = false;
         let record = GroupRecord {
             epoch,
             seq: group.record.seq,
             config_revision: policy_revision,
             counters: counters.into_iter().filter(is_worth_writing).collect(),
             foreign: if is_org { foreign_record } else { None },
-            paused: group.classes.paused().collect::<Vec<Class>>(),
+            told: group.told.record(&paused),
+            paused,
             written: now.wall,
         };
         let is_empty = record.counters.is_empty()
             && record.foreign.is_none()
             && record.paused.is_empty()
+            && record.told.is_none()
             && now.mono >= group.record.may_appear_until;
         group.record.attempts.push(Attempt {
             seq: record.seq,
@@ -351,7 +359,10 @@ impl Ledger {
 }
 
 fn is_worth_writing(counter: &CounterRecord) -> bool {
-    counter.open > 0 || !counter.sealed.is_empty() || !counter.lost.is_empty()
+    counter.open > 0
+        || !counter.sealed.is_empty()
+        || !counter.lost.is_empty()
+        || counter.cooling.is_some()
 }
 
 /// The last attempt was applied: grant from it.

@@ -26,19 +26,25 @@ impl Ledger {
             if !self.is_declared(&group.key) && group.counters.iter().all(Counter::is_empty) {
                 continue;
             }
-            let refs =
-                (0..).zip(&group.counters).map(|(counter, _)| CounterRef { group: slot, counter });
+            let shown = (0..).zip(&group.counters);
+            let shown = shown.filter(|(_, counter)| !self.is_withdrawn(&group.key, counter));
+            let refs = shown.map(|(counter, _)| CounterRef { group: slot, counter });
             match &group.key {
-                Group::Org => limits = self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                Group::Org => limits = self.forecasts(now, refs, NO_TAG),
                 Group::User(user) => users.push(UserUsage {
                     user: user.clone(),
-                    limits: self.usages(now, &refs.collect::<Vec<_>>(), NO_TAG),
+                    limits: self.forecasts(now, refs, NO_TAG),
                     in_pool: self.policy.pool.binary_search(user).is_ok(),
+                    foreign_traffic: group.counters.iter().any(Counter::has_foreign_traffic),
                 }),
                 Group::Workspace(workspace) => workspaces.push(WorkspaceUsage {
                     workspace: workspace.clone(),
-                    limits: self.usages(now, &refs.chain(total).collect::<Vec<_>>(), slot),
+                    limits: self.forecasts(now, refs.chain(total), slot),
                     class_state: self.class_state_of(slot),
+                    weight: self.policy.workspaces.get(workspace).map_or(1, |policy| policy.weight),
+                    guaranteed_calls: (self.policy.workspaces.get(workspace))
+                        .map_or(0, |policy| policy.guaranteed_calls),
+                    pauses: self.pauses(now, slot),
                 }),
             }
         }
@@ -54,6 +60,8 @@ impl Ledger {
             permits_out: self.permits_out(now),
             last_reading: self.last_reading(),
             warnings: self.warnings(),
+            cooling: self.cooling_usages(now),
+            attribution: None,
         }
     }
 
@@ -63,7 +71,6 @@ impl Ledger {
         let foreign = self.others(now, at);
         let (own, lost) = (counter.own.total(), counter.inherited.lost());
         let sealed = counter.inherited.total() - lost;
-        let cap = counter.is_workspace_cap();
         let by_all = own + sealed;
         let by_caller = if tag == NO_TAG || counter.scope == Scope::Workspace {
             by_all
@@ -71,7 +78,8 @@ impl Ledger {
             // What former epochs spent is not known by workspace.
             counter.own.of(tag)
         };
-        let open = if now < counter.block.deadline && !cap { counter.block.open } else { 0 };
+        let bounds = !counter.is_gate_only();
+        let open = if now < counter.block.deadline && bounds { counter.block.open } else { 0 };
         let held = open + lost;
         let used_by_others = by_all - by_caller + foreign;
         let taken = by_caller.saturating_add(used_by_others).saturating_add(held);
@@ -89,6 +97,10 @@ impl Ledger {
             remaining: counter.max.saturating_sub(taken),
             window: counter.window,
             stale: counter.is_org_total() && self.is_stale(now),
+            shadow: counter.shadow.then_some(counter.shadow_refusals),
+            cooling_until: counter.cooling_until(now),
+            burn_per_hour: 0,
+            exhausted_at: None,
         }
     }
 
@@ -101,7 +113,7 @@ impl Ledger {
     fn show_declared(&mut self) {
         let policy = self.policy.clone();
         let catalogue = self.catalogue.clone();
-        let (total, cap) = (Charge::org_total(), Charge::workspace_cap());
+        let (total, cap) = (self.org_total(), Charge::workspace_cap());
         let charges = catalogue.operations.values().flat_map(|operation| &operation.charges);
         for charge in [&total, &cap].into_iter().chain(charges) {
             match charge.scope {
@@ -110,7 +122,11 @@ impl Ledger {
                 }
                 Scope::Workspace => {
                     for workspace in policy.workspaces.keys() {
-                        self.counter_ref(&Group::Workspace(workspace.clone()), charge);
+                        let group = Group::Workspace(workspace.clone());
+                        self.counter_ref(&group, charge);
+                        if let Some(burn) = self.burn_charge(&group) {
+                            self.counter_ref(&group, &burn);
+                        }
                     }
                 }
                 Scope::ExecutionUser => {
@@ -161,12 +177,15 @@ impl Ledger {
     }
 }
 
-/// A refusal as a sentence.
+/// A refusal as a sentence. `kept`: for whom a part of the limit is kept; empty
+/// where it is for nobody.
 pub(super) fn sentence(
     ask: &Ask,
     limit: &LimitUsage,
     refusal: &Refusal,
     retry_after: Option<Duration>,
+    kept: &str,
+    queue_position: u32,
 ) -> String {
     let whose = match limit.scope {
         Scope::Org => format!("org {}", limit.identity),
@@ -191,6 +210,9 @@ pub(super) fn sentence(
     if limit.reserved > 0 && ask.class != Class::Control {
         let _ = write!(text, ", {} are kept for other integrations", limit.reserved);
     }
+    if !kept.is_empty() {
+        let _ = write!(text, ", {kept}");
+    }
     if refusal.reason == DenialReason::WorkspaceClassPaused {
         let _ = write!(
             text,
@@ -206,6 +228,12 @@ pub(super) fn sentence(
         );
     }
     match retry_after {
+        _ if queue_position > 0 && !refusal.never => {
+            let _ = write!(text, "; you are number {queue_position} in the queue");
+            if let Some(wait) = retry_after {
+                let _ = write!(text, ", your turn in {}", span(wait));
+            }
+        }
         Some(wait) if !refusal.never => {
             let _ = write!(text, "; there will be room in {}", span(wait));
         }
@@ -215,7 +243,7 @@ pub(super) fn sentence(
 }
 
 /// A length of time for people: its two largest units.
-fn span(duration: Duration) -> String {
+pub(super) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [
         (seconds / 86_400, "d"),

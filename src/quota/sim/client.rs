@@ -17,7 +17,10 @@ use crate::quota::{
     Released, Report, RequestId, RequestKey, Scope, UserId, Wall, WorkspaceId,
     catalogue::{Cost, DAY, Max},
     ranges::RangeSet,
-    salesforce::ApiUsage,
+    salesforce::{
+        ApiUsage,
+        errors::{OwnCounter, Trouble, TroubleKind},
+    },
     time::micros,
 };
 
@@ -244,6 +247,7 @@ impl World {
             }
         });
         Ask {
+            caller: None,
             workspace,
             operation,
             user,
@@ -594,12 +598,17 @@ impl World {
         let Some(delay) = call.report_after else { return };
         let reading = (self.grants[call.grant].reads && (100..500).contains(&call.status))
             .then(|| self.reading());
+        let trouble = self.refusal(call.status);
+        let answered = (100..500).contains(&call.status);
+        let status = if answered && trouble.is_some() { 403 } else { call.status };
         let report = |first_call, calls, completed_ago| Report {
             first_call,
             calls,
-            http_status: call.status,
+            http_status: status,
             completed_ago: Duration::from_micros(completed_ago),
             reading,
+            trouble,
+            ..Report::default()
         };
         let node = self.route();
         let grant = call.grant;
@@ -625,6 +634,34 @@ impl World {
                 self.tell(node, later + travels, Message::Report(grant, told));
             }
         }
+    }
+
+    /// What Salesforce says instead of a success, at random, while things go
+    /// wrong.
+    fn refusal(&mut self, status: u16) -> Option<Trouble> {
+        const KINDS: [TroubleKind; 8] = [
+            TroubleKind::TotalExceeded,
+            TroubleKind::ConcurrencyExceeded,
+            TroubleKind::LimitExceeded,
+            TroubleKind::LimitExceeded,
+            TroubleKind::Throttled,
+            TroubleKind::CounterExceeded(OwnCounter::Bulk),
+            TroubleKind::Unavailable,
+            TroubleKind::NotAllowed,
+        ];
+        if self.ruled || !self.is_rough() {
+            return None;
+        }
+        let rng = self.refusals.as_mut()?;
+        let kind = match status {
+            503 => TroubleKind::Unavailable,
+            100..=499 if rng.u32(0..100) < 4 => KINDS[rng.usize(0..KINDS.len())],
+            _ => return None,
+        };
+        let retry_after =
+            (rng.u32(0..4) == 0).then(|| Duration::from_micros(rng.u64(0..=self.longest_window)));
+        self.coverage.hit("refusal by Salesforce");
+        Some(Trouble { kind, retry_after })
     }
 
     /// What the header of an answer says now.

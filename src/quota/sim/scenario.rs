@@ -9,7 +9,7 @@ use crate::quota::{
     Catalogue, Charge, ClassPolicy, Kind, LimitName, Operation, OperationId, OrgId, OrgPolicy,
     Rules, Scope, Thresholds, Unknown, UserId, WorkspaceId, WorkspacePolicy,
     catalogue::{Cost, Max},
-    rules::Fault,
+    rules::{CoolingRules, Fault, Waits},
 };
 
 /// A fault that a test plants.
@@ -109,6 +109,9 @@ impl Scenario {
             _ => day(rng),
         };
         scenario.plant = plant;
+        if style != Style::Day {
+            scenario.rules.cooling = cooling(Duration::from_micros(5 * SECOND));
+        }
         if let Some(Plant::Core(fault)) = plant {
             scenario.rules.fault = Some(fault);
         }
@@ -122,7 +125,11 @@ impl Scenario {
         let charges = vec![charge("w", Scope::ExecutionUser, max, window)];
         Self {
             style: Style::Saturated,
-            rules: Rules { fault: None, ..Rules::default() },
+            rules: Rules {
+                fault: None,
+                cooling: cooling(Duration::from_micros(window / 4)),
+                ..Rules::default()
+            },
             demand: vec![(operation("get"), 1)],
             catalogue: catalogue([("get", charges)]),
             policy: policy(rng, 1),
@@ -307,6 +314,21 @@ fn small_rules(rng: &mut Rng) -> Rules {
     }
 }
 
+/// Counters cool down no longer than this at a time.
+fn cooling(longest: Duration) -> CoolingRules {
+    let waits = |first: u32, last: u32| Waits { first: longest / first, longest: longest / last };
+    CoolingRules {
+        total: waits(10, 1),
+        slots: waits(100, 4),
+        regain: longest / 4,
+        unnamed: waits(60, 5),
+        counter: waits(1, 1),
+        logins: longest,
+        back_off: waits(100, 10),
+        longest_retry_after: longest,
+    }
+}
+
 fn policy(rng: &mut Rng, users: usize) -> OrgPolicy {
     let pool = (0..users).map(|n| UserId::parse(&format!("user{n}")).expect("a name")).collect();
     OrgPolicy {
@@ -330,7 +352,7 @@ fn workspace(rng: &mut Rng, name: &str, cap: Option<u64>) -> (WorkspaceId, Works
     let preset = ClassPolicy::PRESETS[rng.usize(0..3)];
     let classes = ClassPolicy::preset(preset).expect("presets are known");
     let name = WorkspaceId::parse(name).expect("a name");
-    (name, WorkspacePolicy { daily_calls: cap, classes })
+    (name, WorkspacePolicy { daily_calls: cap, classes, ..WorkspacePolicy::default() })
 }
 
 fn catalogue<const N: usize>(operations: [(&str, Vec<Charge>); N]) -> Catalogue {
@@ -347,6 +369,7 @@ fn charge(name: &str, scope: Scope, max: u64, window_us: u64) -> Charge {
         max: Max::Fixed(max),
         window: Duration::from_micros(window_us),
         cost: Cost::One,
+        shadow: false,
     }
 }
 

@@ -27,8 +27,8 @@ use super::{
     trace::Trace,
 };
 use crate::quota::{
-    Answer, Catalogue, Charge, Group, GroupWrite, Kind, Ledger, Mono, Now, OrgPolicy, Outcome,
-    ReserveOutcome, Scope, Standing, Stored,
+    Answer, Catalogue, Charge, DenialReason, Group, GroupWrite, Kind, Ledger, Mono, Now, OrgPolicy,
+    Outcome, ReserveOutcome, Scope, Standing, Stored,
     catalogue::{DAY, Max},
     rules::Fault,
     time::micros,
@@ -164,6 +164,9 @@ pub struct World {
     pub(super) ruled: bool,
     /// What the cluster is to hear.
     signals: Vec<Signal>,
+    /// Where refusals of Salesforce's come from, in the runs that have some: a
+    /// source of its own, so that the others stay what they are.
+    pub(super) refusals: Option<Rng>,
 }
 
 /// The most events of one run: more is a loop.
@@ -205,9 +208,14 @@ impl World {
             trace: Trace::asked("QUOTAGATE_SIM_TRACE"),
             ruled: false,
             signals: Vec::new(),
+            refusals: None,
             rng,
             scenario,
         };
+        let refuses = world.scenario.style == Style::Saturated || world.nonce % 2 == 0;
+        if refuses && world.scenario.plant.is_none() {
+            world.refusals = Some(Rng::with_seed(world.nonce));
+        }
         let catalogue = world.catalogue.clone();
         world.note_windows(&catalogue);
         world
@@ -297,7 +305,7 @@ impl World {
     }
 
     /// Faults happen now.
-    fn is_rough(&self) -> bool {
+    pub(super) fn is_rough(&self) -> bool {
         self.at < self.scenario.rough_until.unwrap_or(self.scenario.until)
     }
 

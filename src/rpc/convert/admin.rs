@@ -9,7 +9,7 @@ use crate::{
     config::{OrgDeclaration, PartialClasses, WorkspaceDeclaration},
     node::{AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry},
     proto::admin::v1,
-    quota::{OrgId, Thresholds, UserId, WorkspaceId},
+    quota::{BurnLimit, OrgId, Thresholds, UserId, WorkspaceId},
     rpc::status::Problem,
 };
 
@@ -154,11 +154,21 @@ fn workspace_declaration(
     workspace: v1::Workspace,
 ) -> Option<WorkspaceDeclaration> {
     let id = checks.keep(format!("{field}.id"), WorkspaceId::parse(&workspace.id));
+    let burn_limit = match workspace.burn_limit {
+        None => Some(None),
+        Some(limit) => checks
+            .keep(format!("{field}.burn_limit.window"), duration(limit.window.unwrap_or_default()))
+            .map(|window| Some(BurnLimit { calls: limit.calls, window })),
+    };
     Some(WorkspaceDeclaration {
         id: id?,
         daily_calls: given(workspace.daily_calls),
         preset: Some(workspace.preset).filter(|preset| !preset.is_empty()),
         classes: partial_classes(workspace.classes),
+        weight: (workspace.weight != 0).then_some(workspace.weight),
+        guaranteed_calls: given(workspace.guaranteed_calls),
+        burn_limit: burn_limit?,
+        shadow: workspace.shadow,
     })
 }
 
@@ -285,6 +295,13 @@ fn wire_workspace(workspace: WorkspaceDeclaration) -> v1::Workspace {
         daily_calls: workspace.daily_calls.unwrap_or_default(),
         preset: workspace.preset.unwrap_or_default(),
         classes: wire_classes(workspace.classes),
+        weight: workspace.weight.unwrap_or_default(),
+        guaranteed_calls: workspace.guaranteed_calls.unwrap_or_default(),
+        burn_limit: workspace.burn_limit.map(|BurnLimit { calls, window }| v1::BurnLimit {
+            calls,
+            window: Some(wire_duration(window)),
+        }),
+        shadow: workspace.shadow,
     }
 }
 
@@ -373,6 +390,13 @@ mod tests {
                     bulk: Some(v1::ClassThresholds { pause: 30, resume: 20 }),
                     ..Default::default()
                 }),
+                weight: 3,
+                guaranteed_calls: 1_000,
+                burn_limit: Some(v1::BurnLimit {
+                    calls: 10_000,
+                    window: Some(prost_types::Duration { seconds: 1_800, nanos: 0 }),
+                }),
+                shadow: true,
             }],
             header_lag: Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }),
             ..Default::default()
@@ -400,10 +424,18 @@ mod tests {
         org.header_lag = Some(prost_types::Duration { seconds: -1, nanos: 0 });
         org.execution_users.push("a user".into());
         org.workspaces.push(v1::Workspace { id: "a/b".into(), ..Default::default() });
+        let backwards = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        org.workspaces[0].burn_limit = Some(v1::BurnLimit { calls: 1, window: backwards });
         let request = v1::PutOrgRequest { org: Some(org), ..Default::default() };
         assert_eq!(
             faults(put_org(request)),
-            ["org.id", "org.header_lag", "org.execution_users[1]", "org.workspaces[1].id"]
+            [
+                "org.id",
+                "org.header_lag",
+                "org.execution_users[1]",
+                "org.workspaces[0].burn_limit.window",
+                "org.workspaces[1].id"
+            ]
         );
         assert_eq!(faults(put_org(v1::PutOrgRequest::default())), ["org"]);
         assert_eq!(faults(delete_org(v1::DeleteOrgRequest::default())), ["org"]);

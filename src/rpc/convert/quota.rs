@@ -1,4 +1,6 @@
-//! Acquire, Release, Report and usage.
+//! Acquire, Release, Report and usage; `attribution` has who used it, and demand.
+
+mod attribution;
 
 use std::time::Duration;
 
@@ -9,12 +11,17 @@ use crate::{
     node::{Decided, Decision, UsageEvent},
     proto::v1,
     quota::{
-        Ask, Class, ClassState, ClassStatus, Denial, DenialReason, Kind, LimitUsage, Now,
-        OperationId, OrgId, OrgUsage, Reading, Released, Report, Reported, RequestId, RequestKey,
-        Scope, Transition, UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
-        salesforce::ApiUsage,
+        Advice, Ask, Class, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
+        DenialReason, Kind, LimitExplanation, LimitUsage, Now, OperationId, OrgId, OrgUsage,
+        Reading, Released, Report, Reported, RequestId, RequestKey, Scope, Transition, UserId,
+        UserUsage, Warning, WorkspaceId, WorkspaceUsage,
+        salesforce::{ApiUsage, errors::Trouble},
     },
     rpc::status::{Problem, cut},
+};
+
+pub use self::attribution::{
+    CALLER, DemandFilter, declared_caller, demand, demand_filter, forwarded_caller,
 };
 
 /// Calls of one permit, and units that one call takes.
@@ -31,12 +38,13 @@ const MAX_LIMIT_INFOS: usize = 8;
 const MAX_LIMIT_INFO_BYTES: usize = 1024;
 const MAX_ERROR_TEXT_BYTES: usize = 1024;
 
-/// Checks an Acquire.
+/// Checks an Acquire of a caller that gives itself this name; empty: none.
 ///
 /// # Errors
 /// Every field that is wrong.
-pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
+pub fn ask(request: &v1::AcquireRequest, caller: &str) -> Result<(OrgId, Ask), Problem> {
     let mut checks = Checks::default();
+    let caller = checks.keep(CALLER, attribution::caller(caller));
     let org = checks.keep("org", OrgId::parse(&request.org));
     let workspace = checks.keep("workspace", optional(&request.workspace, WorkspaceId::parse));
     let operation = checks.keep("operation", OperationId::parse(&request.operation));
@@ -53,6 +61,7 @@ pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
     let ask = || {
         let (org, check_only) = (org?, check_only?);
         let mut ask = Ask {
+            caller: caller?,
             workspace: workspace?,
             operation: operation?,
             user: user?,
@@ -67,7 +76,9 @@ pub fn ask(request: &v1::AcquireRequest) -> Result<(OrgId, Ask), Problem> {
         };
         // A check charges nothing, so there is nothing that a repeat could harm.
         if let Some(id) = id?.filter(|_| !check_only) {
-            ask.request = Some(RequestKey { caller: "".into(), id, digest: digest(&org, &ask) });
+            // Callers of different names do not meet each other's requests.
+            let caller = ask.caller.clone().unwrap_or_default();
+            ask.request = Some(RequestKey { caller, id, digest: digest(&org, &ask) });
         }
         Some((org, ask))
     };
@@ -194,8 +205,8 @@ pub enum Subject<'a> {
 pub fn report(request: &v1::ReportRequest) -> Result<(Subject<'_>, Report), Problem> {
     let mut checks = Checks::default();
     let subject = subject(&mut checks, request);
-    checks.keep("execution_user", optional(&request.execution_user, UserId::parse));
-    checks.keep("operation", optional(&request.operation, OperationId::parse));
+    let user = checks.keep("execution_user", optional(&request.execution_user, UserId::parse));
+    let operation = checks.keep("operation", optional(&request.operation, OperationId::parse));
     let first_call = checks.number("first_call", request.first_call, 0..=MAX_CALLS - 1);
     let calls = checks.number("calls", request.calls.max(1), 1..=MAX_CALLS);
     if let (Some(first), Some(calls)) = (first_call, calls)
@@ -207,7 +218,7 @@ pub fn report(request: &v1::ReportRequest) -> Result<(Subject<'_>, Report), Prob
         );
     }
     let http_status = checks.keep("http_status", http_status(request.http_status));
-    checks.duration("retry_after", request.retry_after);
+    let retry_after = checks.duration("retry_after", request.retry_after);
     limit_info(&mut checks, &request.limit_info);
     let answer_time = checks.keep("answer_time", request.answer_time.map(wall).transpose());
     let completed_ago = checks.duration("completed_ago", request.completed_ago);
@@ -216,12 +227,19 @@ pub fn report(request: &v1::ReportRequest) -> Result<(Subject<'_>, Report), Prob
         let answer_time = answer_time?;
         let reading = ApiUsage::first_of(request.limit_info.iter().map(String::as_str))
             .map(|usage| Reading { usage, answer_time });
+        let http_status = http_status?;
+        let (code, text) = error_text(request);
+        let retry_after = retry_after?;
+        let retry_after = request.retry_after.is_some().then_some(retry_after);
         let report = Report {
             first_call: first_call?,
             calls: calls?,
-            http_status: http_status?,
+            http_status,
             completed_ago: completed_ago?,
             reading,
+            trouble: Trouble::of(http_status, code, text, retry_after),
+            user: user?,
+            operation: operation?,
         };
         Some((subject?, report))
     };
@@ -290,7 +308,8 @@ pub fn decided(Decided { decision, now }: Decided) -> v1::AcquireResponse {
             execution_user: permit.user.map_or_else(String::new, |user| user.as_str().to_owned()),
             ttl: Some(wire_duration(ttl)),
             class_state: permit.class_state.map(|state| class_state(state, now)),
-            limits: permit.limits.into_iter().map(limit_usage).collect(),
+            limits: permit.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
+            explanation: permit.explanation.into_iter().map(|e| explanation(e, now)).collect(),
         }),
         Decision::Denial(refusal) => Outcome::Denial(denial(refusal, now)),
     };
@@ -300,12 +319,27 @@ pub fn decided(Decided { decision, now }: Decided) -> v1::AcquireResponse {
 fn denial(denial: Denial, now: Now) -> v1::Denial {
     v1::Denial {
         reason: denial_reason(denial.reason).into(),
-        limit: denial.limit.map(limit_usage),
-        limits: denial.limits.into_iter().map(limit_usage).collect(),
+        limit: denial.limit.map(|limit| limit_usage(limit, now)),
+        limits: denial.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
         retry_after: denial.retry_after.map(wire_duration),
         queue_position: denial.queue_position,
         message: denial.message,
         class_state: denial.class_state.map(|state| class_state(state, now)),
+        explanation: denial.explanation.into_iter().map(|e| explanation(e, now)).collect(),
+    }
+}
+
+fn explanation(explanation: LimitExplanation, now: Now) -> v1::LimitExplanation {
+    v1::LimitExplanation {
+        usage: Some(limit_usage(explanation.usage, now)),
+        room: explanation.room,
+        needed: explanation.needed,
+        ahead: explanation.ahead,
+        kept_for_workspaces: explanation.kept,
+        pauses_at: explanation.pauses_at,
+        binding: explanation.binding,
+        opens_in: explanation.opens_in.map(wire_duration),
+        text: explanation.text,
     }
 }
 
@@ -321,7 +355,7 @@ fn denial_reason(reason: DenialReason) -> v1::DenialReason {
     }
 }
 
-fn limit_usage(usage: LimitUsage) -> v1::LimitUsage {
+fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
     v1::LimitUsage {
         name: usage.name.as_str().to_owned(),
         kind: match usage.kind {
@@ -329,12 +363,7 @@ fn limit_usage(usage: LimitUsage) -> v1::LimitUsage {
             Kind::Concurrency => v1::LimitKind::Concurrency,
         }
         .into(),
-        scope: match usage.scope {
-            Scope::Org => v1::LimitScope::Org,
-            Scope::Workspace => v1::LimitScope::Workspace,
-            Scope::ExecutionUser => v1::LimitScope::ExecutionUser,
-        }
-        .into(),
+        scope: wire_scope(usage.scope).into(),
         identity: usage.identity.as_ref().to_owned(),
         max: usage.max,
         used_by_caller: usage.used_by_caller,
@@ -345,7 +374,49 @@ fn limit_usage(usage: LimitUsage) -> v1::LimitUsage {
         remaining: usage.remaining,
         window: Some(wire_duration(usage.window)),
         stale: usage.stale,
+        burn_per_hour: usage.burn_per_hour,
+        exhausted_in: None,
+        shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
+        cooling_until: usage.cooling_until.map(|until| wire_moment(until, now)),
     }
+}
+
+fn wire_scope(scope: Scope) -> v1::LimitScope {
+    match scope {
+        Scope::Org => v1::LimitScope::Org,
+        Scope::Workspace => v1::LimitScope::Workspace,
+        Scope::ExecutionUser => v1::LimitScope::ExecutionUser,
+    }
+}
+
+fn cooling_usage(usage: CoolingUsage, now: Now) -> v1::CoolingUsage {
+    v1::CoolingUsage {
+        scope: wire_scope(usage.scope).into(),
+        identity: usage.identity.as_ref().to_owned(),
+        limit: usage.limit.as_str().to_owned(),
+        cause: wire_cause(usage.cause).into(),
+        since: Some(wire_moment(usage.since, now)),
+        until: Some(wire_moment(usage.until, now)),
+        attempts: usage.attempts,
+        probe_out: usage.probe_out,
+    }
+}
+
+fn wire_cause(cause: CoolingCause) -> v1::CoolingCause {
+    match cause {
+        CoolingCause::Throttled => v1::CoolingCause::Throttled,
+        CoolingCause::LimitExceeded => v1::CoolingCause::LimitExceeded,
+        CoolingCause::ConcurrencyExceeded => v1::CoolingCause::ConcurrencyExceeded,
+        CoolingCause::LoginsExceeded => v1::CoolingCause::LoginsExceeded,
+        CoolingCause::CounterExceeded => v1::CoolingCause::CounterExceeded,
+        CoolingCause::TotalExceeded => v1::CoolingCause::TotalExceeded,
+    }
+}
+
+/// One limit as it stands, and until when it lasts.
+fn limit_forecast(usage: LimitUsage, now: Now) -> v1::LimitUsage {
+    let exhausted_in = usage.exhausted_at.map(|at| wire_duration(at.since(now.mono)));
+    v1::LimitUsage { exhausted_in, ..limit_usage(usage, now) }
 }
 
 fn class_state(state: ClassState, now: Now) -> v1::ClassState {
@@ -399,15 +470,19 @@ pub fn released(released: Released) -> Result<v1::ReleaseResponse, Problem> {
     }
 }
 
-/// The answer to a Report. Cool-downs are not decided yet, so every caller may
-/// go on.
+/// The answer to a Report.
 #[must_use]
 pub fn reported(reported: Reported, now: Now) -> v1::ReportResponse {
+    let (advice, back_off) = match reported.advice {
+        Advice::Continue => (v1::Advice::Continue, None),
+        Advice::BackOff(wait) => (v1::Advice::BackOff, Some(wire_duration(wait))),
+        Advice::Stop => (v1::Advice::Stop, None),
+    };
     v1::ReportResponse {
         already_settled: reported.already_settled,
         class_state: reported.class_state.map(|state| class_state(state, now)),
-        advice: v1::Advice::Continue.into(),
-        back_off: None,
+        advice: advice.into(),
+        back_off,
     }
 }
 
@@ -417,29 +492,35 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
     v1::OrgUsage {
         org: usage.org.as_str().to_owned(),
         as_of: Some(wire_time(now.wall)),
-        limits: usage.limits.into_iter().map(limit_usage).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         workspaces: usage.workspaces.into_iter().map(|w| workspace_usage(w, now)).collect(),
-        execution_users: usage.users.into_iter().map(user_usage).collect(),
+        execution_users: usage.users.into_iter().map(|user| user_usage(user, now)).collect(),
         waiting: usage.waiting,
         permits_out: usage.permits_out,
         last_reading: usage.last_reading.map(|read| wire_moment(read, now)),
         warnings: usage.warnings,
+        cooling: usage.cooling.into_iter().map(|c| cooling_usage(c, now)).collect(),
+        attribution: usage.attribution.map(attribution::attribution),
     }
 }
 
 fn workspace_usage(usage: WorkspaceUsage, now: Now) -> v1::WorkspaceUsage {
     v1::WorkspaceUsage {
         workspace: usage.workspace.as_str().to_owned(),
-        limits: usage.limits.into_iter().map(limit_usage).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         class_state: usage.class_state.map(|state| class_state(state, now)),
+        attribution: attribution::of_workspace(&usage.pauses, now),
+        weight: usage.weight,
+        guaranteed_calls: usage.guaranteed_calls,
     }
 }
 
-fn user_usage(usage: UserUsage) -> v1::ExecutionUserUsage {
+fn user_usage(usage: UserUsage, now: Now) -> v1::ExecutionUserUsage {
     v1::ExecutionUserUsage {
         execution_user: usage.user.as_str().to_owned(),
-        limits: usage.limits.into_iter().map(limit_usage).collect(),
+        limits: usage.limits.into_iter().map(|limit| limit_forecast(limit, now)).collect(),
         in_pool: usage.in_pool,
+        foreign_traffic: usage.foreign_traffic,
     }
 }
 

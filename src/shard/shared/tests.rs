@@ -195,6 +195,7 @@ impl Node {
 
 fn ask(operation: &str) -> Ask {
     Ask {
+        caller: None,
         workspace: None,
         operation: OperationId::parse(operation).expect("an operation"),
         user: None,

@@ -110,6 +110,8 @@ impl World {
         let used: u64 = usage.limits.iter().map(|limit| limit.used_by_caller + limit.held).sum();
         if waiting > 0 || used > 0 {
             self.fail("I6", format!("{waiting} wait and {used} units are counted in the end"));
+        } else if !usage.cooling.is_empty() {
+            self.fail("I6", format!("cooling down in the end: {:?}", usage.cooling));
         } else if !left.is_empty() && self.scenario.style != Style::Saturated {
             self.fail("I6", format!("records of nothing are left: {left:?}"));
         }

@@ -343,8 +343,11 @@ impl World {
                     }
                 }
             }
-            Outcome::Denied(_) => {
+            Outcome::Denied(denial) => {
                 self.coverage.hit("denial");
+                if denial.reason == DenialReason::CoolingDown {
+                    self.coverage.hit("denial for a cooling-down");
+                }
                 Reply::Nothing
             }
             Outcome::Failed(_) => {

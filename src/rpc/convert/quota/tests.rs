@@ -16,7 +16,7 @@ fn report_of(permit_id: &str) -> v1::ReportRequest {
 }
 
 fn accepted(request: &v1::AcquireRequest) -> Ask {
-    ask(request).unwrap_or_else(|problem| panic!("{request:?}: {}", problem.message)).1
+    ask(request, "").unwrap_or_else(|problem| panic!("{request:?}: {}", problem.message)).1
 }
 
 fn fields(problem: Problem) -> Vec<String> {
@@ -73,7 +73,7 @@ fn each_field_of_an_acquire_beyond_its_bounds_is_refused_by_name() {
     let check = |field: &str, spoil: &dyn Fn(&mut v1::AcquireRequest)| {
         let mut request = acquire();
         spoil(&mut request);
-        let problem = ask(&request).expect_err(field);
+        let problem = ask(&request, "").expect_err(field);
         assert_eq!(fields(problem), [field], "{request:?}");
     };
     for org in ["", "a b", "ä", "a/b", &"a".repeat(65), &"a".repeat(1 << 20), "00D000000000001EAB"]
@@ -122,7 +122,7 @@ fn all_faults_of_an_acquire_are_told_at_once() {
         max_wait: seconds(-1),
         ..Default::default()
     };
-    let problem = ask(&request).expect_err("it is wrong");
+    let problem = ask(&request, "").expect_err("it is wrong");
     assert_eq!(fields(problem), ["org", "operation", "traffic_class", "calls", "max_wait"]);
 }
 
@@ -279,6 +279,10 @@ fn usage() -> LimitUsage {
         remaining: 7,
         window: Duration::from_millis(1_500),
         stale: true,
+        shadow: Some(8),
+        cooling_until: Some(Mono(11_000_000)),
+        burn_per_hour: 8,
+        exhausted_at: None,
     }
 }
 
@@ -297,6 +301,10 @@ fn wire_usage() -> v1::LimitUsage {
         remaining: 7,
         window: Some(WireDuration { seconds: 1, nanos: 500_000_000 }),
         stale: true,
+        shadow: Some(v1::Shadow { would_have_refused: 8 }),
+        cooling_until: Some(Timestamp { seconds: 1_700_000_001, nanos: 250_000_000 }),
+        burn_per_hour: 8,
+        exhausted_in: None,
     }
 }
 
@@ -311,6 +319,17 @@ fn a_permit_is_written_down() {
         life_left: Duration::ZERO,
         class_state: None,
         limits: vec![usage()],
+        explanation: vec![LimitExplanation {
+            usage: usage(),
+            room: 1,
+            needed: 2,
+            ahead: 3,
+            kept: 4,
+            pauses_at: Some(5),
+            binding: true,
+            opens_in: Some(Duration::ZERO),
+            text: "all is well".into(),
+        }],
     };
     let ttl = Duration::from_micros(4_900_001);
     let decision = Decision::Permit { permit_id: "p".into(), ttl, permit };
@@ -321,6 +340,17 @@ fn a_permit_is_written_down() {
         ttl: Some(WireDuration { seconds: 4, nanos: 900_001_000 }),
         class_state: None,
         limits: vec![wire_usage()],
+        explanation: vec![v1::LimitExplanation {
+            usage: Some(wire_usage()),
+            room: 1,
+            needed: 2,
+            ahead: 3,
+            kept_for_workspaces: 4,
+            pauses_at: Some(5),
+            binding: true,
+            opens_in: Some(WireDuration { seconds: 0, nanos: 0 }),
+            text: "all is well".into(),
+        }],
     };
     let outcome = Some(v1::acquire_response::Outcome::Permit(expected));
     assert_eq!(decided(Decided { decision, now: NOW }), v1::AcquireResponse { outcome });
@@ -352,6 +382,7 @@ fn a_denial_is_written_down_with_times_on_the_wall_clock() {
                 Warning::LimitReached("100 %".into()),
             ],
         }),
+        explanation: Vec::new(),
     };
     let wire_status = |class: v1::TrafficClass, state: v1::ClassRunState, since| v1::ClassStatus {
         traffic_class: class.into(),
@@ -380,6 +411,7 @@ fn a_denial_is_written_down_with_times_on_the_wall_clock() {
                 warning(v1::WarningKind::LimitReached, "100 %"),
             ],
         }),
+        explanation: Vec::new(),
     };
     let outcome = Some(v1::acquire_response::Outcome::Denial(expected));
     let decided = decided(Decided { decision: Decision::Denial(denial), now: NOW });
@@ -414,21 +446,36 @@ fn an_event_of_a_watch_is_written_down() {
     let workspace = WorkspaceId::parse("w").expect("a name");
     let usage = OrgUsage {
         org,
-        limits: vec![usage()],
+        limits: vec![LimitUsage { exhausted_at: Some(Mono(13_000_000)), ..usage() }],
         workspaces: vec![WorkspaceUsage {
             workspace: workspace.clone(),
             limits: Vec::new(),
             class_state: Some(ClassState::default()),
+            pauses: vec![(Class::Bulk, Mono(10_500_000))],
+            weight: 3,
+            guaranteed_calls: 100,
         }],
         users: vec![UserUsage {
             user: UserId::parse("u").expect("a name"),
             limits: Vec::new(),
             in_pool: true,
+            foreign_traffic: true,
         }],
         waiting: 1,
         permits_out: 2,
         last_reading: Some(Mono(9_000_000)),
         warnings: vec!["stale".into()],
+        cooling: vec![CoolingUsage {
+            scope: Scope::Org,
+            identity: "acme".into(),
+            limit: LimitName::calls(),
+            cause: CoolingCause::TotalExceeded,
+            since: Mono(8_000_000),
+            until: Mono(12_000_000),
+            attempts: 2,
+            probe_out: true,
+        }],
+        attribution: None,
     };
     let status = ClassStatus {
         class: Class::Bulk,
@@ -446,7 +493,66 @@ fn an_event_of_a_watch_is_written_down() {
     assert_eq!(usage.last_reading, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
     assert_eq!((usage.waiting, usage.permits_out), (1, 2));
     assert_eq!(usage.workspaces[0].class_state, Some(v1::ClassState::default()));
-    assert!(usage.execution_users[0].in_pool);
+    let workspace = &usage.workspaces[0];
+    assert_eq!((workspace.weight, workspace.guaranteed_calls), (3, 100));
+    assert!(usage.execution_users[0].in_pool && usage.execution_users[0].foreign_traffic);
+    let cooling = v1::CoolingUsage {
+        scope: v1::LimitScope::Org.into(),
+        identity: "acme".into(),
+        limit: "calls".into(),
+        cause: v1::CoolingCause::TotalExceeded.into(),
+        since: Some(Timestamp { seconds: 1_699_999_998, nanos: 250_000_000 }),
+        until: Some(Timestamp { seconds: 1_700_000_002, nanos: 250_000_000 }),
+        attempts: 2,
+        probe_out: true,
+    };
+    assert_eq!(usage.cooling, [cooling]);
+    assert_eq!(usage.limits[0].exhausted_in, seconds(3));
+    let pauses = usage.workspaces[0].attribution.as_ref().map(|to_come| &to_come.pauses[..]);
+    let bulk = v1::ClassForecast {
+        traffic_class: v1::TrafficClass::Bulk.into(),
+        pauses_in: nanos(500_000_000),
+    };
+    assert_eq!(pauses, Some(&[bulk][..]));
+}
+
+#[test]
+fn callers_name_themselves_in_the_metadata() {
+    let mut metadata = tonic::metadata::MetadataMap::new();
+    assert_eq!(declared_caller(&metadata), "");
+    metadata.insert(CALLER, "inbox/eu-1@v2".parse().expect("ASCII"));
+    let request = v1::AcquireRequest { request_id: "r".into(), ..acquire() };
+    let (_, named) = ask(&request, &declared_caller(&metadata)).expect("it is a name");
+    assert_eq!(named.caller.as_deref(), Some("inbox/eu-1@v2"));
+    let (key, unnamed) = (named.request.expect("it has an id"), accepted(&request));
+    assert_eq!(&*key.caller, "inbox/eu-1@v2", "its ids are its own");
+    let unnamed_key = unnamed.request.expect("it has an id");
+    assert_eq!((&*unnamed_key.caller, unnamed_key.digest), ("", key.digest));
+    metadata.append(CALLER, "another".parse().expect("ASCII"));
+    for garbled in [&*declared_caller(&metadata), "a b", "ü", &"x".repeat(65)] {
+        let faults = fields(ask(&acquire(), garbled).expect_err(garbled));
+        assert_eq!(faults, [CALLER], "{garbled:?}");
+        assert_eq!(forwarded_caller(garbled), "", "{garbled:?}");
+    }
+    assert_eq!(forwarded_caller("inbox"), "inbox");
+}
+
+#[test]
+fn a_get_demand_says_all_that_is_wrong_with_it() {
+    let request = v1::GetDemandRequest { org: "acme".into(), ..Default::default() };
+    let filter = |request: &v1::GetDemandRequest| demand_filter(request).expect("it is right").1;
+    assert_eq!(filter(&request), DemandFilter { workspace: None, since: None });
+    let of_nobody = v1::GetDemandRequest { workspace: Some(String::new()), ..request.clone() };
+    assert_eq!(filter(&of_nobody).workspace, Some(None));
+    let of_one = v1::GetDemandRequest { workspace: Some("w".into()), ..request };
+    assert_eq!(filter(&of_one).workspace, Some(WorkspaceId::parse("w").ok()));
+    let wrong = v1::GetDemandRequest {
+        org: String::new(),
+        workspace: Some("a/b".into()),
+        since: Some(Timestamp { seconds: -1, nanos: 0 }),
+    };
+    let faults = fields(demand_filter(&wrong).expect_err("it is wrong"));
+    assert_eq!(faults, ["org", "workspace", "since"]);
 }
 
 #[test]

@@ -532,6 +532,7 @@ async fn tell_health(
     let mut standing = standing.unwrap_or(forever);
     loop {
         tokio::select! {
+            biased;
             Ok(()) = store_works.changed() => {}
             Ok(()) = standing.changed() => {}
             else => return,

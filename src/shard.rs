@@ -600,8 +600,9 @@ impl Shards {
         let mut stopping = self.stopping.subscribe();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                biased;
                 _ = stopping.changed() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
             let mut permits = 0_u32;
             let mut waiting = [0_u32; 4];

@@ -297,13 +297,17 @@ impl Task {
             }
             let now = self.acts.clock.mono();
             let wake = self.member.next_wake().map(|at| at.since(now));
+            // In this order a simulation repeats itself. What comes seldom is first,
+            // and nobody starves: of what may come often there is a bound, and
+            // the time is looked at after each event.
             tokio::select! {
-                () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
+                biased;
+                Some(order) = self.orders.recv() => self.obey(order).await,
+                Ok(()) = self.lives.changed() => self.take_in(Event::WentBack).await,
+                Ok(()) = self.pings.changed() => self.look_at_clocks(),
                 Some(event) = self.told.recv() => self.take_in(event).await,
                 Some(event) = self.watched.recv() => self.take_in(event).await,
-                Some(order) = self.orders.recv() => self.obey(order).await,
-                Ok(()) = self.pings.changed() => self.look_at_clocks(),
-                Ok(()) = self.lives.changed() => self.take_in(Event::WentBack).await,
+                () = tokio::time::sleep(wake.unwrap_or_default()), if wake.is_some() => {}
                 else => return,
             }
         }
@@ -328,9 +332,10 @@ impl Task {
             true
         };
         tokio::select! {
-            prepared = prepared => prepared,
+            biased;
             // Nothing was taken, so there is nothing to give away.
             () = ended(&mut self.orders) => false,
+            prepared = prepared => prepared,
         }
     }
 
@@ -608,8 +613,6 @@ impl Acts {
         }
     }
 
-    /// An answer that does not come in time is unknown. That the store went back
-    /// is told whoever finds it out.
     /// Ends a lease. Sessions die when the store is away, so this is tried until
     /// it is back: the next session would have to wait for the keys of this one
     /// else, up to a whole lease after the store's return.
@@ -622,6 +625,8 @@ impl Acts {
         }
     }
 
+    /// An answer that does not come in time is unknown. That the store went back
+    /// is told whoever finds it out.
     async fn within<T>(
         &self,
         answer: impl Future<Output = Result<T, StoreError>>,

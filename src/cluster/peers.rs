@@ -8,7 +8,7 @@
 //! here, one attempt for all who wait for it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt, io,
     pin::Pin,
     sync::{
@@ -131,7 +131,7 @@ pub struct Peers {
     token: Option<Token>,
     dial: Dial,
     /// By peer address.
-    peers: Mutex<HashMap<String, Arc<Peer>>>,
+    peers: Mutex<BTreeMap<String, Arc<Peer>>>,
 }
 
 /// What goes with a request to a peer, besides its message.

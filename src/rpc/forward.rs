@@ -196,6 +196,7 @@ impl Forward {
             operation.there(connection, forwarded, &call).await
         };
         let answer = tokio::select! {
+            biased;
             answer = asked => answer,
             // Whoever waits can wait elsewhere; anything else is over soon.
             () = self.stopped(), if !wait.is_zero() => {
@@ -271,6 +272,7 @@ impl<'f> Search<'f> {
         let mut paused = pin!(sleep_until(again));
         loop {
             tokio::select! {
+                biased;
                 () = &mut paused => return true,
                 changed = self.changed.changed() => {
                     if changed.is_err() {

@@ -220,9 +220,10 @@ impl PeerService for Peer {
                 let _ = events.send(Err(not_owner().into())).await;
             };
             tokio::select! {
-                () = pass_on => {}
-                () = events.closed() => {}
+                biased;
                 _ = stopping.wait_for(|stopping| *stopping) => {}
+                () = events.closed() => {}
+                () = pass_on => {}
             }
             drop(place);
         });

@@ -60,9 +60,10 @@ pub async fn follow(
         }
     };
     tokio::select! {
-        () = follow => {}
-        () = events.closed() => {}
+        biased;
         _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = events.closed() => {}
+        () = follow => {}
     }
 }
 

@@ -75,13 +75,14 @@ impl Shards {
         let mut stopping = self.stopping.subscribe();
         while !*stopping.borrow_and_update() {
             tokio::select! {
+                biased;
+                _ = stopping.changed() => {}
                 () = self.state(shard).asked.some.notified() => {
                     if self.state(shard).broken.load(Ordering::Acquire) {
                         self.take_back(shard).await;
                     }
                     self.reserve_what_is_asked(shard).await;
                 }
-                _ = stopping.changed() => {}
             }
         }
         let Some(epoch) = self.table.served(shard) else { return };

@@ -74,9 +74,10 @@ impl Shards {
             }
             let until = self.wakes.next().map(|at| at.since(self.clock.mono()).max(SHORTEST));
             tokio::select! {
-                () = tokio::time::sleep(until.unwrap_or(Duration::MAX)), if until.is_some() => {}
-                () = self.wakes.earlier.notified() => {}
+                biased;
                 _ = stopping.changed() => return,
+                () = self.wakes.earlier.notified() => {}
+                () = tokio::time::sleep(until.unwrap_or(Duration::MAX)), if until.is_some() => {}
             }
         }
     }

@@ -3,13 +3,16 @@
 use std::{
     fmt,
     future::Future,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use etcd_client::{Channel, Client, ConnectOptions, Error as EtcdError};
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, Notify},
     time::timeout,
 };
 use tonic::transport::{ClientTlsConfig, Endpoint};
@@ -38,7 +41,10 @@ pub(super) struct Member {
     connection: Mutex<Option<Connection>>,
     /// Attempts to connect that have ended.
     attempts: AtomicU64,
-    health: watch::Sender<Health>,
+    health: std::sync::Mutex<Health>,
+    /// Wakes its watches in the order in which they came, so that a simulation
+    /// repeats itself.
+    failed: Notify,
 }
 
 /// How a member did last.
@@ -86,7 +92,8 @@ impl Member {
             dial,
             connection: Mutex::new(None),
             attempts: AtomicU64::new(0),
-            health: watch::channel(Health::Good).0,
+            health: std::sync::Mutex::new(Health::Good),
+            failed: Notify::new(),
         })
     }
 
@@ -96,7 +103,7 @@ impl Member {
     }
 
     pub(super) fn health(&self) -> Health {
-        *self.health.borrow()
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request. A token that has expired is renewed; nothing else is
@@ -130,25 +137,30 @@ impl Member {
 
     /// It has answered. True if that is new.
     pub(super) fn works(&self) -> bool {
-        let was_bad = |health: &mut Health| {
-            let was_bad = *health != Health::Good;
-            *health = Health::Good;
-            was_bad
-        };
-        self.health.send_if_modified(was_bad)
+        self.becomes(Health::Good) != Health::Good
     }
 
     /// It has failed, as the `number`-th failure of all members. True if it had
     /// worked before.
     pub(super) fn fails(&self, number: u64) -> bool {
-        self.health.send_replace(Health::Failed(number)) == Health::Good
+        let before = self.becomes(Health::Failed(number));
+        self.failed.notify_waiters();
+        before == Health::Good
     }
 
     /// Returns when it has failed.
     pub(super) async fn failure(&self) {
-        let mut health = self.health.subscribe();
-        // An error would mean that the member is gone.
-        let _ = health.wait_for(|health| *health != Health::Good).await;
+        // Before the look, so that no failure is missed.
+        let failed = self.failed.notified();
+        if self.is_healthy() {
+            failed.await;
+        }
+    }
+
+    /// How it did before.
+    fn becomes(&self, health: Health) -> Health {
+        let mut known = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut known, health)
     }
 
     /// The connection that stands, or a new one. Whoever waits for an attempt of

@@ -54,8 +54,9 @@ pub(super) async fn follow(shared: Arc<Shared>, prefix: String, tell: mpsc::Send
         }
     };
     tokio::select! {
-        () = follow => {}
+        biased;
         () = tell.closed() => {}
+        () = follow => {}
     }
 }
 
@@ -95,9 +96,10 @@ async fn go_on(
     };
     loop {
         let message = tokio::select! {
-            message = stream.message() => message,
+            biased;
             // A member that is not well may not even notice that it is silent.
             () = member.failure() => return End::Lost,
+            message = stream.message() => message,
         };
         let response = match message {
             Ok(Some(response)) => response,

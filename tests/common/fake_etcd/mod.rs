@@ -22,7 +22,7 @@ use std::{
 use etcd_client::proto::{PbKvServer, PbLeaseServer, PbWatchServer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::Notify,
 };
 use tokio_stream::Stream;
 use tonic::transport::{Server, server::Connected};
@@ -37,8 +37,8 @@ pub struct FakeEtcd {
 
 struct Shared {
     data: Mutex<Data>,
-    /// The revision, for those who watch.
-    changed: watch::Sender<i64>,
+    /// For those who watch. It wakes them in the order in which they came.
+    changed: Notify,
     /// The members that run. The first of them leads.
     running: Mutex<BTreeSet<u64>>,
 }
@@ -56,10 +56,8 @@ const LEASE_TICK: Duration = Duration::from_millis(100);
 impl FakeEtcd {
     /// An empty one, of which no member runs.
     pub fn new() -> Self {
-        let data = Data::default();
-        let changed = watch::channel(data.revision()).0;
-        let running = Mutex::default();
-        Self { shared: Arc::new(Shared { data: Mutex::new(data), changed, running }) }
+        let (data, changed, running) = (Mutex::default(), Notify::new(), Mutex::default());
+        Self { shared: Arc::new(Shared { data, changed, running }) }
     }
 
     /// Runs a member on connections, until there are no more, or the future is
@@ -128,12 +126,13 @@ impl FakeEtcd {
     /// Changes something, and wakes those who watch.
     fn change<T>(&self, change: impl FnOnce(&mut Data) -> T) -> T {
         let mut data = self.data();
+        let before = data.revision();
         let result = change(&mut data);
-        let revision = data.revision();
+        let is_changed = data.revision() != before;
         drop(data);
-        self.shared
-            .changed
-            .send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        if is_changed {
+            self.shared.changed.notify_waiters();
+        }
         result
     }
 

@@ -1,6 +1,10 @@
 //! etcd's services, as far as a client of this project asks them.
 
-use std::{collections::BTreeMap, future::pending, pin::Pin};
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    pin::{Pin, pin},
+};
 
 use etcd_client::proto::{
     PbCompactionRequest, PbCompactionResponse, PbDeleteRequest, PbDeleteResponse, PbKvService,
@@ -202,7 +206,7 @@ impl Member {
         mut requests: Streaming<PbWatchRequest>,
         tell: mpsc::Sender<Result<PbWatchResponse, Status>>,
     ) {
-        let mut changed = self.etcd.shared.changed.subscribe();
+        let mut changed = pin!(self.etcd.shared.changed.notified());
         let mut watches: BTreeMap<i64, Watch> = BTreeMap::new();
         let mut asks = true;
         loop {
@@ -217,10 +221,11 @@ impl Member {
                         Vec::new()
                     }
                 },
-                changed = changed.changed() => match changed {
-                    Ok(()) => Vec::new(),
-                    Err(_) => return,
-                },
+                () = &mut changed => {
+                    // Before the news are read: nothing is missed.
+                    changed.set(self.etcd.shared.changed.notified());
+                    Vec::new()
+                }
             };
             let news = self.news(&mut watches);
             for answer in answers.into_iter().chain(news) {

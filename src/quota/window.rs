@@ -310,7 +310,7 @@ impl Inherited {
     pub fn sealed_between(&self, from: Mono, until: Mono, window: Duration) -> u64 {
         let width = recorded_width_us(window);
         let covered = |entry: &&InheritedEntry| {
-            let width = if entry.wall.0 % width == 0 { width } else { 0 };
+            let width = if entry.wall.0.is_multiple_of(width) { width } else { 0 };
             entry.mono > from && entry.mono.0.saturating_sub(width) >= from.0
         };
         self.entries

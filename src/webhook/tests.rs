@@ -1,10 +1,6 @@
 //! A small receiver on the loopback interface: what it gets, and how often.
 
-use std::{
-    io::Write as _,
-    sync::Mutex,
-    time::{Duration, Instant as StdInstant},
-};
+use std::{io::Write as _, sync::Mutex, time::Duration};
 
 use axum::{
     Router,
@@ -193,7 +189,7 @@ async fn what_repeats_itself_too_soon_is_held_back_and_the_latest_state_is_told(
     let (url, mut got) = receiver(&[]).await;
     let (_file, config) = config(&url, cool_down);
     let (webhook, metrics) = start(&config, HASTY);
-    let began = StdInstant::now();
+    let began = tokio::time::Instant::now();
     for what in [paused(), resumed(), paused(), resumed(), paused()] {
         tell(&webhook, "eu", what);
     }

@@ -97,7 +97,7 @@ fn run(row: Row) -> Seen {
         } else {
             bench.advance(next_ask.saturating_sub(time));
             next_ask += PACE;
-            let is_poll = next_ask.as_secs() % POLL.as_secs() == 0;
+            let is_poll = next_ask.as_secs().is_multiple_of(POLL.as_secs());
             let asked = if is_poll {
                 ask(REST).class(Class::Control)
             } else {

@@ -1,4 +1,5 @@
 //! Salesforce, as callers see it: the stand-in over HTTP.
+#![allow(dead_code, reason = "each binary of tests uses a part")]
 
 use std::time::Duration;
 

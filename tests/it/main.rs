@@ -11,6 +11,7 @@ mod discovery;
 mod http;
 #[cfg(feature = "cli")]
 mod poll;
+#[cfg(feature = "cli")]
 mod program;
 mod settling;
 mod talk;

@@ -15,6 +15,7 @@ mod discovery;
 mod http;
 #[cfg(feature = "cli")]
 mod poll;
+#[cfg(feature = "cli")]
 mod program;
 #[cfg(feature = "standin")]
 #[path = "../common/salesforce.rs"]

@@ -47,6 +47,11 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What a client may send before it hears that it was read. hyper takes small
+/// frames that lie unread for an attack when they are more than a 512th of this:
+/// a connection may have as many requests, so it must be so large.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
 /// What another node may send before it hears that it was read: thousands of
 /// requests.
 const PEER_WINDOW: u32 = 8 << 20;
@@ -71,8 +76,12 @@ const SHED_RETRY: Duration = Duration::from_secs(1);
 pub fn server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        // A client that gave its requests up while this process was paused says so
+        // all at once when it goes on: no attack, and no reason to end what else
+        // waits on the connection.
+        .http2_max_pending_accept_reset_streams(Some(MAX_STREAMS_PER_CONNECTION as usize))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .http2_adaptive_window(Some(true))
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(EdgeLayer::new(MAX_REQUESTS, metrics))

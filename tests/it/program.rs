@@ -75,11 +75,21 @@ impl Serve {
         }
     }
 
+    async fn waiting(&mut self) -> u32 {
+        let request = v1::GetUsageRequest { org: "acme".into() };
+        let usage = self.quota.get_usage(request).await.expect("it is shown").into_inner().usage;
+        usage.expect("the usage").waiting
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
+        assert!(sent.expect("kill runs").success());
+    }
+
     /// Sends SIGTERM and gives back the exit code.
     async fn terminate(mut self) -> Option<i32> {
-        let id = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(sent.expect("kill runs").success());
+        self.signal("TERM").await;
         self.child.wait().await.expect("it ends").code()
     }
 }
@@ -130,4 +140,47 @@ async fn a_restart_goes_on_with_the_same_counts() {
     };
     let limit = denial.limit.expect("the limit that bound");
     assert_eq!((limit.used_by_caller + limit.held, limit.max), (70, 90), "{limit:?}");
+}
+
+/// A service that had been paused read all the requests that a client had given
+/// up meanwhile as an attack, and ended the connection with whatever else waited
+/// on it.
+#[tokio::test]
+async fn requests_given_up_while_the_service_was_paused_do_not_end_their_connection() {
+    let mut serve = Serve::start("memory:", None).await;
+    let deletion = v1::AcquireRequest {
+        execution_user: "u".into(),
+        calls: 10,
+        ..acquire("conversations.delete")
+    };
+    serve.quota.acquire(deletion.clone()).await.expect("it is decided");
+    let (mut quota, max_wait) =
+        (serve.quota.clone(), Some(prost_types::Duration { seconds: 300, nanos: 0 }));
+    let waits =
+        tokio::spawn(
+            async move { quota.acquire(v1::AcquireRequest { max_wait, ..deletion }).await },
+        );
+    while serve.waiting().await == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    serve.signal("STOP").await;
+    let given_up: Vec<_> = (0..100)
+        .map(|_| {
+            let mut quota = serve.quota.clone();
+            tokio::spawn(async move { quota.acquire(acquire("rest")).await })
+        })
+        .collect();
+    let sends_what_is_to_be_sent = async || {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    sends_what_is_to_be_sent().await;
+    given_up.iter().for_each(tokio::task::JoinHandle::abort);
+    sends_what_is_to_be_sent().await;
+    serve.signal("CONT").await;
+
+    assert_eq!(serve.waiting().await, 1, "it waits on");
+    assert!(!waits.is_finished(), "{:?}", waits.await);
 }

@@ -146,10 +146,11 @@ async fn the_largest_figures_of_a_header_harm_nobody() {
             org: "acme".into(),
             http_status: 200,
             limit_info: vec![info.into()],
-            completed_ago: seconds(315_576_000_000),
             ..Default::default()
         };
-        server.report(seen).await;
+        server.report(seen.clone()).await;
+        // An answer of long ago says nothing of today.
+        server.report(v1::ReportRequest { completed_ago: seconds(315_576_000_000), ..seen }).await;
         let denial = server.denial(calls("rest", 1)).await;
         assert_eq!(denial.reason(), v1::DenialReason::OrgLimit, "{info}");
         let total = limit(&server.usage().await.limits, LimitScope::Org, "calls");

@@ -151,8 +151,9 @@ proptest! {
         let mut bench = Bench::with(policy, catalogue, Rules::default());
         let mut permits = Vec::new();
         let mut had_room = true;
+        let mut foreign_use = 0;
         for step in steps {
-            let is_reading = matches!(step, Step::Read { .. });
+            let mut is_reading = matches!(step, Step::Read { .. });
             match step {
                 Step::Ask { who, class, calls, cost, wait } => {
                     let class = Class::ALL[if keeps { class.max(1) } else { class }];
@@ -176,8 +177,18 @@ proptest! {
                 Step::Read { foreign } => {
                     let total = bench.total();
                     bench.read(spent(&total) + foreign, 1_000);
+                    foreign_use = foreign;
                 }
-                Step::Advance { seconds } => bench.advance(secs(seconds)),
+                Step::Advance { seconds } => {
+                    bench.advance(secs(seconds));
+                    // Without a reading for a while one call looks whether foreign
+                    // use is still what it was, past all that is kept.
+                    let total = bench.total();
+                    if total.foreign > 0 {
+                        bench.read(spent(&total) + foreign_use, 1_000);
+                        is_reading = true;
+                    }
+                }
             }
             let left = SHARES.map(|(name, units)| units.saturating_sub(used(&mut bench, name)));
             let total = bench.total();

@@ -122,7 +122,7 @@ async fn nothing_is_minted_by_settling_twice() {
         (&[Report(0, 3, 200, false), Report(0, 3, 200, true)], 3),
         (&[Report(0, 2, 200, false), Report(1, 2, 200, false), Report(0, 3, 200, true)], 3),
         (&[Report(0, 3, 503, false), Report(0, 3, 200, false), Report(0, 3, 200, true)], 3),
-        (&[Report(0, 3, 429, false), Release(Some(3), Ok((0, false)))], 3),
+        (&[Report(0, 3, 404, false), Release(Some(3), Ok((0, false)))], 3),
         (&[Report(5, 9, 200, true)], 3),
         (&[Release(None, Ok((3, false))), Report(0, 3, 200, true)], 0),
         (

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{Ledger, counter::Counter, groups::CounterRef},
-    BackOff, Cooling, Gate, Origin, Sent, jittered, waits_of,
-};
+use super::{BackOff, Cooling, Gate, Origin, Sent, jittered, waits_of};
 use crate::quota::{
     Advice, Charge, CoolingCause, Group, Kind, Mono, Now, PermitKey, Reading, Report, Scope,
+    ledger::{Ledger, counter::Counter, groups::CounterRef},
     salesforce::errors::{OwnCounter, Trouble, TroubleKind},
 };
 

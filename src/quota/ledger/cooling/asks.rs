@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{
+use super::{Gate, Probe, opens_by_time};
+use crate::quota::{
+    Ask, CoolingCause, CoolingUsage, DenialReason, Mono, PermitKey, Scope,
+    ledger::{
         Ledger,
         groups::CounterRef,
         judge::{Ahead, Need, Plan, Refusal, Verdict},
         view::span,
     },
-    Gate, Probe, opens_by_time,
 };
-use crate::quota::{Ask, CoolingCause, CoolingUsage, DenialReason, Mono, PermitKey, Scope};
 
 impl Ledger {
     /// A refusal for an ask that needs a counter which is closed; `None` if it

@@ -493,7 +493,13 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
                 match reload {
                     Reload::Accepted(config) => {
                         if let Err(error) = webhook.configure(config.webhook.as_ref()) {
-                            tracing::error!(%error, "the webhook stays as it was");
+                            metrics.reloaded(ReloadOutcome::Rejected, now);
+                            tracing::error!(
+                                %error,
+                                "the configuration was refused for its webhook; the last good one \
+                                 stays in force"
+                            );
+                            continue;
                         }
                         node.reconfigure(*config).await;
                         metrics.reloaded(ReloadOutcome::Applied, now);

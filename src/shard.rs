@@ -56,6 +56,10 @@ const MAX_WAITING: usize = 10_000;
 /// Orgs that nobody declared, and that have counters.
 const MAX_UNKNOWN_ORGS: usize = 10_000;
 
+/// With more ledgers than this those of orgs that nobody declared are not kept
+/// for the sake of what is remembered of them alone.
+const MOST_REMEMBERED: usize = 1_000;
+
 /// How long the writes of the end may take.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
@@ -608,10 +612,12 @@ impl Shards {
             let mut waiting = [0_u32; 4];
             let mut cooling = [0_u32; CoolingCause::ALL.len()];
             for org in self.table.orgs() {
+                let is_kept =
+                    self.table.len() <= MOST_REMEMBERED || self.policies.is_declared(&org);
                 self.with_live(&org, |cell, inner, now| {
                     let empty = inner.ledger.sweep(now.mono)
                         && inner.waiters.is_empty()
-                        && !inner.ledger.is_remembered(now.mono);
+                        && !(is_kept && inner.ledger.is_remembered(now.mono));
                     if empty {
                         inner.retire();
                         self.table.remove(cell);

@@ -10,7 +10,7 @@ mod delivery;
 mod message;
 mod schedule;
 
-use std::{env, fmt, fs, io, sync::Arc, time::Duration};
+use std::{env, ffi::OsString, fmt, fs, io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -221,8 +221,9 @@ impl Secret {
                 (path.display().to_string(), read)
             }
             SecretSource::Variable(name) => {
-                let read = env::var(name).map(String::into_bytes);
-                (format!("${name}"), read.map_err(|error| error.to_string()))
+                // As bytes: the error of a text that is none would show it.
+                let read = env::var_os(name).map(OsString::into_encoded_bytes);
+                (format!("${name}"), read.ok_or_else(|| "it is not set".to_owned()))
             }
         };
         let unusable = |cause| WebhookError::Secret { place: place.clone(), cause };

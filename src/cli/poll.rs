@@ -50,6 +50,9 @@ const PACE: std::ops::RangeInclusive<Duration> =
 /// No answer of the limits resource takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The service reads no more of an error message.
+const MOST_MESSAGE_BYTES: usize = 1_024;
+
 /// What to poll, and how often.
 #[derive(Debug, Args)]
 pub struct PollArgs {
@@ -81,6 +84,8 @@ pub async fn poll_limits(args: PollArgs) -> Result<Exit, Fault> {
     let mut ticks = tokio::time::interval(between);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut exit = Exit::Done;
+    // One for all: what comes during a poll ends the wait after it.
+    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     for round in 0_u64.. {
         if round > 0 && args.once {
             break;
@@ -89,7 +94,7 @@ pub async fn poll_limits(args: PollArgs) -> Result<Exit, Fault> {
             if !args.once {
                 tokio::select! {
                     _ = ticks.tick() => {}
-                    stopped = tokio::signal::ctrl_c() => {
+                    stopped = &mut stop => {
                         stopped?;
                         return Ok(Exit::Done);
                     }
@@ -198,6 +203,8 @@ impl Poller {
             limit_info,
             answer_time: answer_time(answer),
             completed_ago: Some(wire(completed.elapsed())?),
+            error_message: error_message(answer),
+            retry_after: retry_after(answer)?,
             ..Default::default()
         };
         self.client.report(report).await?;
@@ -209,6 +216,22 @@ impl Poller {
             ))
         })
     }
+}
+
+/// The body of a refusal, from its beginning: only it tells one from another.
+fn error_message(answer: &Answer) -> String {
+    if answer.status.is_success() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    text[..text.floor_char_boundary(MOST_MESSAGE_BYTES)].to_owned()
+}
+
+/// The seconds of a Retry-After, where it gives some.
+fn retry_after(answer: &Answer) -> Result<Option<prost_types::Duration>, Fault> {
+    let value = answer.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let seconds = value.and_then(|text| text.trim().parse().ok());
+    seconds.map(|seconds| wire(Duration::from_secs(seconds))).transpose()
 }
 
 /// What the answer says of the org's total, and how that is reported: as the

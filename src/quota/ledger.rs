@@ -249,10 +249,20 @@ impl Ledger {
     /// an org has thousands.
     pub fn expire(&mut self, now: Mono) {
         let rules = self.rules;
-        for (_, group) in self.groups.iter_mut_by_time() {
+        let mut opened = Vec::new();
+        for (slot, group) in self.groups.iter_mut_by_time() {
             for counter in &mut group.counters {
+                let cooled = counter.cooling.is_some();
                 counter.expire(now, &rules);
+                if cooled && counter.cooling.is_none() {
+                    opened.push(slot);
+                }
             }
+        }
+        // Nobody who waits has reckoned with what a forgotten cooling-down had
+        // taken away.
+        for slot in opened {
+            self.groups.touch(slot);
         }
         self.forget(now);
     }

@@ -1,6 +1,6 @@
 //! What Salesforce says about its limits: with each answer, in the HTTP header
-//! `Sforce-Limit-Info` ([`header`]) or the SOAP header `LimitInfoHeader`
-//! ([`soap`]); with errors ([`errors`]); and in the limits resource ([`limits`]).
+//! `Sforce-Limit-Info` (`header`) or the SOAP header `LimitInfoHeader`
+//! (`soap`); with errors ([`errors`]); and in the limits resource ([`limits`]).
 //!
 //! The parsers take what they understand and leave the rest: a directive that is
 //! new, garbled or out of place never hides the one beside it. A figure that is

@@ -138,16 +138,11 @@ impl Tally {
     }
 
     /// Units that were counted for certain in the time after `from`, up to and
-    /// with `until`: a bucket that the time covers in part only is left out, but
-    /// for one of the finest that `until` falls into.
+    /// with `until`: a bucket that the time covers in part only is left out.
     #[must_use]
     pub fn between(&self, from: Mono, until: Mono) -> u64 {
         let width = self.coarse_us.unwrap_or(0);
         let covered = |stamp: u64| stamp > from.0 && stamp.saturating_sub(width) >= from.0;
-        // A stamp of this very moment is kept as the end of its bucket. The answer
-        // that told of the moment was counted by then.
-        let is_fresh = until.0 >= self.compacted_to.max(self.seconds_to);
-        let until = if is_fresh { Mono(self.rounded(until)) } else { until };
         let live = self.total - self.after(until);
         let partly = self.entries.iter().take_while(|((stamp, _), _)| !covered(*stamp));
         let partly: u64 =

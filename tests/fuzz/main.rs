@@ -8,7 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quotagate::quota::salesforce::{ApiUsage, LimitInfo, limits};
+use quotagate::quota::salesforce::{ApiUsage, LimitInfo, errors::Trouble, limits};
 use serde_json::Value;
 
 /// Inputs where nobody says how many.
@@ -18,7 +18,7 @@ const INPUTS: u64 = 200_000;
 const LONGEST: usize = 1024;
 
 /// Pieces that mean something to one of the parsers.
-const PIECES: [&str; 36] = [
+const PIECES: [&str; 40] = [
     "api-usage=",
     "per-app-api-usage=",
     "api-bursts=",
@@ -55,13 +55,17 @@ const PIECES: [&str; 36] = [
     "\"Max\":",
     "\"Remaining\":",
     "\"DailyApiRequests\":",
+    "REQUEST_LIMIT_EXCEEDED",
+    " Limit exceeded.",
+    "\"errorCode\":",
+    "\"retryAfter\":",
 ];
 
 /// One parser.
 type Parser = fn(&str);
 
 /// All of them.
-const PARSERS: [(&str, Parser); 3] = [
+const PARSERS: [(&str, Parser); 4] = [
     ("the header", |text| {
         if let Some(ApiUsage { .. }) = LimitInfo::parse(text).api_usage {
             assert!(text.contains('/'), "a figure needs both numbers");
@@ -73,6 +77,14 @@ const PARSERS: [(&str, Parser); 3] = [
     ("the limits resource", |text| {
         for (name, _) in limits::limits(text) {
             assert!(text.contains(name), "a name is one of the text's");
+        }
+    }),
+    ("errors", |text| {
+        for status in [0, 200, 400, 403, 429, 503] {
+            for (code, body) in [("", text), (text, ""), ("REQUEST_LIMIT_EXCEEDED", text)] {
+                let trouble = Trouble::of(status, code, body, None);
+                assert!(status != 200 || trouble.is_none(), "an answer that is good is none");
+            }
         }
     }),
 ];

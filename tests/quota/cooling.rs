@@ -489,7 +489,7 @@ fn a_reading_below_the_limit_opens_the_total_and_wakes_who_waits() {
     let read = |bench: &mut Bench, ago: u64| {
         let answer_time = Some(Wall(bench.now.wall.0 - ago * 1_000_000));
         let reading = Reading { usage: ApiUsage { used: 14_000, limit: 15_000 }, answer_time };
-        bench.ledger.reading(bench.now, reading, Duration::ZERO);
+        tell_reading(&mut bench.ledger, bench.now, reading, Duration::ZERO);
         bench.quiet();
     };
     read(&mut bench, 10);
@@ -506,6 +506,15 @@ fn a_reading_below_the_limit_opens_the_total_and_wakes_who_waits() {
     bench.advance(ms(100));
     bench.report(&probe, with(14_000));
     bench.grant(ask(REST));
+
+    // A 403 that says nothing proves nothing, nor does a limit that nobody has.
+    let (mut bench, _) = start();
+    wait_out(&mut bench, &ask(REST));
+    let probe = bench.grant(ask(REST));
+    bench.report(&probe, report(0, 1, 403));
+    closed_for(&mut bench, ask(REST));
+    tell_reading(&mut bench.ledger, bench.now, reading(1, 200_000_000), Duration::ZERO);
+    closed_for(&mut bench, ask(REST));
 }
 
 #[test]
@@ -544,6 +553,20 @@ fn a_user_that_is_throttled_opens_by_time_and_says_that_others_use_it() {
         bench.advance(HOUR);
         assert_eq!(flagged(&mut bench), [""; 0]);
     }
+}
+
+/// A refusal that was about the same moment, and said less, opened a user after
+/// seconds whom a Retry-After had closed for an hour.
+#[test]
+fn what_is_closed_for_long_is_not_opened_earlier_by_another_refusal() {
+    let mut bench = world();
+    let (first, second) =
+        (bench.grant(ask(DELETE).by("alice")), bench.grant(ask(DELETE).by("alice")));
+    let trouble = Trouble::of(429, "", "", Some(HOUR));
+    bench.report(&first, Report { trouble, ..report(0, 1, 429) });
+    bench.advance(secs(1));
+    bench.report(&second, refused(403, "REQUEST_LIMIT_EXCEEDED", "Limit exceeded."));
+    assert!(closed_for(&mut bench, ask(DELETE).by("alice")) >= HOUR - secs(1));
 }
 
 #[test]

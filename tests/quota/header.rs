@@ -87,7 +87,7 @@ fn readings_are_ordered_by_answer_time_and_ties_take_the_larger_use() {
     ];
     for (age, used, foreign) in rows {
         let reading = at(&bench, age, used);
-        bench.ledger.reading(bench.now, reading, Duration::ZERO);
+        tell_reading(&mut bench.ledger, bench.now, reading, Duration::ZERO);
         assert_eq!(bench.total().foreign, foreign, "{used}, {age:?} old");
     }
 }
@@ -241,7 +241,7 @@ fn the_last_readings_are_shown_in_the_order_of_their_answers() {
     for (age, used) in [(secs(30), 50), (secs(90), 40), (secs(10), 60), (secs(301 + 10), 30)] {
         let answer_time = Some(bench.now.wall - age - ms(1));
         let usage = ApiUsage { used, limit: 1_000 };
-        bench.ledger.reading(bench.now, Reading { usage, answer_time }, Duration::ZERO);
+        tell_reading(&mut bench.ledger, bench.now, Reading { usage, answer_time }, Duration::ZERO);
     }
     let usage = bench.usage();
     let seen: Vec<_> =
@@ -265,7 +265,7 @@ fn a_late_reading_finds_what_was_ours_then() {
         };
         bench.advance(MINUTE * 4);
         assert_eq!(spent(&bench.total()), 0, "they have left");
-        bench.ledger.reading(bench.now, late, MINUTE * 4);
+        tell_reading(&mut bench.ledger, bench.now, late, MINUTE * 4);
         assert_eq!(bench.total().foreign, 10, "of {daily}");
     }
 }
@@ -279,12 +279,12 @@ fn after_a_takeover_a_tie_still_takes_the_larger_use() {
     // Whole milliseconds, as they are recorded, and no whole second.
     let answer_time = Some(Wall(bench.now.wall.0 / 1_000_000 * 1_000_000 - 7_000));
     let reading = |used| Reading { usage: ApiUsage { used, limit: 1_000 }, answer_time };
-    bench.ledger.reading(bench.now, reading(50), Duration::ZERO);
+    tell_reading(&mut bench.ledger, bench.now, reading(50), Duration::ZERO);
     bench.hand_over();
     bench.restart(secs(5));
     assert_eq!(bench.total().foreign, 40);
     for (used, foreign) in [(45, 40), (60, 50), (50, 50)] {
-        bench.ledger.reading(bench.now, reading(used), secs(5));
+        tell_reading(&mut bench.ledger, bench.now, reading(used), secs(5));
         assert_eq!(bench.total().foreign, foreign, "{used}");
     }
     bench.advance(secs(1));
@@ -348,6 +348,16 @@ fn a_probe_may_cost_more_than_one_unit() {
     bench.advance(secs(301));
     assert_eq!(bench.grant(ask(REST).costing(7)).calls, 1);
     bench.deny(ask(REST).costing(7));
+}
+
+/// An org whose callers all ask for several calls was never looked at again.
+#[test]
+fn a_probe_is_the_fewest_calls_that_are_of_use() {
+    let mut bench = Bench::of(org().daily(100));
+    bench.read(400, 100);
+    bench.advance(secs(301));
+    assert_eq!(bench.grant(ask(REST).calls(20).at_least(5)).calls, 5);
+    bench.deny(ask(REST).calls(20).at_least(5));
 }
 
 /// Where only the reserve was left, a due probe cut CONTROL down to one call.

@@ -26,7 +26,7 @@ impl Ledger {
     ) -> Vec<LimitExplanation> {
         let calls_left = |need: &&Need| {
             let shadow = self.groups.counter(need.at).shadow;
-            let room = self.enforced_room(now, need, ask.class, ahead).units;
+            let room = self.enforced_room(now, need, ask, ahead).units;
             if shadow { u64::MAX } else { room / need.units_per_call }
         };
         let tightest = plan.needs.iter().min_by_key(calls_left);
@@ -45,7 +45,7 @@ impl Ledger {
         binding: Option<CounterRef>,
     ) -> LimitExplanation {
         let counter = self.groups.counter(need.at);
-        let room = self.enforced_room(now, need, ask.class, ahead);
+        let room = self.enforced_room(now, need, ask, ahead);
         let needed = need.units_per_call * u64::from(ask.min_calls);
         let closed_until = self.closed_until(now, need, ask, ahead);
         let opens_in = match counter.kind {

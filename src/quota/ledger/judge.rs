@@ -216,16 +216,16 @@ impl Ledger {
             let closed =
                 windows.iter().filter_map(|need| self.groups.counter(need.at).cooling_until(now));
             let closed = closed.max();
-            let rooms = windows.iter().map(|need| self.room(now, need, ask.class, ahead).units);
+            let rooms = windows.iter().map(|need| self.room(now, need, ask, ahead).units);
             let room = rooms.min().unwrap_or(0);
             let fits = closed.is_none()
                 && windows.iter().all(|need| {
-                    self.room(now, need, ask.class, ahead).units >= need.units_per_call * min_calls
+                    self.room(now, need, ask, ahead).units >= need.units_per_call * min_calls
                 });
             if fits {
                 let half_left = windows.iter().all(|need| {
                     let counter = self.groups.counter(need.at);
-                    self.room(now, need, ask.class, ahead).units * 2 >= counter.bound
+                    self.room(now, need, ask, ahead).units * 2 >= counter.bound
                 });
                 if half_left && last.is_some() && candidate.user.as_ref() == last {
                     return Some(index);
@@ -256,7 +256,7 @@ impl Ledger {
         let mut calls = u64::from(ask.calls);
         let mut short = Vec::new();
         for need in &plan.needs {
-            let room = self.room(now, need, ask.class, ahead);
+            let room = self.room(now, need, ask, ahead);
             let fit = room.units / need.units_per_call;
             calls = calls.min(fit);
             if fit < min_calls {
@@ -447,23 +447,17 @@ impl Ledger {
 
     /// What a limit has left for a class, by what is counted; the open block
     /// aside, and less what requests ahead wait for.
-    fn room(&self, now: Mono, need: &Need, class: Class, ahead: &Ahead) -> Room {
+    fn room(&self, now: Mono, need: &Need, ask: &Ask, ahead: &Ahead) -> Room {
         if self.groups.counter(need.at).shadow {
             return Room { units: UNBOUNDED, ceiling: UNBOUNDED };
         }
-        self.enforced_room(now, need, class, ahead)
+        self.enforced_room(now, need, ask, ahead)
     }
 
     /// The same as if no limit were in shadow.
-    pub(super) fn enforced_room(
-        &self,
-        now: Mono,
-        need: &Need,
-        class: Class,
-        ahead: &Ahead,
-    ) -> Room {
+    pub(super) fn enforced_room(&self, now: Mono, need: &Need, ask: &Ask, ahead: &Ahead) -> Room {
         let counter = self.groups.counter(need.at);
-        let (level, ceiling) = self.gate(now, need, class);
+        let (level, ceiling) = self.gate(now, need, ask);
         let waiting = ahead.get(&need.at).copied().unwrap_or(0);
         let counted = counter.used().saturating_add(self.others(now, need.at));
         let free = level.saturating_sub(counted);
@@ -474,20 +468,24 @@ impl Ledger {
 
     /// True if a limit has room for so many units, whoever is ahead.
     pub(super) fn has_room_for(&self, now: Mono, need: &Need, ask: &Ask, units: u64) -> bool {
-        self.room(now, need, ask.class, &Ahead::new()).units >= units
+        self.room(now, need, ask, &Ahead::new()).units >= units
     }
 
     /// Up to where this class may fill a counter now, and ever.
-    fn gate(&self, now: Mono, need: &Need, class: Class) -> (u64, u64) {
+    fn gate(&self, now: Mono, need: &Need, ask: &Ask) -> (u64, u64) {
+        let class = ask.class;
         let counter = self.groups.counter(need.at);
         let bound = counter.enforced_bound();
         if counter.is_org_total() {
             let counted = counter.used().saturating_add(self.others(now, need.at));
             let (level, ceiling) = self.kept(need).gate(bound, self.reserve(), class, counted);
             let probes = self.probe_is_due(now) || self.may_probe(now, need.at);
-            if probes && self.total_is_blocked(now, need.units_per_call) {
+            // The fewest that are of use: less could not be granted, and an org whose
+            // callers all ask for several would look never.
+            let looks = need.units_per_call * u64::from(ask.min_calls);
+            if probes && self.total_is_blocked(now, looks) {
                 // Foreign use alone blocks, and nobody has looked for a while.
-                return (level.max(counted + need.units_per_call), ceiling);
+                return (level.max(counted.saturating_add(looks)), ceiling);
             }
             return (level, ceiling);
         }
@@ -523,7 +521,7 @@ impl Ledger {
         ahead: &Ahead,
     ) -> Option<Mono> {
         let counter = self.groups.counter(need.at);
-        let (mut level, ceiling) = self.gate(now, need, ask.class);
+        let (mut level, ceiling) = self.gate(now, need, ask);
         let mut wanted = need.units_per_call * u64::from(ask.min_calls)
             + ahead.get(&need.at).copied().unwrap_or(0);
         if counter.is_workspace_cap()

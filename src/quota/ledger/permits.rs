@@ -142,10 +142,12 @@ impl Ledger {
         self.touch_permit(now.mono, key);
         let completed = now.mono - report.completed_ago;
         let sent = self.sent(now.mono, key, report);
-        let settled = self.settle(now.mono, key, report);
+        // The reading first: what is settled then is taken off it by its exact
+        // moment, while stamps are kept in buckets that end a little later.
         if let Some(reading) = report.reading {
             self.take_reading(now, reading, completed);
         }
+        let settled = self.settle(now.mono, key, report);
         let advice = self.hear(now, report, &sent);
         let tag = self.permits.get(key).map(|permit| permit.tag);
         Reported {

@@ -37,7 +37,7 @@ const DATE_PRECISION: Duration = Duration::from_secs(1);
 /// A reading that is older than the newest one by more than this is ignored.
 const LATE: Duration = Duration::from_secs(300);
 /// Limits outside of this are not believed.
-const BELIEVABLE: std::ops::RangeInclusive<u64> = 1..=100_000_000;
+pub(super) const BELIEVABLE: std::ops::RangeInclusive<u64> = 1..=100_000_000;
 /// Use may exceed the limit, but beyond ten times the largest limit a figure
 /// says no more than this one, and sums with it stay far from overflowing.
 const MOST_USED: u64 = 1_000_000_000;
@@ -92,13 +92,6 @@ impl Foreign {
 }
 
 impl Ledger {
-    /// Takes a reading that came without a permit of ours.
-    pub fn reading(&mut self, now: Now, reading: Reading, completed_ago: Duration) {
-        self.forget(now.mono);
-        self.take_reading(now, reading, now.mono - completed_ago);
-        self.cool_by_reading(now, reading, now.mono - completed_ago);
-    }
-
     /// Takes a reading: what Salesforce counts and we do not, others use.
     /// `completed`: when the answer that carried it was complete.
     pub(super) fn take_reading(&mut self, now: Now, reading: Reading, completed: Mono) {

@@ -36,7 +36,7 @@ impl Ledger {
             if !self.groups.counter(need.at).shadow {
                 continue;
             }
-            let room = self.enforced_room(now, need, ask.class, &Ahead::new());
+            let room = self.enforced_room(now, need, ask, &Ahead::new());
             if room.units >= need.units_per_call * u64::from(ask.min_calls) {
                 continue;
             }

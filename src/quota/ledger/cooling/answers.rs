@@ -5,8 +5,11 @@ use std::time::Duration;
 use super::{BackOff, Cooling, Gate, Origin, Sent, jittered, waits_of};
 use crate::quota::{
     Advice, Charge, CoolingCause, Group, Kind, Mono, Now, PermitKey, Reading, Report, Scope,
-    ledger::{Ledger, counter::Counter, groups::CounterRef},
-    salesforce::errors::{OwnCounter, Trouble, TroubleKind},
+    ledger::{Ledger, counter::Counter, groups::CounterRef, reconcile::BELIEVABLE},
+    salesforce::{
+        ApiUsage,
+        errors::{OwnCounter, Trouble, TroubleKind},
+    },
 };
 
 /// A wait of nothing closes nothing.
@@ -23,6 +26,10 @@ impl Ledger {
         }
         let charged = self.charged_by_name(now.mono, report);
         let origin = if had_permit { Origin::Former } else { Origin::Elsewhere };
+        // No answer was made after it arrived, and it may have been made long
+        // before it is told of.
+        let made = report.reading.and_then(|reading| reading.answer_time);
+        let completed = made.map_or(completed, |made| now.mono_at(made).min(completed));
         self.hear(now, report, &Sent { key: None, origin, completed, charged })
     }
 
@@ -69,7 +76,9 @@ impl Ledger {
     ) -> Advice {
         let now = now.mono;
         let Some(trouble) = report.trouble else {
-            if report.is_answered() {
+            // Limits are told with a 403, too: one that does not say why proves
+            // nothing.
+            if report.is_answered() && report.http_status != 403 {
                 self.back_off = BackOff::default();
                 self.hear_success(now, report.reading, sent);
             } else {
@@ -133,19 +142,6 @@ impl Ledger {
         wait.map_or(Advice::Continue, Advice::BackOff)
     }
 
-    /// A reading that came without a permit of ours.
-    pub(in crate::quota::ledger) fn cool_by_reading(
-        &mut self,
-        now: Now,
-        reading: Reading,
-        completed: Mono,
-    ) {
-        let told = reading.answer_time.map_or(completed, |at| now.mono_at(at).min(completed));
-        let origin = Origin::Elsewhere;
-        let sent = Sent { key: None, origin, completed: told, charged: Vec::new() };
-        self.hear_reading(now.mono, reading, &sent);
-    }
-
     /// The probe, if the call was one, has found out nothing.
     fn fail_probe(&mut self, now: Mono, sent: &Sent) {
         let Some(key) = sent.key.filter(|_| sent.origin != Origin::Repeated) else { return };
@@ -174,7 +170,8 @@ impl Ledger {
     fn hear_reading(&mut self, now: Mono, reading: Reading, sent: &Sent) {
         let Some(at) = self.total_ref() else { return };
         let Some(cooling) = &self.groups.counter(at).cooling else { return };
-        if cooling.is_before(sent) && reading.usage.used < reading.usage.limit {
+        let ApiUsage { used, limit } = reading.usage;
+        if cooling.is_before(sent) && BELIEVABLE.contains(&limit) && used < limit {
             self.end_cooling(at, sent.completed.min(now));
         }
     }
@@ -224,22 +221,30 @@ impl Ledger {
                 }
                 cooling.lowered = cooling.lowered_at(now, &rules);
                 cooling.attempts = cooling.attempts.saturating_add(1);
-                cooling.wait = wait_of(cooling.cause, cooling.attempts, counter.window);
+                // Whatever it says this time: of both waits the longer one.
+                let wait = wait_of(cooling.cause, cooling.attempts, counter.window);
+                cooling.wait = wait.max(wait_of(cause, 1, counter.window));
                 cooling.began = now;
-                cooling.until = now + cooling.wait;
+                // A probe that somebody else still has may yet be sent.
+                let out = cooling.probe.filter(|probe| Some(probe.key) != sent.key);
+                let free = out.map_or(now, |probe| probe.ends);
+                cooling.until = free.max(now + cooling.wait);
                 cooling.probe = None;
             }
             slot => {
                 let wait = wait_of(cause, 1, counter.window);
+                // It was closed for something lighter: not for less long than that.
+                let before = slot.as_ref().map(|cooling| cooling.next(now));
+                let lowered = slot.as_ref().map_or(0, |cooling| cooling.lowered_at(now, &rules));
                 *slot = Some(Box::new(Cooling {
                     cause,
                     since: now,
                     began: now,
-                    until: now + wait,
+                    until: before.map_or(now, |before| before.max(now)).max(now + wait),
                     wait,
                     attempts: 1,
                     probe: None,
-                    lowered: 0,
+                    lowered,
                 }));
             }
         }

@@ -251,7 +251,9 @@ impl Ledger {
         self.hold(id, share, None);
         self.queue.soil(&to);
         if returns {
-            self.queue.note_returned(id);
+            for at in self.queue.note_returned(id) {
+                self.groups.touch(at.group);
+            }
         }
     }
 

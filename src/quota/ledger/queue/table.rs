@@ -46,6 +46,14 @@ pub struct Place {
     pub index: u32,
 }
 
+/// What somebody at the front holds of a counter.
+#[derive(Clone, Copy, Debug)]
+struct Front {
+    id: WaiterId,
+    units: u64,
+    refused: bool,
+}
+
 /// The turn of a class's senior: before all lines.
 pub const SENIOR: u64 = 0;
 
@@ -159,7 +167,7 @@ pub struct Queue {
     /// What all who wait hold of a counter, by class.
     sums: BTreeMap<CounterRef, [u64; 4]>,
     /// What those at the front hold of a counter, and whether they are refused.
-    fronts: BTreeMap<CounterRef, BTreeMap<Place, (u64, bool)>>,
+    fronts: BTreeMap<CounterRef, BTreeMap<Place, Front>>,
     /// What those hold that wait for the store.
     demands: BTreeMap<CounterRef, [u64; 4]>,
     /// Requests that have come back to the front of a line that they had left.
@@ -221,7 +229,7 @@ impl Queue {
     pub fn ahead_at(&self, place: Place, plan: &Plan) -> Ahead {
         let held = |at: CounterRef| {
             let fronts = self.fronts.get(&at)?.range(..place);
-            Some(fronts.map(|(_, (units, _))| units).sum::<u64>()).filter(|units| *units > 0)
+            Some(fronts.map(|(_, front)| front.units).sum::<u64>()).filter(|units| *units > 0)
         };
         counters(plan).filter_map(|at| Some((at, held(at)?))).collect()
     }
@@ -234,7 +242,7 @@ impl Queue {
         let held = |at: CounterRef| {
             let above: u64 = self.sums.get(&at).map_or(0, |sums| sums[..higher].iter().sum());
             let beside = self.fronts.get(&at).map(|fronts| fronts.range(first..place));
-            let beside: u64 = beside.map_or(0, |fronts| fronts.map(|(_, held)| held.0).sum());
+            let beside: u64 = beside.map_or(0, |fronts| fronts.map(|(_, front)| front.units).sum());
             above + beside
         };
         counters(plan).map(|at| (at, held(at))).filter(|(_, units)| *units > 0).collect()
@@ -314,19 +322,25 @@ impl Queue {
     }
 
     /// A request that has come back is first of its class once all that came
-    /// back and are elder have gone: it cannot be sent round for ever.
-    pub fn note_returned(&mut self, id: WaiterId) {
-        let Some(waiter) = self.waiters.get(&id) else { return };
+    /// back and are elder have gone: it cannot be sent round for ever. Returns
+    /// the counters that a former first one does not hold any more.
+    pub fn note_returned(&mut self, id: WaiterId) -> Vec<CounterRef> {
+        let Some(waiter) = self.waiters.get(&id) else { return Vec::new() };
         let (class, arrival) = (waiter.ask.class, waiter.arrival);
         let before = self.senior(class);
+        let mut freed = Vec::new();
         self.returned.insert((class, arrival, id));
         if let Some(former) = before
             && self.senior(class) != Some(former)
         {
-            let share = self.waiters.get(&former).map(Waiter::share).unwrap_or_default();
+            let Some(waiter) = self.waiters.get(&former) else { return freed };
+            freed.extend(waiter.holds.iter().map(|(at, _)| *at));
+            let (key, share) = (waiter.line.clone(), waiter.share());
             self.hold(former, share, None);
+            self.soil(&key);
         }
         self.soil_senior(class);
+        freed
     }
 
     /// The eldest request of a class that has come back.
@@ -364,7 +378,10 @@ impl Queue {
             if let Some((place, _)) = former
                 && let Some(fronts) = self.fronts.get_mut(at)
             {
-                fronts.remove(&place);
+                // Another may have taken the place since.
+                if fronts.get(&place).is_some_and(|front| front.id == id) {
+                    fronts.remove(&place);
+                }
                 if fronts.is_empty() {
                     self.fronts.remove(at);
                 }
@@ -373,7 +390,8 @@ impl Queue {
         for (at, units) in &holds {
             self.sums.entry(*at).or_default()[class] += units;
             if let Some((place, refused)) = front {
-                self.fronts.entry(*at).or_default().insert(place, (*units, refused));
+                let front = Front { id, units: *units, refused };
+                self.fronts.entry(*at).or_default().insert(place, front);
             }
         }
         former.is_some()
@@ -422,9 +440,8 @@ impl Queue {
         let with_held = |(at, sums): (&CounterRef, &[u64; 4])| {
             let last = sums.iter().rposition(|units| *units > 0)?;
             let fronts = self.fronts.get(at).into_iter().flatten();
-            let ahead =
-                fronts.filter(|(place, (_, refused))| *refused && index(place.class) <= last);
-            let held: u64 = ahead.map(|(_, (units, _))| units).sum();
+            let ahead = fronts.filter(|(place, front)| front.refused && index(place.class) <= last);
+            let held: u64 = ahead.map(|(_, front)| front.units).sum();
             Some((*at, sums.iter().sum::<u64>() + held))
         };
         self.demands.iter().filter_map(with_held).collect()

@@ -555,20 +555,6 @@ fn a_user_that_is_throttled_opens_by_time_and_says_that_others_use_it() {
     }
 }
 
-/// A refusal that was about the same moment, and said less, opened a user after
-/// seconds whom a Retry-After had closed for an hour.
-#[test]
-fn what_is_closed_for_long_is_not_opened_earlier_by_another_refusal() {
-    let mut bench = world();
-    let (first, second) =
-        (bench.grant(ask(DELETE).by("alice")), bench.grant(ask(DELETE).by("alice")));
-    let trouble = Trouble::of(429, "", "", Some(HOUR));
-    bench.report(&first, Report { trouble, ..report(0, 1, 429) });
-    bench.advance(secs(1));
-    bench.report(&second, refused(403, "REQUEST_LIMIT_EXCEEDED", "Limit exceeded."));
-    assert!(closed_for(&mut bench, ask(DELETE).by("alice")) >= HOUR - secs(1));
-}
-
 #[test]
 fn slots_are_lowered_by_one_and_come_back_one_by_one() {
     let mut bench = world();

@@ -159,3 +159,19 @@ fn a_named_user_is_charged_together_with_the_org_or_not_at_all() {
     assert_eq!(bench.usage(), before);
     assert_eq!(spent(&bench.total()), 2);
 }
+
+/// A refusal that was about the same moment, and said less, opened a user after
+/// seconds whom a Retry-After had closed for an hour.
+#[test]
+fn what_is_closed_for_long_is_not_opened_earlier_by_another_refusal() {
+    let mut bench = Bench::of(org().pool(&["alice", "bob"]));
+    let (first, second) =
+        (bench.grant(ask(DELETE).by("alice")), bench.grant(ask(DELETE).by("alice")));
+    let trouble = quotagate::quota::salesforce::errors::Trouble::of(429, "", "", Some(HOUR));
+    bench.report(&first, quotagate::quota::Report { trouble, ..report(0, 1, 429) });
+    bench.advance(secs(1));
+    bench.report(&second, refused(403, "REQUEST_LIMIT_EXCEEDED", "Limit exceeded."));
+    assert!(
+        bench.deny(ask(DELETE).by("alice")).retry_after.expect("it is known") >= HOUR - secs(1)
+    );
+}

@@ -98,7 +98,8 @@ struct Witness {
     /// The ledgers that the process has, by what it was told to do.
     held: BTreeMap<Shard, u64>,
     revision: u64,
-    granted: i64,
+    /// A store gives each lease's id out once.
+    granted: BTreeSet<LeaseId>,
 }
 
 impl Witness {
@@ -113,7 +114,7 @@ impl Witness {
             dead: BTreeSet::new(),
             held: BTreeMap::new(),
             revision: 140,
-            granted: 100,
+            granted: BTreeSet::new(),
         }
     }
 
@@ -131,6 +132,8 @@ impl Witness {
                 self.answer(sent, effect, how);
             }
             Step::Watch { shard, revision, what } => self.watch(shard, revision, what),
+            Step::Told(Event::Granted { lease: Some(lease), .. })
+                if !self.granted.insert(lease) => {}
             Step::Told(event) => self.tell(event),
             Step::Pass(ms) => {
                 let end = self.solo.now + Duration::from_millis(ms);
@@ -153,8 +156,7 @@ impl Witness {
         let revision = self.revision;
         match effect {
             Effect::Grant => {
-                self.granted += 1;
-                let lease = is_well.then_some(LeaseId(self.granted));
+                let lease = is_well.then(|| self.grant());
                 self.tell(Event::Granted { sent, lease });
             }
             Effect::KeepAlive(lease) => {
@@ -195,6 +197,13 @@ impl Witness {
             Effect::HandOver { shard, epoch } => self.tell(Event::HandedOver { shard, epoch }),
             Effect::Drop { .. } | Effect::SessionUntil(_) => {}
         }
+    }
+
+    /// The least id that no lease has had: among those that
+    /// [`steps`] tells of, too.
+    fn grant(&mut self) -> LeaseId {
+        let id = (1..).map(LeaseId).find(|&id| self.granted.insert(id));
+        id.expect("there are more ids than steps")
     }
 
     fn watch(&mut self, number: u16, revision: u64, what: u8) {
@@ -357,7 +366,6 @@ proptest! {
     #[test]
     fn a_member_keeps_its_word_whatever_happens(steps in vec(steps(), 0..150)) {
         let mut witness = Witness::new();
-        witness.granted = 0;
         witness.answer(witness.solo.now, Effect::Grant, 1);
         witness.tell_change(META, Changed::Put(entry(&Key::Generation, &generation("first"), 1)));
         for prefix in [META, NODES, OWNERS] {

@@ -253,7 +253,8 @@ func (c *Client) Acquire(ctx context.Context, request Request) (*Permit, error) 
 		return nil, ErrClientClosed
 	}
 	message := request.message()
-	limited, cancel := context.WithTimeout(c.outgoing(ctx), c.timeout+max(request.MaxWait, 0))
+	deadline := time.Now().Add(c.timeout + max(request.MaxWait, 0))
+	limited, cancel := context.WithDeadline(c.outgoing(ctx), deadline)
 	defer cancel()
 	// The life of a permit counts from the sending of the try that was answered:
 	// the first was sent no later.
@@ -271,8 +272,8 @@ func (c *Client) Acquire(ctx context.Context, request Request) (*Permit, error) 
 		}
 		err = status.Error(codes.Internal, "the answer is neither a permit nor a denial")
 	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("quotagate: acquire: %w", ctx.Err())
+	if ctxErr := endOf(ctx, deadline, err); ctxErr != nil {
+		return nil, fmt.Errorf("quotagate: acquire: %w", ctxErr)
 	}
 	if c.closed.Load() {
 		return nil, ErrClientClosed
@@ -282,6 +283,16 @@ func (c *Client) Acquire(ctx context.Context, request Request) (*Permit, error) 
 		return nil, answeredError(err)
 	}
 	return c.withoutDecision(message, err)
+}
+
+// endOf tells whether it was the caller's context that ended a request. The server
+// knows the deadline, too, and may see it pass a moment earlier.
+func endOf(ctx context.Context, deadline time.Time, err error) error {
+	callers, ok := ctx.Deadline()
+	if ok && callers.Before(deadline) && status.Code(err) == codes.DeadlineExceeded {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 // Close settles what is left, for 2 s at most, and closes the connection.

@@ -3,6 +3,7 @@ package quotagate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -53,14 +54,17 @@ func fleetMember(work string) int {
 		go func() {
 			defer threads.Done()
 			for ctx.Err() == nil {
-				request, err := http.NewRequestWithContext(ctx, http.MethodGet, told.Salesforce+"/services/data/v66.0/conversation-entries", nil)
+				request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+					told.Salesforce+"/services/data/v66.0/conversation-entries", nil)
 				if err != nil {
 					panic(err)
 				}
 				session(request, "fleet", "ann")
 				resp, err := caller.Do(request)
 				if err != nil {
-					if ctx.Err() == nil {
+					// The last wait of each ends with the time of the fleet.
+					var denied *DeniedError
+					if !errors.As(err, &denied) && !errors.Is(err, context.DeadlineExceeded) {
 						fmt.Fprintln(os.Stderr, "fleet:", err)
 					}
 					continue

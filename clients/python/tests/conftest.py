@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import Self
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONFORMANCE = REPOSITORY / "clients" / "conformance"
@@ -27,7 +28,7 @@ class Program:
         self._until = re.compile(until)
         self.address = ""
 
-    def __enter__(self) -> Program:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -71,9 +72,7 @@ class StandIn(Program):
     """`quotagate standin`; `address` is its base URL."""
 
     def __init__(self, *options: str) -> None:
-        super().__init__(
-            "standin", "--listen", "127.0.0.1:0", *options, until=r"(http://[^/\s]+)"
-        )
+        super().__init__("standin", "--listen", "127.0.0.1:0", *options, until=r"(http://[^/\s]+)")
 
     def seen(self) -> Any:
         """What it has seen."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import quotagate
 from conftest import CONFORMANCE
+
+import quotagate
 from quotagate import _clock
 from quotagate.v1 import quota_pb2 as pb
 
@@ -47,14 +48,19 @@ class Driver(Protocol):
     def report(self, answer: quotagate.Answer, **what: Any) -> quotagate.Report: ...
     def usage(self, org: str) -> pb.OrgUsage: ...
     def guard(
-        self, starts: int, beyond: bool, answers: list[quotagate.Answer], throw: bool, **request: Any
+        self,
+        starts: int,
+        beyond: bool,
+        answers: list[quotagate.Answer],
+        throw: bool,
+        **request: Any,
     ) -> Granted: ...
     def http(
         self, method: str, url: str, token: str, body: bytes | None, quota: dict[str, Any] | None
     ) -> Sent: ...
 
 
-class Mismatch(AssertionError):
+class MismatchError(AssertionError):
     """An outcome is not the expected one."""
 
 
@@ -73,7 +79,7 @@ class Interpreter:
             kind = next(k for k in step if k not in ("as", "expect"))
             try:
                 getattr(self, f"_{kind}")(dict(step[kind]), step)
-            except (Mismatch, quotagate.QuotaError) as error:
+            except (MismatchError, quotagate.QuotaError) as error:
                 raise AssertionError(f"step {number}, {kind} {step[kind]}: {error!r}") from error
 
     def _acquire(self, request: Step, step: Step) -> None:
@@ -97,8 +103,8 @@ class Interpreter:
         )
 
     def _report(self, request: Step, step: Step) -> None:
-        names = {key: request.pop(key) for key in ("first_call", "calls") if key in request}
-        names |= {k: request.pop(k) for k in ("execution_user", "operation") if k in request}
+        what = ("first_call", "calls", "execution_user", "operation")
+        names: Step = {key: request.pop(key) for key in what if key in request}
         if permit_id := self._id(request):
             names["permit_id"] = permit_id
         else:
@@ -111,7 +117,7 @@ class Interpreter:
             found = self._figures(request)
             try:
                 return _compare_fields(step["expect"], found)
-            except Mismatch:
+            except MismatchError:
                 if time.monotonic() > ends:
                     raise
                 time.sleep(0.02)
@@ -138,13 +144,13 @@ class Interpreter:
                 _compare_fields(expect["denied"], _denied(denied))
                 continue
             if "denied" in expect:
-                raise Mismatch(f"not denied: {answer}")
+                raise MismatchError(f"not denied: {answer}")
             found: dict[str, Any] = {"status": answer.status}
             if "error_code" in expect:
                 found["error_code"] = json.loads(answer.body)[0]["errorCode"]
             _compare_fields(expect, found)
         if sent is not None and self._arrivals() - before != sent:
-            raise Mismatch(f"{self._arrivals() - before} requests were sent, not {sent}")
+            raise MismatchError(f"{self._arrivals() - before} requests were sent, not {sent}")
 
     def _request(self, request: Step) -> Step:
         renamed = {key.removesuffix("_s"): value for key, value in request.items()}
@@ -166,7 +172,7 @@ class Interpreter:
         except quotagate.RequestRefused as error:
             return _compare_error(expect, error)
         if "permit" not in expect:
-            raise Mismatch(f"granted: {permit}")
+            raise MismatchError(f"granted: {permit}")
         wanted = dict(expect["permit"])
         if "id" in wanted:
             self._compare_id(wanted.pop("id"), permit.id)
@@ -194,7 +200,7 @@ class Interpreter:
         else:
             is_good = found == self._permits[str(wanted)]
         if not is_good:
-            raise Mismatch(f"the id is {found!r}, expected {wanted}")
+            raise MismatchError(f"the id is {found!r}, expected {wanted}")
 
     def _told(self, tell: Callable[[], quotagate.Released | quotagate.Report], step: Step) -> None:
         expect = step["expect"]
@@ -269,9 +275,9 @@ def _compare_any(wanted: Step, found: list[dict[str, Any]]) -> None:
     for one in found:
         try:
             return _compare_fields(wanted, one)
-        except Mismatch:
+        except MismatchError:
             continue
-    raise Mismatch(f"none of {found} is {wanted}")
+    raise MismatchError(f"none of {found} is {wanted}")
 
 
 def _compare_fields(wanted: Step, found: dict[str, Any]) -> None:
@@ -279,14 +285,14 @@ def _compare_fields(wanted: Step, found: dict[str, Any]) -> None:
         if key == "limit":
             _compare_fields(value, found[key] or {})
         elif not _matches(key, value, found.get(key)):
-            raise Mismatch(f"{key} is {found.get(key)!r}, expected {value!r}")
+            raise MismatchError(f"{key} is {found.get(key)!r}, expected {value!r}")
 
 
 def _matches(key: str, wanted: Any, found: Any) -> bool:
     if wanted is True and key.endswith("_s"):
         return found is not None
     if isinstance(wanted, list) and key in ("paused", "warnings"):
-        return sorted(wanted) == found
+        return bool(sorted(wanted) == found)
     if isinstance(wanted, list) and key != "fields":
         return found is not None and bool(wanted[0] <= found <= wanted[1])
     return bool(wanted == found)

@@ -54,7 +54,9 @@ class Answer:
         return cls.from_http(response.status_code, header_pairs(response.headers), body)
 
     @classmethod
-    def from_http(cls, status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Answer:
+    def from_http(
+        cls, status: int, headers: Iterable[tuple[str, str]], body: bytes = b""
+    ) -> Answer:
         """The answer with this status and these headers, each value by itself.
 
         `body` matters from status 400 on; what is beyond 64 KiB is not looked at.

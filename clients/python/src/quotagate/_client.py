@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import grpc
 
@@ -22,15 +22,13 @@ from quotagate._core import (
     Core,
     Grant,
     Pending,
-    Progress,
     channel_options,
-    release_of,
-    report_of,
     report_request,
     told_error,
 )
-from quotagate._model import ClassState, LimitUsage, Released, Report, TrafficClass
+from quotagate._model import Released, Report, TrafficClass
 from quotagate._outage import Policies
+from quotagate._permit import BasePermit, answer_in
 from quotagate.v1 import quota_pb2 as pb
 from quotagate.v1.quota_pb2_grpc import QuotaServiceStub
 
@@ -124,7 +122,7 @@ class Client:
             grant = self._core.undecided(ask, error)
         else:
             grant = self._core.decide(ask, response)
-        return Permit(self, grant, operation)
+        return Permit(self._settler, grant, operation)
 
     @contextmanager
     def permit(
@@ -260,7 +258,7 @@ class Client:
         with _as_errors():
             return Report._of(
                 self._stub.Report(
-                    Pending(request, 0.0, answer.completed_at).due(),
+                    Pending(request, 0.0, answer.completed_at).report_now(),
                     timeout=self._core.timeout,
                     metadata=self._core.metadata,
                 )
@@ -297,7 +295,7 @@ class Client:
         self.close()
 
 
-class Permit:
+class Permit(BasePermit):
     """The right to start calls before its deadline. Threads may share it.
 
     Left as a context manager it gives back what was never started, and reports what was
@@ -305,58 +303,9 @@ class Permit:
     `report` and `release`, or runs out.
     """
 
-    def __init__(self, client: Client, grant: Grant, operation: str) -> None:
-        self._client = client
-        self._grant = grant
-        self._operation = operation
-        self._progress = Progress(grant)
-
-    @property
-    def id(self) -> str:
-        """Names the permit in the service; empty for one of an outage."""
-        return self._grant.id
-
-    @property
-    def calls(self) -> int:
-        """How many may be started."""
-        return self._grant.calls
-
-    @property
-    def execution_user(self) -> str:
-        """The Salesforce user to make the calls as."""
-        return self._grant.execution_user
-
-    @property
-    def expires_in(self) -> float:
-        """Seconds until no call may start any more; negative when that is over."""
-        return self._grant.deadline - _clock.now()
-
-    @property
-    def limits(self) -> tuple[LimitUsage, ...]:
-        """Every limit that was charged, as it stands after the grant."""
-        return self._grant.limits
-
-    @property
-    def class_state(self) -> ClassState:
-        """The workspace's traffic classes."""
-        return self._grant.class_state
-
-    @property
-    def origin(self) -> Literal["service", "outage"]:
-        """Who granted it: the service, or this process by its outage policy."""
-        return self._grant.origin
-
-    def start(self) -> int:
-        """To be called right before a call is sent; its ordinal, from 0.
-
-        Raises:
-            PermitExpired: it must not be sent.
-        """
-        return self._progress.start()
-
-    def not_sent(self, call: int) -> None:
-        """Takes back the last start, of a call that has certainly not left this machine."""
-        self._progress.not_sent(call)
+    def __init__(self, settler: _Settler, grant: Grant, operation: str) -> None:
+        super().__init__(grant, operation, settler.put)
+        self._settler = settler
 
     def report(
         self, answer: Answer | HttpResponse, *, call: int | None = None, calls: int = 1
@@ -367,23 +316,7 @@ class Permit:
         where the service cannot be told: it is told later (`Report.delivered`).
         """
         pending = self._settle(answer, call, calls)
-        if pending is None:
-            return Report("CONTINUE")
-        try:
-            return Report._of(self._client._settler.send_report(pending))
-        except grpc.RpcError as error:
-            self._client._settler.failed(pending, error)
-            return Report("CONTINUE", delivered=False)
-
-    def release(self) -> None:
-        """Gives back what was never started; no call may start any more."""
-        started, unused = self._progress.give_back()
-        if not unused:
-            return
-        if self._grant.local is not None:
-            self._grant.local.unsent(started)
-        else:
-            self._client._settler.put(release_of(self._grant, started, unused))
+        return Report("CONTINUE") if pending is None else self._settler.tell(pending)
 
     def __enter__(self) -> Permit:
         return self
@@ -394,32 +327,7 @@ class Permit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.release()
-        for first, calls in self._progress.unanswered():
-            self._tell(Answer(), first, calls)
-
-    def _report_later(self, answer: Answer, call: int | None = None) -> None:
-        """Reports without waiting for the service."""
-        pending = self._settle(answer, call, 1)
-        if pending is not None:
-            self._client._settler.put(pending)
-
-    def _settle(
-        self, answer: Answer | HttpResponse, call: int | None, calls: int
-    ) -> Pending | None:
-        """Books an answer; what is left to tell."""
-        if not isinstance(answer, Answer):
-            answer = Answer.of(answer)
-        first = self._progress.reporting(call, calls)
-        if self._grant.local is not None:
-            self._grant.local.answered(first, calls, answer.http_status, answer.completed_at)
-            return None
-        return report_of(self._grant, self._operation, answer, first, calls)
-
-    def _tell(self, answer: Answer, first: int, calls: int) -> None:
-        if self._grant.local is None:
-            pending = report_of(self._grant, self._operation, answer, first, calls)
-            self._client._settler.put(pending)
+        self._leave()
 
 
 class _Settler:
@@ -435,7 +343,7 @@ class _Settler:
         self._closes_at: float | None = None
 
     def put(self, pending: Pending, wait: float = 0.0) -> None:
-        """Leaves something to the background."""
+        """Leaves something to the background, to be told in `wait` seconds."""
         with self._changed:
             if self._closes_at is not None:
                 return
@@ -447,21 +355,15 @@ class _Settler:
                 self._thread.start()
             self._changed.notify()
 
-    def failed(self, pending: Pending, error: grpc.RpcError) -> None:
-        """Tries again later what is of use later."""
-        wait = pending.retry_in(error)
-        if wait is not None:
-            self.put(pending, wait)
-        else:
-            _log.debug("given up: %s", error)
-
-    def send_report(self, pending: Pending) -> pb.ReportResponse:
-        """One try of a report."""
-        request = pending.due()
-        assert isinstance(request, pb.ReportRequest)
-        return self._stub.Report(
-            request, timeout=self._core.timeout, metadata=self._core.metadata
-        )
+    def tell(self, pending: Pending) -> Report:
+        """Tells a report now; where that fails, in the background."""
+        try:
+            return Report._of(self._send_report(pending, self._core.timeout))
+        except grpc.RpcError as error:
+            wait = pending.retry_in(error)
+            if wait is not None:
+                self.put(pending, wait)
+            return Report("CONTINUE", delivered=False)
 
     def close(self) -> None:
         """Tells the rest, for at most 2 s."""
@@ -470,23 +372,19 @@ class _Settler:
             thread = self._thread
             self._changed.notify()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(FLUSH_SECONDS + 0.5)
+            thread.join(FLUSH_SECONDS + 0.2)
 
     def _add(self, pending: Pending, wait: float) -> None:
         if len(self._queue) >= MOST_PENDING:
             self._queue.popleft()
-            _log.warning("more than %d reports wait: the oldest is dropped", MOST_PENDING)
+            _log.warning("%d reports wait to be told: the oldest is dropped", MOST_PENDING)
         self._queue.append((_clock.now() + wait, pending))
 
     def _work(self) -> None:
         while (item := self._next()) is not None:
             pending, timeout = item
-            request = pending.due()
             try:
-                if isinstance(request, pb.ReleaseRequest):
-                    self._stub.Release(request, timeout=timeout, metadata=self._core.metadata)
-                else:
-                    self._stub.Report(request, timeout=timeout, metadata=self._core.metadata)
+                self._send(pending, timeout)
             except grpc.RpcError as error:
                 wait = pending.retry_in(error)
                 if wait is not None:
@@ -495,44 +393,42 @@ class _Settler:
             except ValueError:
                 return  # the channel was closed over our head
 
+    def _send(self, pending: Pending, timeout: float) -> None:
+        if isinstance(pending.request, pb.ReleaseRequest):
+            self._stub.Release(pending.request, timeout=timeout, metadata=self._core.metadata)
+        else:
+            pending.told(self._send_report(pending, timeout))
+
+    def _send_report(self, pending: Pending, timeout: float) -> pb.ReportResponse:
+        return self._stub.Report(
+            pending.report_now(), timeout=timeout, metadata=self._core.metadata
+        )
+
     def _next(self) -> tuple[Pending, float] | None:
-        """The next that is due, and how long it may take; None when the thread is to end."""
+        """Waits for the next, and says how long it may take; None when the thread is to end."""
         with self._changed:
             while True:
                 now = _clock.now()
                 closes_in = None if self._closes_at is None else self._closes_at - now
                 if closes_in is not None and (closes_in <= 0 or not self._queue):
-                    self._queue.clear()
                     self._thread = None
                     return None
-                timeout = self._core.timeout if closes_in is None else min(
-                    self._core.timeout, closes_in
-                )
-                index = next((i for i, (due, _) in enumerate(self._queue) if due <= now), None)
-                if index is not None:
-                    pending = self._queue[index][1]
-                    del self._queue[index]
-                    is_late = pending.expires_at <= now
-                    if is_late and isinstance(pending.request, pb.ReleaseRequest):
-                        continue
-                    return pending, timeout
-                wait = min((due for due, _ in self._queue), default=now + _IDLE_SECONDS) - now
-                is_idle = not self._queue
-                if not self._changed.wait(wait if closes_in is None else min(wait, closes_in)):
-                    if is_idle and not self._queue and self._closes_at is None:
-                        self._thread = None
-                        return None
+                first = min(self._queue, key=lambda item: item[0], default=None)
+                if first is not None and first[0] <= now:
+                    self._queue.remove(first)
+                    if first[1].is_of_use(now):
+                        timeout = self._core.timeout
+                        return first[1], timeout if closes_in is None else min(timeout, closes_in)
+                    continue
+                wait = _IDLE_SECONDS if first is None else first[0] - now
+                is_woken = self._changed.wait(wait if closes_in is None else min(wait, closes_in))
+                if first is None and not is_woken and not self._queue:
+                    self._thread = None
+                    return None
 
 
 _IDLE_SECONDS = 10.0
-"""The background thread ends when there was nothing to tell for so long."""
-
-
-def answer_in(result: object) -> Answer:
-    """The answer that a function's result is, if it is one."""
-    if isinstance(getattr(result, "status_code", None), int) and hasattr(result, "headers"):
-        return Answer.of(result)  # type: ignore[arg-type]
-    return Answer()
+"""The thread ends when there was nothing to tell for so long."""
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
@@ -28,7 +29,14 @@ from quotagate._errors import (
     Unauthenticated,
     Unavailable,
 )
-from quotagate._model import ClassState, LimitUsage, TrafficClass, class_number, limits_of
+from quotagate._model import (
+    ClassState,
+    LimitUsage,
+    Report,
+    TrafficClass,
+    class_number,
+    limits_of,
+)
 from quotagate._outage import (
     PERMIT_LIFE,
     LocalCalls,
@@ -40,6 +48,8 @@ from quotagate._outage import (
     policy_of,
 )
 from quotagate.v1 import quota_pb2 as pb
+
+_log = logging.getLogger("quotagate")
 
 FLUSH_SECONDS = 2.0
 """So long `close` waits for what is still to be told."""
@@ -68,9 +78,7 @@ class Ask:
     @property
     def question(self) -> Question:
         request = self.request
-        return Question(
-            request.org, request.workspace, request.operation, request.execution_user
-        )
+        return Question(request.org, request.workspace, request.operation, request.execution_user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,9 @@ class Core:
         check_policies(outage)
         self.target = target_of([servers] if isinstance(servers, str) else list(servers))
         self.timeout = timeout
-        self.metadata = (("quotagate-caller", caller),) if caller else ()
+        self.metadata: tuple[tuple[str, str], ...] = (
+            (("quotagate-caller", caller),) if caller else ()
+        )
         self._policies = outage
         self._outage = Outage()
         self._process = os.getpid()
@@ -218,8 +228,10 @@ class Core:
                     "what is kept for outages has no room",
                     code=code,
                 )
-            calls, user, local = granted.calls, granted.execution_user, LocalCalls(
-                self._outage, granted.spent
+            calls, user, local = (
+                granted.calls,
+                granted.execution_user,
+                LocalCalls(self._outage, granted.spent),
             )
         elif policy == "closed":
             raise Unavailable(f"quotagate cannot be asked: {code}: {details}", code=code)
@@ -299,29 +311,47 @@ class Progress:
             return ranges
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Pending:
     """A release or report that is to be told."""
 
     request: pb.ReleaseRequest | pb.ReportRequest
     expires_at: float
-    """Later it is of no use."""
+    """When the permit ends."""
     completed_at: float = 0.0
+    on_told: Callable[[Report], None] | None = None
     tries: int = 0
 
-    def due(self) -> pb.ReleaseRequest | pb.ReportRequest:
-        """The request as it is to be sent now."""
-        self.tries += 1
-        if isinstance(self.request, pb.ReportRequest):
-            ago = max(0.0, _clock.now() - self.completed_at)
-            self.request.completed_ago.CopyFrom(duration(ago))
+    def report_now(self) -> pb.ReportRequest:
+        """The report as it is to be sent now."""
+        assert isinstance(self.request, pb.ReportRequest)
+        ago = max(0.0, _clock.now() - self.completed_at)
+        self.request.completed_ago.CopyFrom(duration(ago))
         return self.request
+
+    def is_of_use(self, now: float) -> bool:
+        """Whether it may still be told: a release only while the permit lives, a report
+        also once after that, because it corrects the counters."""
+        return now < self.expires_at or (
+            self.tries == 0 and isinstance(self.request, pb.ReportRequest)
+        )
 
     def retry_in(self, error: grpc.RpcError) -> float | None:
         """Seconds until the next try; None if there is to be none."""
-        wait: float = min(0.1 * 2 ** (self.tries - 1), 2.0)
-        is_final = code_of(error)[0] in _REFUSALS
-        return None if is_final or _clock.now() + wait >= self.expires_at else wait
+        wait: float = min(0.1 * 2**self.tries, 2.0)
+        self.tries += 1
+        if code_of(error)[0] in _REFUSALS or _clock.now() + wait >= self.expires_at:
+            _log.debug("not told: %s", error)
+            return None
+        return wait
+
+    def told(self, response: pb.ReportResponse) -> None:
+        """Hands the service's answer on to who wants it."""
+        if self.on_told is not None:
+            try:
+                self.on_told(Report._of(response))
+            except Exception:
+                _log.exception("a callback for advice has failed")
 
 
 def release_of(grant: Grant, started: int, unused: int) -> Pending:

@@ -19,8 +19,6 @@ from conftest import CONFORMANCE, Server, eventually
 
 import quotagate
 import quotagate.aio
-from quotagate.v1 import quota_pb2 as pb
-from quotagate.v1 import quota_pb2_grpc
 
 TIMEOUT = 0.5
 SLACK = 0.5
@@ -107,21 +105,18 @@ def test_asyncio_has_the_same_policies(fault: str) -> None:
         asyncio.run(work(address))
 
 
-class Aborting(quota_pb2_grpc.QuotaServiceServicer):
-    """Answers every acquire with an error."""
-
-    def __init__(self, code: grpc.StatusCode) -> None:
-        self._code = code
-
-    def Acquire(self, request: pb.AcquireRequest, context: Any) -> pb.AcquireResponse:  # noqa: N802, ARG002
-        context.abort(self._code, "because")
-        raise AssertionError
-
-
 @contextlib.contextmanager
 def aborting(code: grpc.StatusCode) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    quota_pb2_grpc.add_QuotaServiceServicer_to_server(Aborting(code), server)  # type: ignore[no-untyped-call]
+    """A server that answers every acquire with an error."""
+
+    def acquire(_: object, context: grpc.ServicerContext) -> bytes:
+        context.abort(code, "because")
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(acquire)
+    service = grpc.method_handlers_generic_handler(
+        "quotagate.v1.QuotaService", {"Acquire": handler}
+    )
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[service])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"

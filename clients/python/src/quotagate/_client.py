@@ -62,10 +62,11 @@ class Client:
             credentials: for TLS; without, the connection is in the clear.
         """
         self._core = Core(servers, caller, timeout, outage)
+        target, options = self._core.target, self._core.options
         channel = (
-            grpc.insecure_channel(self._core.target, self._core.options)
+            grpc.insecure_channel(target, options)
             if credentials is None
-            else grpc.secure_channel(self._core.target, credentials, self._core.options)
+            else grpc.secure_channel(target, credentials, options)
         )
         self._stub = QuotaServiceStub(channel)
         self._settler = _Settler(self._stub, self._core)

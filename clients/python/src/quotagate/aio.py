@@ -239,12 +239,11 @@ class Client:
         """Made late, because a channel of gRPC's belongs to the loop that runs then."""
         self._core.check_process()
         if self._settler is None:
+            target, options = self._core.target, self._core.options
             self._channel = (
-                grpc.aio.insecure_channel(self._core.target, self._core.options)
+                grpc.aio.insecure_channel(target, options)
                 if self._credentials is None
-                else grpc.aio.secure_channel(
-                    self._core.target, self._credentials, self._core.options
-                )
+                else grpc.aio.secure_channel(target, self._credentials, options)
             )
             self._settler = _Settler(QuotaServiceStub(self._channel), self._core)
         return self._settler

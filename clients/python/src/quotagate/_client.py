@@ -22,7 +22,6 @@ from quotagate._core import (
     Core,
     Grant,
     Pending,
-    channel_options,
     report_request,
     told_error,
 )
@@ -63,11 +62,11 @@ class Client:
             credentials: for TLS; without, the connection is in the clear.
         """
         self._core = Core(servers, caller, timeout, outage)
-        options = channel_options()
+        target, options = self._core.target, self._core.options
         channel = (
-            grpc.insecure_channel(self._core.target, options)
+            grpc.insecure_channel(target, options)
             if credentials is None
-            else grpc.secure_channel(self._core.target, credentials, options)
+            else grpc.secure_channel(target, credentials, options)
         )
         self._stub = QuotaServiceStub(channel)
         self._settler = _Settler(self._stub, self._core)

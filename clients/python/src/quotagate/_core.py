@@ -104,7 +104,12 @@ class Core:
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, is {timeout}")
         check_policies(outage)
-        self.target = target_of([servers] if isinstance(servers, str) else list(servers))
+        servers = [servers] if isinstance(servers, str) else list(servers)
+        self.target = target_of(servers)
+        self.options = channel_options()
+        if len(servers) > 1:
+            # Of several addresses gRPC makes an authority that no server takes.
+            self.options.append(("grpc.default_authority", servers[0]))
         self.timeout = timeout
         self.metadata: tuple[tuple[str, str], ...] = (
             (("quotagate-caller", caller),) if caller else ()

@@ -23,7 +23,6 @@ from quotagate._core import (
     Core,
     Grant,
     Pending,
-    channel_options,
     report_request,
     told_error,
 )
@@ -240,11 +239,11 @@ class Client:
         """Made late, because a channel of gRPC's belongs to the loop that runs then."""
         self._core.check_process()
         if self._settler is None:
-            options = channel_options()
+            target, options = self._core.target, self._core.options
             self._channel = (
-                grpc.aio.insecure_channel(self._core.target, options)
+                grpc.aio.insecure_channel(target, options)
                 if self._credentials is None
-                else grpc.aio.secure_channel(self._core.target, self._credentials, options)
+                else grpc.aio.secure_channel(target, self._credentials, options)
             )
             self._settler = _Settler(QuotaServiceStub(self._channel), self._core)
         return self._settler

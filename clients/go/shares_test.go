@@ -1,6 +1,7 @@
 package quotagate
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -103,6 +104,21 @@ func TestAPlaceComesBackWhenItsCallIsCertainlyOver(t *testing.T) {
 				t.Error("not granted in time")
 			}
 		})
+	}
+}
+
+func TestOnlyAnAnswerOfSalesforceMovesAPlace(t *testing.T) {
+	for status, moved := range map[int]bool{0: false, 204: true, 429: true, 499: true, 500: false, 503: false} {
+		s, q := newShares(), question{"acme", "", "op", "ann"}
+		s.learn(q, "ann", []*quotagatev1.LimitUsage{windowLimit(90, 1)})
+		_, taken := s.take(now(), q, 1, ask{1, 1, 1})
+		before := taken.calls[0][0].until
+		permit := newOutagePermit(nil, "ann", 1, taken)
+		permit.Report(context.Background(), 0, Answer{Status: status})
+		permit.Close()
+		if after := taken.calls[0][0].until; (after < before) != moved {
+			t.Errorf("after %d it counts until %v, before until %v", status, after, before)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 // What the adapters have in common: one request on the wire is one call.
 import type { ResponseLike } from "./answer.js";
 import type { Client } from "./client.js";
+import { PermitExpired } from "./errors.js";
 import type { Permit } from "./permit.js";
 import { defaultRules, type HttpRequest, type Rules } from "./rules.js";
 import type { Answer, Settlement, TrafficClass } from "./types.js";
@@ -37,6 +38,9 @@ export interface Call {
 /** A request that needs no permit. */
 const FREE: Call = { answered() {}, failed() {} };
 
+/** Permits that are taken for a request, should they be over before it could be sent. */
+const MAX_TRIES = 3;
+
 /** Takes the permit of a request, where it needs one, and starts its call. */
 export async function startCall(
   client: Client,
@@ -48,20 +52,25 @@ export async function startCall(
   if (operation === undefined) {
     return FREE;
   }
-  const permit = await client.acquire({
-    org: options.org,
-    workspace: options.workspace,
-    executionUser: options.executionUser,
-    trafficClass: options.trafficClass,
-    maxWaitMs: options.maxWaitMs,
-    signal: signal ?? undefined,
-    ...operation,
-  });
-  try {
-    return callOf(permit, permit.start(), options);
-  } catch (error) {
-    permit.settle();
-    throw error;
+  for (let tries = 1; ; tries += 1) {
+    const permit = await client.acquire({
+      org: options.org,
+      workspace: options.workspace,
+      executionUser: options.executionUser,
+      trafficClass: options.trafficClass,
+      maxWaitMs: options.maxWaitMs,
+      signal: signal ?? undefined,
+      ...operation,
+    });
+    try {
+      return callOf(permit, permit.start(), options);
+    } catch (error) {
+      permit.settle();
+      // A process that stood still for so long may go on, with another permit.
+      if (!(error instanceof PermitExpired) || tries === MAX_TRIES) {
+        throw error;
+      }
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { limitInfoWithinBounds } from "./answer.js";
-import { elapsedAtLeast, type Moment, now } from "./clock.js";
+import { elapsedMs, type Moment, now } from "./clock.js";
 import {
   classState,
   denied,
@@ -154,7 +154,7 @@ export class Client implements AsyncDisposable {
       origin: "service" as const,
     };
     this.#outage.learn(options, grant.limits, grant.executionUser);
-    const isAlive = () => elapsedAtLeast(sentAt) < grant.ttlMs;
+    const isAlive = () => elapsedMs(sentAt) < grant.ttlMs;
     const settler: Settler = {
       report: (call, calls, answer) => this.#report(grant, options, call, calls, answer, isAlive),
       release: async (unused) => {

@@ -50,6 +50,9 @@ const MAX_REDIRECTS = 10;
 /** Of an error's body, so much is looked at. */
 const MAX_BODY_CHARS = 64 * 1024;
 
+/** Transports that are those of a hook. */
+const hooked = new WeakSet<Transport>();
+
 /**
  * Lets each request that a connection sends, those of its session's renewal
  * included, take a permit and be reported. Call sites stay as they are.
@@ -71,6 +74,9 @@ export function hookJsforce(
   if (typeof inner?.httpRequest !== "function" || "_xdProxyUrl" in inner) {
     throw new TypeError("this is no connection of jsforce 3 that sends its requests itself");
   }
+  if (hooked.has(inner)) {
+    throw new TypeError("this connection's requests take permits already");
+  }
   // Whatever else the transport has stays reachable.
   const outer: Transport = Object.create(inner, {
     httpRequest: {
@@ -78,6 +84,7 @@ export function hookJsforce(
         exchange(client, options, inner, request, requestOptions ?? {}),
     },
   });
+  hooked.add(outer);
   connection._transport = outer;
   return () => {
     if (connection._transport === outer) {

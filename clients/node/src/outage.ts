@@ -141,6 +141,13 @@ export class Outage {
     calls: number,
     decidedAt: Moment,
   ): Use[] {
+    if (this.#logs.size > MAX_QUESTIONS) {
+      for (const [key, log] of this.#logs) {
+        if (log.used() === 0) {
+          this.#logs.delete(key);
+        }
+      }
+    }
     const capped = limits.filter(isCapped).map((limit) => {
       const key = limitKey(question.org, limit);
       const log = this.#logs.get(key) ?? new Log();

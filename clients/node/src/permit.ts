@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { answerOf, isResponse, type ResponseLike } from "./answer.js";
-import { elapsedAtLeast, type Moment } from "./clock.js";
+import { elapsedMs, type Moment } from "./clock.js";
 import { PermitExpired } from "./errors.js";
 import type { Answer, ClassState, LimitUsage, Settlement } from "./types.js";
 
@@ -78,7 +78,7 @@ export class Permit implements AsyncDisposable {
 
   /** The deadline has passed. */
   get expired(): boolean {
-    return elapsedAtLeast(this.#grant.sentAt) >= this.#grant.ttlMs;
+    return elapsedMs(this.#grant.sentAt) >= this.#grant.ttlMs;
   }
 
   /**

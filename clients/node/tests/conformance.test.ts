@@ -256,8 +256,8 @@ class Run {
           headers: { Authorization: `Bearer ${token}` },
           body,
         });
-        const [error] = response.ok ? [] : ((await response.json()) as Json[]);
-        await response.body?.cancel();
+        const answer = await response.text();
+        const [error] = response.ok ? [] : (JSON.parse(answer) as Json[]);
         return { status: response.status, errorCode: error?.errorCode };
       }
       const connection = new Connection({ instanceUrl: origin, accessToken: token });

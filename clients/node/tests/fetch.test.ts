@@ -204,6 +204,19 @@ describe("fetch", () => {
       },
     ));
 
+  test("takes another permit if one was over before it could be used", async () => {
+    let permits = 0;
+    const acquire = () => {
+      permits += 1;
+      return permitMessage({ ttl: { seconds: permits === 1 ? 0 : 30 } });
+    };
+    await using fake = await startFake({ acquire });
+    await using http = await startHttp((_, response) => response.end());
+    await using client = new Client(fake.address);
+    assert.equal((await client.fetch(OPTIONS)(http.url + PATH)).status, 200);
+    assert.equal(permits, 2);
+  });
+
   test("is given up by its signal before and after it is sent", () =>
     scene(
       () => {},

@@ -229,6 +229,15 @@ describe("jsforce", () => {
       },
     ));
 
+  test("is not hooked twice", () =>
+    scene(
+      () => {},
+      async (connection, _, __, client) => {
+        const options = { org: "a", executionUser: "ann" };
+        assert.throws(() => client.jsforce(connection, options), TypeError);
+      },
+    ));
+
   test("is not hooked where it sends through a proxy page", async () => {
     await using client = new Client("127.0.0.1:1");
     const connection = new Connection({ proxyUrl: "http://127.0.0.1:1/proxy" });

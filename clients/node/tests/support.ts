@@ -25,12 +25,12 @@ export interface Program extends AsyncDisposable {
 }
 
 /** The service, with an empty store. */
-export function startService(config: string, ...options: string[]): Promise<Program> {
+export function startService(config: string, address = "127.0.0.1:0"): Promise<Program> {
   return startProgram(
     ["gRPC", "HTTP"],
     ["serve", "--store", "memory:", "--config", join(CONFORMANCE, config)].concat(
-      ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"],
-      options,
+      ["--grpc", address],
+      ["--http", "127.0.0.1:0"],
     ),
   );
 }
@@ -108,7 +108,7 @@ export async function outcome(child: ChildProcess, withinMs: number) {
 
 /** Asks until the answer is true. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 30_000;
   while (!(await holds())) {
     if (performance.now() > deadline) {
       throw new Error(`in vain waited until ${what}`);

@@ -303,6 +303,7 @@ fn wire_usage() -> v1::LimitUsage {
         stale: true,
         shadow: Some(v1::Shadow { would_have_refused: 8 }),
         cooling_until: Some(Timestamp { seconds: 1_700_000_001, nanos: 250_000_000 }),
+        outage_share: 0,
         burn_per_hour: 8,
         exhausted_in: None,
     }

@@ -38,6 +38,7 @@ mod health;
 mod outage;
 mod owners;
 mod permit;
+mod race;
 mod random;
 mod settle;
 mod wire;
@@ -45,7 +46,7 @@ mod wire;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -117,8 +118,6 @@ pub struct Client {
 struct Shared {
     policies: Policies,
     shares: Arc<Mutex<Shares>>,
-    /// The last question could not be decided.
-    is_outage: AtomicBool,
     /// Begins the ids of this client's questions.
     id: String,
     questions: AtomicU64,
@@ -144,7 +143,6 @@ impl Client {
         let shared = Shared {
             policies,
             shares: Arc::default(),
-            is_outage: AtomicBool::new(false),
             id: format!("{:016x}{:016x}", random::bits(), random::bits()),
             questions: AtomicU64::new(0),
         };
@@ -177,7 +175,7 @@ impl Client {
         let answer = self.wire.acquire(&request, wait, self.caller.as_ref()).await;
         let status = match answer {
             Ok((sent, AcquireResponse { outcome: Some(outcome) })) => {
-                self.shared.is_outage.store(false, Ordering::Relaxed);
+                self.is_decided();
                 return self.decided(ask, sent, outcome);
             }
             Ok(_) => Status::internal("the answer says neither yes nor no"),
@@ -185,7 +183,7 @@ impl Client {
         };
         match AcquireError::of(&status) {
             Some(error) => {
-                self.shared.is_outage.store(false, Ordering::Relaxed);
+                self.is_decided();
                 Err(error)
             }
             None => self.in_outage(ask, status),
@@ -229,10 +227,16 @@ impl Client {
         }
     }
 
+    fn is_decided(&self) {
+        if self.wire.note_outage(false) {
+            tracing::info!("quotagate decides again");
+        }
+    }
+
     /// Does what the policy of the class says.
     fn in_outage(&self, ask: &Ask, status: Status) -> Result<Permit, AcquireError> {
         let policy = self.shared.policies.of(ask.traffic_class);
-        if !self.shared.is_outage.swap(true, Ordering::Relaxed) {
+        if self.wire.note_outage(true) {
             tracing::warn!(?policy, status = %status, "quotagate cannot decide");
         }
         let now = Moment::now();

@@ -259,7 +259,7 @@ mod tests {
         for (line, good) in [
             ("acquire --org o --operation rest --calls 3 --max-wait 1m30s", true),
             ("acquire --org o --operation rest --traffic-class bulk --mode check-only", true),
-            ("acquire --org o --operation rest -o json --server h:1", true),
+            ("acquire --org o --operation rest -o json --server h:1,h:2", true),
             ("acquire --operation rest", false),
             ("acquire --org o --operation rest --max-wait 30", false),
             ("acquire --org o --operation rest --traffic-class slow", false),

@@ -125,7 +125,7 @@ enum Verb {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct Remote {
-    /// The server's gRPC address
+    /// The server's gRPC address; of several, separated by commas, those that are healthy are asked
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_SERVER, help_heading = "Connection")]
     server: String,
     /// How to print the answer: for people, or as canonical proto JSON
@@ -267,7 +267,7 @@ mod tests {
         for (line, good) in [
             ("acquire --org o --operation rest --calls 3 --max-wait 1m30s", true),
             ("acquire --org o --operation rest --traffic-class bulk --mode check-only", true),
-            ("acquire --org o --operation rest -o json --server h:1", true),
+            ("acquire --org o --operation rest -o json --server h:1,h:2", true),
             ("acquire --operation rest", false),
             ("acquire --org o --operation rest --max-wait 30", false),
             ("acquire --org o --operation rest --traffic-class slow", false),

@@ -1,16 +1,77 @@
-//! The library for callers: a connection to the service, and its calls.
+//! The library for callers: one line in front of each Salesforce call.
+//!
+//! ```no_run
+//! use quotagate::client::{AcquireError, Answer, Ask, Client};
+//!
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("quota-1:7400,quota-2:7400").caller("inbox").build()?;
+//! let ask = Ask::new("00D000000000001EAA", "conversation-entries.get").workspace("acme-eu");
+//! match client.permit(&ask).await {
+//!     Ok(mut permit) => {
+//!         let call = permit.start()?;
+//!         // Make exactly one request, as `call.execution_user()`; then:
+//!         call.report(Answer::new(200).limit_info("api-usage=18/5000")).await;
+//!     }
+//!     Err(AcquireError::Denied(denied)) => println!("again in {:?}", denied.retry_after),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! client.close().await;
+//! # Ok(()) }
+//! ```
+//!
+//! - [`Client`] knows one or several servers and asks those that are healthy. It
+//!   tries again, within its deadline and with the same request id, what was
+//!   certainly not decided or can be decided twice without harm.
+//! - [`Permit`] and [`Call`] are guards: what was not started goes back, what was
+//!   started is reported, in the background if nobody waits for it.
+//! - [`OutagePolicy`] says what a traffic class does while the service cannot
+//!   decide.
+//! - The RPCs themselves are methods of [`Client`], too: [`Client::acquire`],
+//!   [`Client::report`] and so on, with the messages of [`crate::proto`].
 
+mod answer;
+mod ask;
+mod balance;
+mod builder;
+mod error;
+mod health;
+mod outage;
 mod owners;
+mod permit;
+mod race;
+mod random;
+mod settle;
+mod wire;
 
-use std::{error::Error, fmt, time::Duration};
-
-use tonic::{
-    Code, ConnectError as NotConnected, Request, Response, Status, Streaming,
-    metadata::{AsciiMetadataValue, errors::InvalidMetadataValue},
-    transport::{Channel, Endpoint},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use self::owners::Owners;
+use tokio::time::Instant;
+use tonic::{
+    Status, Streaming,
+    metadata::{AsciiMetadataValue, errors::InvalidMetadataValue},
+    transport::Channel,
+};
+
+pub use self::{
+    answer::{Answer, MAX_BODY_BYTES},
+    ask::Ask,
+    builder::{ClientBuilder, ConnectError, DEFAULT_SERVER},
+    error::{AcquireError, Denied, Invalid, Unavailable, Violation},
+    outage::OutagePolicy,
+    permit::{Call, Origin, Permit, PermitExpired, Reported},
+};
+use self::{
+    outage::{Leave, OUTAGE_TTL, Policies, Shares},
+    permit::Terms,
+    settle::{Settler, Settling},
+    wire::{MAX_ANSWER_BYTES, Repeat, Wire, org_of, quota, within},
+};
 use crate::proto::{
     admin::v1::{
         DeleteExecutionUserRequest, DeleteExecutionUserResponse, DeleteOrgRequest,
@@ -22,89 +83,75 @@ use crate::proto::{
     v1::{
         AcquireRequest, AcquireResponse, GetDemandRequest, GetDemandResponse, GetUsageRequest,
         GetUsageResponse, ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse,
-        WatchUsageRequest, WatchUsageResponse, quota_service_client::QuotaServiceClient,
+        WatchUsageRequest, WatchUsageResponse, acquire_response::Outcome,
+        quota_service_client::QuotaServiceClient,
     },
 };
+pub use crate::{
+    clock::Moment,
+    proto::v1::{Advice, DenialReason, TrafficClass},
+};
 
-/// Where the service listens unless it is told otherwise.
-pub const DEFAULT_SERVER: &str = "127.0.0.1:7400";
-
-/// How long to try to connect: a server that is there answers within one round
-/// trip.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long a call may take besides the wait that the request asks for. The
-/// service itself waits at most 2 s for its store.
+/// How long a call of the RPCs themselves may take besides the wait that the
+/// request asks for. The service itself waits at most 2 s for its store.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to try to connect to an org's owner. It is tried beside the
-/// requests, which go to the configured server meanwhile.
-const OWNER_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the longest wait may be; more is refused by the service anyway.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
-/// How often an idle connection is tested, so that a server that vanished
-/// without a word is noticed in the middle of a long wait.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The usage of an org with all the names that the service keeps is some
-/// hundred KiB.
-const MAX_ANSWER_BYTES: usize = 16 << 20;
-
-/// A connection to the service. Clones share it.
+/// A client of the service. Clones share its connections.
 ///
 /// Any server takes any request and passes it on to the node that owns the org.
-/// The client learns from the answers which node that is, and asks it directly
-/// where it can be reached.
+/// The client spreads its requests over the servers that are healthy, learns from
+/// the answers which node owns an org, and asks it directly where it can be
+/// reached. A server that fails or says nothing is left alone, and comes back.
 #[derive(Clone, Debug)]
 pub struct Client {
     caller: Option<AsciiMetadataValue>,
-    owners: Owners,
-    quota: QuotaServiceClient<Channel>,
-    admin: AdminServiceClient<Channel>,
+    wire: Arc<Wire>,
+    settler: Settler,
+    shared: Arc<Shared>,
 }
 
-/// Why there is no connection.
+/// What all clones have in common.
 #[derive(Debug)]
-pub enum ConnectError {
-    /// What was given is not the address of a server.
-    Address {
-        /// What was given.
-        server: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Nobody answers there.
-    Unreachable {
-        /// The address.
-        server: String,
-        /// What happened.
-        source: tonic::transport::Error,
-    },
+struct Shared {
+    policies: Policies,
+    shares: Arc<Mutex<Shares>>,
+    /// Begins the ids of this client's questions.
+    id: String,
+    questions: AtomicU64,
 }
 
 impl Client {
-    /// Connects to `host:port` or `http://host:port`.
+    /// Connects to `host:port` or `http://host:port`; several are separated by
+    /// commas. See [`Client::builder`] for more.
     ///
     /// # Errors
-    /// The address is none, or nobody answers there within 3 s.
-    pub async fn connect(server: &str) -> Result<Self, ConnectError> {
-        let channel = endpoint(server)?
-            .connect()
-            .await
-            .map_err(|source| ConnectError::Unreachable { server: server.into(), source })?;
-        Ok(Self {
-            caller: None,
-            owners: Owners::new(server),
-            quota: quota(channel.clone()),
-            admin: AdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES),
-        })
+    /// What is given is no address, or nobody answers there within 3 s.
+    pub async fn connect(servers: &str) -> Result<Self, ConnectError> {
+        Self::builder(servers).connect().await
     }
 
-    /// The same connection for a caller that names itself: what it acquires is
-    /// shown under this name, and its request ids are its own. It gives no right.
+    /// A client of these servers, to be told more: `host:port` or
+    /// `http://host:port`, separated by commas.
+    pub fn builder(servers: &str) -> ClientBuilder {
+        ClientBuilder::new(servers)
+    }
+
+    fn new(wire: Arc<Wire>, policies: Policies, caller: Option<AsciiMetadataValue>) -> Self {
+        let shared = Shared {
+            policies,
+            shares: Arc::default(),
+            id: format!("{:016x}{:016x}", random::bits(), random::bits()),
+            questions: AtomicU64::new(0),
+        };
+        let settler = Settler::start(Arc::clone(&wire));
+        Self { caller, wire, settler, shared: Arc::new(shared) }
+    }
+
+    /// The same client for a caller that names itself: what it acquires is shown
+    /// under this name, and its request ids are its own. It gives no right.
     ///
     /// # Errors
     /// It is not printable ASCII. The service wants `[A-Za-z0-9._:/@-]{1,64}`.
@@ -112,6 +159,134 @@ impl Client {
         Ok(Self { caller: Some(name.parse()?), ..self })
     }
 
+    /// Asks to make calls, within the client's timeout and what the question
+    /// waits. All tries carry the same request id, so that none is charged twice.
+    ///
+    /// Dropping the future gives the question up. A permit that the service grants
+    /// at that very moment is lost, and counts until it expires.
+    ///
+    /// # Errors
+    /// The service answered no; or nothing could be decided, and the
+    /// [`OutagePolicy`] of the traffic class lets no call through; or the question
+    /// is wrong or not allowed.
+    pub async fn permit(&self, ask: &Ask) -> Result<Permit, AcquireError> {
+        let request = ask.message(|| self.fresh_id());
+        let wait = ask.max_wait.min(MAX_WAIT);
+        let answer = self.wire.acquire(&request, wait, self.caller.as_ref()).await;
+        let status = match answer {
+            Ok((sent, AcquireResponse { outcome: Some(outcome) })) => {
+                self.is_decided();
+                return self.decided(ask, sent, outcome);
+            }
+            Ok(_) => Status::internal("the answer says neither yes nor no"),
+            Err(status) => status,
+        };
+        match AcquireError::of(&status) {
+            Some(error) => {
+                self.is_decided();
+                Err(error)
+            }
+            None => self.in_outage(ask, status),
+        }
+    }
+
+    /// Waits until everything that guards have left to settle is told to the
+    /// service, or given up, 2 s at most. True if nothing is left.
+    ///
+    /// Without it, the same goes on in the background when the last client, permit
+    /// and call are dropped, as long as the runtime lives.
+    pub async fn close(self) -> bool {
+        self.settler.flush().await
+    }
+
+    fn decided(&self, ask: &Ask, sent: Moment, outcome: Outcome) -> Result<Permit, AcquireError> {
+        let learn = |user: &str, limits: &[_]| {
+            if self.shared.policies.use_shares() {
+                self.shared.shares().learn(ask, user, limits);
+            }
+        };
+        match outcome {
+            Outcome::Permit(permit) => {
+                learn(&permit.execution_user, &permit.limits);
+                let ttl = permit.ttl.and_then(|ttl| ttl.try_into().ok()).unwrap_or_default();
+                let terms = Terms {
+                    id: permit.permit_id,
+                    calls: permit.calls,
+                    execution_user: permit.execution_user,
+                    deadline: sent + ttl,
+                    limits: permit.limits,
+                    class_state: permit.class_state,
+                };
+                Ok(Permit::new(terms, Settling::Service(self.settler.clone())))
+            }
+            Outcome::Denial(denial) => {
+                let denied = Denied::from(denial);
+                learn(user_of(&denied, ask), &denied.limits);
+                Err(AcquireError::Denied(Box::new(denied)))
+            }
+        }
+    }
+
+    fn is_decided(&self) {
+        if self.wire.note_outage(false) {
+            tracing::info!("quotagate decides again");
+        }
+    }
+
+    /// Does what the policy of the class says.
+    fn in_outage(&self, ask: &Ask, status: Status) -> Result<Permit, AcquireError> {
+        let policy = self.shared.policies.of(ask.traffic_class);
+        if self.wire.note_outage(true) {
+            tracing::warn!(?policy, status = %status, "quotagate cannot decide");
+        }
+        let now = Moment::now();
+        let allowed = match policy {
+            OutagePolicy::Closed => Err("the outage policy is closed"),
+            OutagePolicy::Open => Ok((ask.calls, ask.execution_user.clone(), None)),
+            OutagePolicy::Safe { processes } => {
+                let leave = self.shared.shares().take(now, ask, processes);
+                leave.map(|Leave { ticket, calls, execution_user }| {
+                    (calls, execution_user, Some((Arc::clone(&self.shared.shares), ticket)))
+                })
+            }
+        };
+        let (calls, execution_user, log) = allowed
+            .map_err(|why| AcquireError::Unavailable(Box::new(Unavailable { status, why })))?;
+        let terms = Terms {
+            id: String::new(),
+            calls,
+            execution_user,
+            deadline: now + OUTAGE_TTL,
+            limits: Vec::new(),
+            class_state: None,
+        };
+        Ok(Permit::new(terms, Settling::Outage(log)))
+    }
+
+    fn fresh_id(&self) -> String {
+        let number = self.shared.questions.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number:x}", self.shared.id)
+    }
+}
+
+impl Shared {
+    fn shares(&self) -> std::sync::MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of whom a denial speaks: the user whose limits it names, else the one that was
+/// asked for.
+fn user_of<'a>(denied: &'a Denied, ask: &'a Ask) -> &'a str {
+    let mut of_users = denied
+        .limits
+        .iter()
+        .filter(|limit| limit.scope() == crate::proto::v1::LimitScope::ExecutionUser);
+    of_users.next().map_or(&ask.execution_user, |limit| &limit.identity)
+}
+
+/// The RPCs themselves.
+impl Client {
     /// Asks to make calls; waits as long as the request says. A denial is an
     /// answer.
     ///
@@ -123,9 +298,8 @@ impl Client {
             .and_then(|wait| Duration::try_from(wait).ok())
             .unwrap_or_default()
             .min(MAX_WAIT);
-        let org = request.org.clone();
-        self.ask_owner(&org, |mut quota| {
-            let mut request = within(CALL_TIMEOUT + wait, request.clone());
+        self.ask(&request.org, wait, |mut quota, time| {
+            let mut request = within(time, request.clone());
             if let Some(caller) = &self.caller {
                 request.metadata_mut().insert("quotagate-caller", caller.clone());
             }
@@ -139,9 +313,8 @@ impl Client {
     /// # Errors
     /// The service refused it, could not decide, or did not answer in time.
     pub async fn release(&self, request: ReleaseRequest) -> Result<ReleaseResponse, Status> {
-        let org = org_of(&request.permit_id).to_owned();
-        self.ask_owner(&org, |mut quota| {
-            let request = within(CALL_TIMEOUT, request.clone());
+        self.ask(org_of(&request.permit_id), Duration::ZERO, |mut quota, time| {
+            let request = within(time, request.clone());
             async move { quota.release(request).await }
         })
         .await
@@ -153,9 +326,9 @@ impl Client {
     /// The service refused it, could not decide, or did not answer in time.
     pub async fn report(&self, request: ReportRequest) -> Result<ReportResponse, Status> {
         let permit = request.permit_id.as_str();
-        let org = if permit.is_empty() { &request.org } else { org_of(permit) }.to_owned();
-        self.ask_owner(&org, |mut quota| {
-            let request = within(CALL_TIMEOUT, request.clone());
+        let org = if permit.is_empty() { &request.org } else { org_of(permit) };
+        self.ask(org, Duration::ZERO, |mut quota, time| {
+            let request = within(time, request.clone());
             async move { quota.report(request).await }
         })
         .await
@@ -169,85 +342,31 @@ impl Client {
         &self,
         request: WatchUsageRequest,
     ) -> Result<Streaming<WatchUsageResponse>, Status> {
-        self.quota.clone().watch_usage(request).await.map(Response::into_inner)
+        let mut quota = quota(self.channel().await?);
+        quota.watch_usage(request).await.map(tonic::Response::into_inner)
     }
 
-    /// Asks the org's owner, where the way to it is known and open, else the
-    /// configured server.
-    async fn ask_owner<T, F>(
+    async fn ask<T, F>(
         &self,
         org: &str,
-        ask: impl Fn(QuotaServiceClient<Channel>) -> F,
+        wait: Duration,
+        ask: impl Fn(QuotaServiceClient<Channel>, Duration) -> F,
     ) -> Result<T, Status>
     where
-        F: Future<Output = Result<Response<T>, Status>>,
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let learnt = |answer: Response<T>| {
-            self.owners.learn(org, answer.metadata(), owner_endpoint);
-            answer.into_inner()
-        };
-        if let Some((owner, channel)) = self.owners.of(org) {
-            match ask(quota(channel)).await {
-                Ok(answer) => return Ok(learnt(answer)),
-                Err(status) => {
-                    if is_of_transport(&status) || is_of_a_stranger(&status) {
-                        self.owners.leave_alone(&owner);
-                    } else if status.code() == Code::Unavailable {
-                        self.owners.forget(org);
-                    }
-                    // What was not sent, or went to something else that listens at
-                    // the owner's address here, cannot have been decided.
-                    if !was_not_sent(&status) && !is_of_a_stranger(&status) {
-                        return Err(status);
-                    }
-                }
-            }
-        }
-        ask(self.quota.clone()).await.map(learnt)
+        self.wire.ask(org, CALL_TIMEOUT, wait, Repeat::Unsent, ask).await
     }
-}
 
-fn quota(channel: Channel) -> QuotaServiceClient<Channel> {
-    QuotaServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
-}
-
-fn within<M>(timeout: Duration, message: M) -> Request<M> {
-    let mut request = Request::new(message);
-    request.set_timeout(timeout);
-    request
-}
-
-/// The org that a permit is of, which stands last in its name. Should that ever
-/// change, requests only take a hop more.
-fn org_of(permit_id: &str) -> &str {
-    permit_id.splitn(5, '-').nth(4).unwrap_or_default()
-}
-
-/// Every error of the service has details; those of a connection have a cause.
-fn is_of_transport(status: &Status) -> bool {
-    status.details().is_empty() && status.source().is_some()
-}
-
-/// Neither the service's, nor of a connection: a proxy's, for one, that answers
-/// at an address which means something else in this network.
-fn is_of_a_stranger(status: &Status) -> bool {
-    let gave_up = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
-    status.details().is_empty() && status.source().is_none() && !gave_up
-}
-
-fn was_not_sent(status: &Status) -> bool {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if error.is::<NotConnected>() {
-            return true;
-        }
-        cause = error.source();
+    /// The connection to the next server.
+    async fn channel(&self) -> Result<Channel, Status> {
+        let way = self.wire.balance().pick(Instant::now() + CALL_TIMEOUT).await?;
+        Ok(way.channel)
     }
-    false
 }
 
 macro_rules! calls {
-    ($($(#[$doc:meta])* $field:ident.$name:ident($request:ty) -> $response:ty;)*) => {
+    ($($(#[$doc:meta])* $client:ident.$name:ident($request:ty) -> $response:ty;)*) => {
         impl Client {$(
             $(#[$doc])*
             ///
@@ -255,7 +374,8 @@ macro_rules! calls {
             /// The service refused it, could not decide, or did not answer in time.
             pub async fn $name(&self, request: $request) -> Result<$response, Status> {
                 let request = within(CALL_TIMEOUT, request);
-                self.$field.clone().$name(request).await.map(Response::into_inner)
+                let answer = $client(self.channel().await?).$name(request).await?;
+                Ok(answer.into_inner())
             }
         )*}
     };
@@ -286,73 +406,6 @@ calls! {
     admin.get_cluster(GetClusterRequest) -> GetClusterResponse;
 }
 
-fn owner_endpoint(address: &str) -> Option<Endpoint> {
-    endpoint(address).ok().map(|endpoint| endpoint.connect_timeout(OWNER_CONNECT_TIMEOUT))
-}
-
-fn endpoint(server: &str) -> Result<Endpoint, ConnectError> {
-    let bad = |why: &str| ConnectError::Address { server: server.into(), why: why.into() };
-    let uri = match server.split_once("://") {
-        None => format!("http://{server}"),
-        Some(("http", _)) => server.to_owned(),
-        Some(("https", _)) => return Err(bad("TLS is not supported")),
-        Some(_) => return Err(bad("the scheme is not http")),
-    };
-    let endpoint = Endpoint::from_shared(uri).map_err(|_| bad("it is not host:port"))?;
-    if endpoint.uri().port().is_none() {
-        return Err(bad("the port is missing"));
-    }
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { server, why } => {
-                write!(f, "{server:?} is not the address of a server: {why}")
-            }
-            Self::Unreachable { server, .. } => write!(f, "no quotagate answers at {server}"),
-        }
-    }
-}
-
-impl Error for ConnectError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Address { .. } => None,
-            Self::Unreachable { source, .. } => Some(source),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_are_named_by_host_and_port() {
-        for (server, fault) in [
-            ("127.0.0.1:7400", None),
-            ("localhost:7400", None),
-            ("[::1]:7400", None),
-            ("http://quotagate.internal:7400", None),
-            ("https://quotagate.internal:7400", Some("TLS")),
-            ("etcd://h:1", Some("scheme")),
-            ("localhost", Some("port")),
-            ("", Some("host:port")),
-            ("a b:1", Some("host:port")),
-        ] {
-            let error = endpoint(server).err().map(|error| error.to_string());
-            match (error, fault) {
-                (None, None) => {}
-                (Some(error), Some(fault)) => assert!(error.contains(fault), "{server}: {error}"),
-                (error, _) => panic!("{server}: {error:?}"),
-            }
-        }
-    }
+fn admin(channel: Channel) -> AdminServiceClient<Channel> {
+    AdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }

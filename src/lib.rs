@@ -19,14 +19,14 @@
 //!    this is for.
 //!
 //! Dependencies point from later to earlier rooms. With the feature `client` alone
-//! only [`client`] and [`proto`] are compiled. ARCHITECTURE.md says which room a
+//! only [`client`], [`clock`] and [`proto`] are compiled. ARCHITECTURE.md says which room a
 //! line belongs in, and follows one Acquire through them.
 
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "client", feature = "server"))]
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod cluster;

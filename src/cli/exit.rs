@@ -75,7 +75,7 @@ impl From<Status> for Fault {
 impl From<ConnectError> for Fault {
     fn from(error: ConnectError) -> Self {
         let exit = match error {
-            ConnectError::Address { .. } => Exit::Usage,
+            ConnectError::Address { .. } | ConnectError::Caller(_) => Exit::Usage,
             ConnectError::Unreachable { .. } => Exit::Unavailable,
         };
         let mut lines = vec![error.to_string()];

@@ -27,10 +27,8 @@ const MAX_NODES: usize = 64;
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 
 /// The owners, as far as answers have named them. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Owners {
-    /// `host:port` of the server that was configured.
-    server: Arc<str>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -51,25 +49,22 @@ enum Way {
 }
 
 impl Owners {
-    /// Nothing is known yet. `server` is `host:port`, with or without a scheme.
-    pub fn new(server: &str) -> Self {
-        let server = server.split_once("://").map_or(server, |(_, server)| server);
-        Self { server: server.trim_end_matches('/').into(), known: Arc::default() }
+    /// The address of the node that decides for an org, if answers have named it.
+    pub fn of(&self, org: &str) -> Option<Arc<str>> {
+        self.known().of.get(org).cloned()
     }
 
-    /// The connection to the node that decides for an org, if there is one that
-    /// is not the configured server's.
-    pub fn of(&self, org: &str) -> Option<(Arc<str>, Channel)> {
-        let known = self.known();
-        let address = known.of.get(org)?;
-        match known.nodes.get(address)? {
-            Way::Open(channel) => Some((Arc::clone(address), channel.clone())),
+    /// The connection to a node, if it is open.
+    pub fn way_to(&self, address: &Arc<str>) -> Option<Channel> {
+        match self.known().nodes.get(address)? {
+            Way::Open(channel) => Some(channel.clone()),
             Way::Opening | Way::Closed { .. } => None,
         }
     }
 
     /// Takes in which node has answered for an org. `endpoint` makes its
-    /// endpoint, if it is an address at all.
+    /// endpoint, if it is an address at all, and none of the configured servers',
+    /// which are connected to anyway.
     pub fn learn(
         &self,
         org: &str,
@@ -81,10 +76,6 @@ impl Owners {
             return;
         };
         let mut known = self.known();
-        if owner == &*self.server {
-            known.of.remove(org);
-            return;
-        }
         if known.of.get(org).is_none_or(|present| &**present != owner) {
             if known.of.len() >= MAX_ORGS {
                 known.of.clear();

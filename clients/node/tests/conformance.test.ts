@@ -19,6 +19,7 @@ import { Connection } from "jsforce";
 import {
   CONFORMANCE,
   type Message,
+  PATIENT,
   type Program,
   Stub,
   startService,
@@ -34,7 +35,6 @@ interface Scenario {
 
 const file = JSON.parse(readFileSync(join(CONFORMANCE, "scenarios.json"), "utf8"));
 const scenarios = file.scenarios as Scenario[];
-const TIMEOUT_MS = 10_000;
 
 describe("the default rules tell operations apart", () => {
   for (const { method, url, body, operation, cost } of file.classify) {
@@ -92,7 +92,7 @@ class Run {
     readonly standIn: Program,
     readonly adapter: "fetch" | "jsforce",
   ) {
-    this.#client = new Client(server, { timeoutMs: TIMEOUT_MS });
+    this.#client = new Client(server, PATIENT);
     this.#stub = new Stub(server);
   }
 
@@ -159,7 +159,7 @@ class Run {
   }
 
   async guard(args: Json): Promise<Permit> {
-    const client = new Client(this.server, { timeoutMs: TIMEOUT_MS });
+    const client = new Client(this.server, PATIENT);
     let taken: Permit | undefined;
     try {
       await client.withPermit(this.#options(args), async (permit) => {
@@ -247,7 +247,7 @@ class Run {
     const token = `${this.org}!${args.user}`;
     const origin = this.standIn.address("stand-in");
     const body = args.batch && JSON.stringify({ batchRequests: Array(args.batch).fill({}) });
-    const client = new Client(this.server, { timeoutMs: TIMEOUT_MS });
+    const client = new Client(this.server, PATIENT);
     try {
       if (this.adapter === "fetch") {
         const send = args.direct ? fetch : client.fetch(options);

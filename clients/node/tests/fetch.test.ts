@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, Denied, type FetchOptions, quotagateErrorOf } from "@quotagate/client";
-import { nobodysAddress, permitMessage, startFake, startHttp, until } from "./support.js";
+import { nobodysAddress, PATIENT, permitMessage, startFake, startHttp, until } from "./support.js";
 
 const PATH = "/services/data/v66.0/limits";
 const OPTIONS = { org: "a", executionUser: "ann" };
@@ -33,7 +33,7 @@ async function scene(
     }
     answer(request, response, body);
   });
-  await using client = new Client(fake.address);
+  await using client = new Client(fake.address, PATIENT);
   const send = client.fetch({ ...OPTIONS, ...options });
   await use({ fake, url: http.url, arrived, send, client });
 }
@@ -212,7 +212,7 @@ describe("fetch", () => {
     };
     await using fake = await startFake({ acquire });
     await using http = await startHttp((_, response) => response.end());
-    await using client = new Client(fake.address);
+    await using client = new Client(fake.address, PATIENT);
     assert.equal((await client.fetch(OPTIONS)(http.url + PATH)).status, 200);
     assert.equal(permits, 2);
   });
@@ -240,7 +240,7 @@ describe("fetch", () => {
   test("rejects without a permit as fetch does, and sends nothing", async () => {
     const denial = { reason: "DENIAL_REASON_ORG_LIMIT", message: "used up" };
     await using fake = await startFake({ acquire: () => ({ denial }) });
-    await using client = new Client(fake.address);
+    await using client = new Client(fake.address, PATIENT);
     const sent: unknown[] = [];
     const send = client.fetch({
       ...OPTIONS,

@@ -13,7 +13,7 @@ process.on("SIGTERM", () => {
   isStopping = true;
 });
 
-await using client = new Client(server, { timeoutMs: 5_000, caller: "fleet" });
+await using client = new Client(server, { timeoutMs: 20_000, caller: "fleet" });
 const send = client.fetch({
   org: "fleet",
   executionUser: "ann",

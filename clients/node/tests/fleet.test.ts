@@ -107,7 +107,7 @@ test("a process that is killed takes its permit along and nothing else", async (
   } finally {
     await kill(holder);
   }
-  await using client = new Client(server, { timeoutMs: 5_000 });
+  await using client = new Client(server, { timeoutMs: 20_000 });
   const ask = { org: "killed", operation: "conversations.delete", executionUser: "ann" };
   assert.equal((await client.acquire({ ...ask, calls: 10, minCalls: 1 })).calls, 7);
   await assert.rejects(client.acquire(ask), Denied);

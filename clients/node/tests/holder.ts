@@ -2,7 +2,7 @@
 import { Client } from "@quotagate/client";
 
 const [server = ""] = process.argv.slice(2);
-const client = new Client(server, { timeoutMs: 5_000 });
+const client = new Client(server, { timeoutMs: 20_000 });
 const permit = await client.acquire({
   org: "killed",
   operation: "conversations.delete",

@@ -6,6 +6,7 @@ import { Client, Denied } from "@quotagate/client";
 import { Connection } from "jsforce";
 import {
   nobodysAddress,
+  PATIENT,
   type Program,
   permitMessage,
   startFake,
@@ -43,7 +44,7 @@ describe("jsforce against the stand-in", () => {
   }
 
   test("makes real calls, each with a permit and a report", async () => {
-    await using client = new Client(service.address("gRPC"));
+    await using client = new Client(service.address("gRPC"), PATIENT);
     const connection = connect("jsforce", "ann");
     client.jsforce(connection, { org: "jsforce", executionUser: "ann" });
     const limits = await callSites(connection);
@@ -56,7 +57,7 @@ describe("jsforce against the stand-in", () => {
   });
 
   test("makes none without a permit, and is told by an error as jsforce has them", async () => {
-    await using client = new Client(service.address("gRPC"));
+    await using client = new Client(service.address("gRPC"), PATIENT);
     const connection = connect("jsforce-denied", "ann");
     client.jsforce(connection, {
       org: "jsforce-denied",
@@ -73,7 +74,7 @@ describe("jsforce against the stand-in", () => {
   });
 
   test("asks no more once the hook is taken off", async () => {
-    await using client = new Client(service.address("gRPC"));
+    await using client = new Client(service.address("gRPC"), PATIENT);
     const connection = connect("jsforce-off", "ann");
     const unhook = client.jsforce(connection, { org: "jsforce-off", executionUser: "ann" });
     unhook();
@@ -99,7 +100,7 @@ async function scene(
     arrived.push(`${request.method} ${request.url}`);
     answer(request, response);
   });
-  await using client = new Client(fake.address);
+  await using client = new Client(fake.address, PATIENT);
   const connection = new Connection({ instanceUrl: http.url, accessToken: "a!ann" });
   client.jsforce(connection, { org: "a", executionUser: "ann" });
   await use(connection, fake, arrived, client);

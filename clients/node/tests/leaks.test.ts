@@ -5,6 +5,7 @@ import { Client } from "@quotagate/client";
 import {
   nobodysAddress,
   outcome,
+  PATIENT,
   permitMessage,
   runModule,
   startFake,
@@ -13,15 +14,18 @@ import {
 } from "./support.js";
 
 describe("after close nothing keeps a process", () => {
-  async function assertEnds(server: string, url: string): Promise<void> {
-    const { code, signal, output } = await outcome(runModule("leaver.js", [server, url]), 20_000);
+  async function assertEnds(server: string, url: string, timeoutMs = 300): Promise<void> {
+    const { code, signal, output } = await outcome(
+      runModule("leaver.js", [server, url, `${timeoutMs}`]),
+      30_000,
+    );
     assert.deepEqual({ code, signal, output }, { code: 0, signal: null, output: "closed\n" });
   }
 
   test("of a service that is there", async () => {
     await using http = await startHttp((_, response) => response.end("{}"));
     await using fake = await startFake({ acquire: () => permitMessage() });
-    await assertEnds(fake.address, http.url);
+    await assertEnds(fake.address, http.url, PATIENT.timeoutMs);
     assert.ok(fake.of("report").length >= 5);
   });
 
@@ -46,7 +50,7 @@ describe("after close nothing keeps a process", () => {
       acquire: () => permitMessage(),
       report: () => new Promise(() => {}),
     });
-    await assertEnds(fake.address, http.url);
+    await assertEnds(fake.address, http.url, PATIENT.timeoutMs);
   });
 });
 
@@ -57,7 +61,7 @@ test("clients that come and go leave no sockets and timers behind", async () => 
     process.getActiveResourcesInfo().filter((name) => /TCPSocket|Timeout/.test(name)).length;
   const before = resources();
   for (let time = 0; time < 20; time += 1) {
-    const client = new Client(time % 2 === 0 ? fake.address : nobody);
+    const client = new Client(time % 2 === 0 ? fake.address : nobody, PATIENT);
     await client.withPermit({ org: "a", operation: "rest" }, () => {}).catch(() => {});
     await client.close();
   }

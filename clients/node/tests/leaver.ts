@@ -1,8 +1,12 @@
 // Uses a client, closes it, and has nothing else to do: the process has to end.
 import { Client } from "@quotagate/client";
 
-const [server = "", url = ""] = process.argv.slice(2);
-const client = new Client(server, { timeoutMs: 300, outage: { event: "open" }, warn() {} });
+const [server = "", url = "", timeoutMs = ""] = process.argv.slice(2);
+const client = new Client(server, {
+  timeoutMs: Number(timeoutMs),
+  outage: { event: "open" },
+  warn() {},
+});
 const ask = { org: "leaver", operation: "rest", executionUser: "ann" };
 
 const taken = await Promise.all(Array.from({ length: 5 }, () => client.acquire(ask)));

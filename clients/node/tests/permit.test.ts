@@ -11,7 +11,7 @@ import {
   Unauthenticated,
   Unavailable,
 } from "@quotagate/client";
-import { failure, type Handler, permitMessage, startFake, until } from "./support.js";
+import { failure, type Handler, PATIENT, permitMessage, startFake, until } from "./support.js";
 
 const ASK = { org: "a", operation: "rest" };
 
@@ -21,7 +21,7 @@ async function withFake(
   use: (client: Client, fake: Awaited<ReturnType<typeof startFake>>) => Promise<void>,
 ): Promise<void> {
   await using fake = await startFake(handlers);
-  await using client = new Client(fake.address, { caller: "test" });
+  await using client = new Client(fake.address, { ...PATIENT, caller: "test" });
   await use(client, fake);
 }
 

@@ -24,6 +24,9 @@ export interface Program extends AsyncDisposable {
   address(name: string): string;
 }
 
+/** Options of a client where time is not the point: nothing fails because a machine is busy. */
+export const PATIENT = { timeoutMs: 20_000 };
+
 /** The service, with an empty store. */
 export function startService(config: string, address = "127.0.0.1:0"): Promise<Program> {
   return startProgram(

@@ -306,3 +306,6 @@ fn read_text(item: &Item<'_>) -> Option<String> {
         text => Ok(text.to_owned()),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use prost_types::value::Kind;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
@@ -45,8 +45,8 @@ const FILTER: &str = "envoy.filters.http.ratelimit";
 /// What Envoy says of answers that are the upstream's own.
 const VIA_UPSTREAM: &str = "via_upstream";
 
-/// Settlements of one stream that are under way at once.
-const AT_ONCE: usize = 64;
+/// Settlements that are under way at once; more wait at the proxies.
+const AT_ONCE: usize = 256;
 
 /// How long one settlement may take. Afterwards the call counts as if nobody had
 /// told of it.
@@ -57,15 +57,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct AccessLog {
     forward: Arc<Forward>,
     metrics: Arc<Metrics>,
+    places: Arc<Semaphore>,
     /// It has been said that a proxy tries again by itself.
-    has_warned: Arc<AtomicBool>,
+    has_warned: AtomicBool,
 }
 
 impl AccessLog {
     /// The service at the edge of a node.
     #[must_use]
     pub fn new(forward: Arc<Forward>, metrics: Arc<Metrics>) -> Self {
-        Self { forward, metrics, has_warned: Arc::default() }
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self { forward, metrics, places, has_warned: AtomicBool::new(false) }
     }
 }
 
@@ -80,7 +82,6 @@ impl AccessLogService for AccessLog {
         let context = self.forward.context(&request);
         let mut stopping = self.forward.stopping();
         let mut messages = request.into_inner();
-        let mut settlements = JoinSet::new();
         loop {
             let message = tokio::select! {
                 biased;
@@ -90,13 +91,16 @@ impl AccessLogService for AccessLog {
             let Some(message) = message else { break };
             let entries = message.http_logs.map(|logs| logs.log_entry).unwrap_or_default();
             for settlement in entries.into_iter().flat_map(|entry| self.settlements(entry)) {
-                while settlements.len() >= AT_ONCE {
-                    settlements.join_next().await;
-                }
-                settlements.spawn(settlement.carry_out(self.forward.clone(), context.clone()));
+                // Nobody closes the semaphore.
+                let place = Arc::clone(&self.places).acquire_owned().await.ok();
+                let settled = settlement.carry_out(self.forward.clone(), context.clone());
+                // What was read is settled even if the proxy goes meanwhile.
+                tokio::spawn(async move {
+                    settled.await;
+                    drop(place);
+                });
             }
         }
-        while settlements.join_next().await.is_some() {}
         Ok(Response::new(StreamAccessLogsResponse {}))
     }
 }

@@ -167,7 +167,8 @@ fn rate_limit_fields(
         let state = match binding.filter(is_binding) {
             Some((_, Some(wait))) => format!("{name:?};r=0;t={}", whole_seconds(wait)),
             Some((_, None)) => format!("{name:?};r=0"),
-            None => format!("{name:?};r={}", limit.remaining),
+            // What is kept for others is not left for callers.
+            None => format!("{name:?};r={}", limit.remaining.saturating_sub(limit.reserved)),
         };
         states.insert(name, state);
     }
@@ -178,12 +179,12 @@ fn rate_limit_fields(
     vec![header("ratelimit-policy", &list(policies)), header("ratelimit", &list(states))]
 }
 
-/// True for a window that bounds something.
+/// True for a window that refuses something.
 fn is_bound(limit: &LimitUsage) -> bool {
-    limit.kind() == LimitKind::Window && limit.max > 0
+    limit.kind() == LimitKind::Window && limit.max > 0 && limit.shadow.is_none()
 }
 
-/// For example `org-calls`: a name alone may stand for an org's limit and for a
+/// For example `org.calls`: a name alone may stand for an org's limit and for a
 /// workspace's.
 fn name(limit: &LimitUsage) -> String {
     let scope = match limit.scope() {
@@ -191,7 +192,7 @@ fn name(limit: &LimitUsage) -> String {
         LimitScope::Workspace => "workspace",
         LimitScope::ExecutionUser => "user",
     };
-    format!("{scope}-{}", limit.name)
+    format!("{scope}.{}", limit.name)
 }
 
 /// The window, where it is whole seconds.

@@ -47,14 +47,14 @@ fn a_permit_is_named_to_the_upstream_and_the_limits_to_the_caller() {
     let status = &answer.statuses[0];
     let current = status.current_limit.as_ref().expect("a minute is a unit");
     assert_eq!((current.requests_per_unit, current.unit()), (90, Unit::Minute));
-    assert_eq!((current.name.as_str(), status.limit_remaining), ("user-entries", 12));
+    assert_eq!((current.name.as_str(), status.limit_remaining), ("user.entries", 12));
     assert_eq!((answer.statuses[1].code(), answer.statuses.len()), (Code::Ok, 2));
     let (request, response) = (&answer.request_headers_to_add, &answer.response_headers_to_add);
     assert_eq!(value(request, "quotagate-permit"), Some("p1"));
     assert_eq!(value(request, "quotagate-execution-user"), Some("ann"));
-    let policy = r#""org-calls";q=15000;w=86400, "user-entries";q=90;w=60"#;
+    let policy = r#""org.calls";q=15000;w=86400, "user.entries";q=90;w=60"#;
     assert_eq!(value(response, "ratelimit-policy"), Some(policy));
-    let state = r#""org-calls";r=9000, "user-entries";r=12"#;
+    let state = r#""org.calls";r=9000, "user.entries";r=12"#;
     assert_eq!(value(response, "ratelimit"), Some(state));
     let metadata = answer.dynamic_metadata.expect("for the access log");
     assert!(metadata.fields.contains_key(PERMITS_KEY));
@@ -78,7 +78,7 @@ fn a_denial_says_which_limit_and_when_to_come_back() {
     assert_eq!(answer.statuses[1].duration_until_reset.map(|wait| wait.seconds), Some(7));
     let headers = &answer.response_headers_to_add;
     assert_eq!(value(headers, "retry-after"), Some("8"));
-    let state = r#""org-calls";r=9000, "user-entries";r=0;t=8"#;
+    let state = r#""org.calls";r=9000, "user.entries";r=0;t=8"#;
     assert_eq!(value(headers, "ratelimit"), Some(state));
     assert_eq!(value(headers, "content-type"), Some("application/json"));
     let body = String::from_utf8(answer.raw_body).expect("JSON");

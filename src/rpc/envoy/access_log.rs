@@ -11,7 +11,10 @@ use std::{
 };
 
 use prost_types::value::Kind;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
@@ -48,6 +51,9 @@ const VIA_UPSTREAM: &str = "via_upstream";
 /// Settlements that are under way at once; more wait at the proxies.
 const AT_ONCE: usize = 256;
 
+/// A stream ends in order before its deadline cuts it off.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// How long one settlement may take. Afterwards the call counts as if nobody had
 /// told of it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -73,7 +79,7 @@ impl AccessLog {
 
 #[tonic::async_trait]
 impl AccessLogService for AccessLog {
-    /// Ends with this node, or with the longest time that any request has; Envoy
+    /// Ends with this node, or before its deadline, which every request has; Envoy
     /// begins another stream then.
     async fn stream_access_logs(
         &self,
@@ -82,10 +88,12 @@ impl AccessLogService for AccessLog {
         let context = self.forward.context(&request);
         let mut stopping = self.forward.stopping();
         let mut messages = request.into_inner();
+        let ends = context.deadline.at() - MARGIN;
         loop {
             let message = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => break,
+                () = sleep_until(ends) => break,
                 message = messages.message() => message?,
             };
             let Some(message) = message else { break };

@@ -27,6 +27,7 @@ main() {
 run_checks() {
   check "reflection lists the services" 0 \
     quotagate.v1.QuotaService quotagate.admin.v1.AdminService grpc.health.v1.Health \
+    envoy.service.ratelimit.v3.RateLimitService \
     -- call list
   check "reflection describes a method" 0 'rpc Acquire' quotagate.v1.AcquireResponse \
     -- call describe quotagate.v1.QuotaService.Acquire

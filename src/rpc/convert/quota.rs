@@ -441,7 +441,7 @@ fn class_status(status: ClassStatus, now: Now) -> v1::ClassStatus {
     }
 }
 
-pub(super) fn wire_class(class: Class) -> v1::TrafficClass {
+pub(in crate::rpc) fn wire_class(class: Class) -> v1::TrafficClass {
     match class {
         Class::Control => v1::TrafficClass::Control,
         Class::Interactive => v1::TrafficClass::Interactive,

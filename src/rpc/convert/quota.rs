@@ -378,6 +378,7 @@ fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
         exhausted_in: None,
         shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
         cooling_until: usage.cooling_until.map(|until| wire_moment(until, now)),
+        outage_share: usage.outage_share,
     }
 }
 

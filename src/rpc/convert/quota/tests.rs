@@ -276,6 +276,7 @@ fn usage() -> LimitUsage {
         foreign: 4,
         held: 5,
         reserved: 6,
+        outage_share: 9,
         remaining: 7,
         window: Duration::from_millis(1_500),
         stale: true,
@@ -305,6 +306,7 @@ fn wire_usage() -> v1::LimitUsage {
         cooling_until: Some(Timestamp { seconds: 1_700_000_001, nanos: 250_000_000 }),
         burn_per_hour: 8,
         exhausted_in: None,
+        outage_share: 9,
     }
 }
 

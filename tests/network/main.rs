@@ -38,10 +38,9 @@ fn check(seed: u64) {
     assert!(seen.arrivals_after(CALM) >= least, "seed {seed}: service does not come back");
 }
 
-/// Runs a world twice at the same time: whoever looks for a bug can repeat it. The
-/// seed decides everything but one: h2 forgets a stream that was reset after one
-/// second of the machine's time, and answers otherwise what comes for it later. So
-/// this is asked for, and not a test of every day.
+/// Runs a world twice at the same time, and compares: whoever looks for a bug wants
+/// to repeat it. Not everything is the seed's yet (`docs/performance.md` says what),
+/// so this is asked for, and not a test of every day.
 fn repeated(seed: u64) -> Seen {
     let runs = [(); 2].map(|()| std::thread::spawn(move || world::run(seed)));
     let [one, other] = runs.map(|run| run.join().expect("the world runs to its end"));

@@ -62,7 +62,9 @@ impl Tree {
             let path = entry.expect("the project can be read").path();
             let inner = path.strip_prefix(root).expect("the walk stays below the root");
             let name = inner.to_str().expect("names are UTF-8").replace('\\', "/");
-            if ["target", ".git", ".tools", "quotagate-data"].contains(&name.as_str()) {
+            // What builds and package managers leave behind, in any folder.
+            let left_behind = ["target", ".git", ".tools", ".venv", "node_modules", "quotagate-data"];
+            if inner.file_name().is_some_and(|last| left_behind.iter().any(|name| last == *name)) {
                 continue;
             }
             if path.is_dir() {

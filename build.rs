@@ -22,6 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if server {
         files.push("quotagate/store/v1/store.proto");
         files.push("quotagate/peer/v1/peer.proto");
+        // What Envoy speaks, for reflection.
+        let envoy =
+            ["envoy/service/ratelimit/v3/rls.proto", "envoy/service/accesslog/v3/als.proto"];
+        fs::write(out.join("envoy.binpb"), protox::compile(envoy, ["proto"])?.encode_to_vec())?;
+        files.extend(envoy);
     }
     let all = protox::compile(&files, ["proto"])?;
     // The names tie each message to its descriptor, for JSON.

@@ -38,7 +38,7 @@ use tokio::{runtime::Runtime, sync::watch, time::Instant};
 use tonic::Request;
 
 /// An operation that charges its user and the org, both with more room than can
-/// be used. Its permits are kept for 3 s: as many as were granted in that time.
+/// be used.
 const CONFIG: &str = "
 catalogue:
   hot:
@@ -46,6 +46,10 @@ catalogue:
       - {limit: of-user, scope: execution_user, max: 1000000000, window: 2s}
       - {limit: of-org, scope: org, max: 1000000000, window: 2s}
 ";
+
+/// The life of a permit. It is known for as long, and an org has 100,000 at most:
+/// with a longer one that bound is measured, and not a decision.
+const TTL: Duration = Duration::from_millis(100);
 
 /// Records of one reserve.
 const MOST_RECORDS: usize = 126;
@@ -179,6 +183,7 @@ impl Owner {
             org: org.to_string(),
             operation: "hot".to_owned(),
             execution_user: "alice".to_owned(),
+            permit_ttl: Some(TTL.try_into().expect("it is short")),
             ..AcquireRequest::default()
         };
         Self { node, quota, org, ask: ask(), request, _running: running, _view: sender }
@@ -226,7 +231,7 @@ fn ask() -> Ask {
         calls: 1,
         min_calls: 1,
         cost: 1,
-        ttl: None,
+        ttl: Some(TTL),
         request: None,
         max_wait: Duration::ZERO,
         check_only: false,

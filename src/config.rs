@@ -5,14 +5,15 @@
 //! every value is within its [`bounds`], or the list of everything that is
 //! wrong with it. The rooms: [`check`] is the command, [`reload`] watches the
 //! file; within, `document` turns text into a tree that knows its lines,
-//! `fields` reads values out of it, `parse`, `catalogue`, `declaration` and
-//! `webhook` are the grammar, `policy` resolves defaults.
+//! `fields` reads values out of it, `parse`, `catalogue`, `declaration`, `envoy`
+//! and `webhook` are the grammar, `policy` resolves defaults.
 
 pub mod bounds;
 mod catalogue;
 pub mod check;
 mod declaration;
 mod document;
+pub mod envoy;
 mod faults;
 mod fields;
 mod parse;
@@ -24,6 +25,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 pub use self::{
     catalogue::{BUILT_IN_CATALOGUE, print_catalogue},
+    envoy::EnvoyConfig,
     webhook::{SecretSource, WebhookConfig},
 };
 use crate::quota::{BurnLimit, Catalogue, OrgId, Thresholds, Unknown, UserId, WorkspaceId};
@@ -44,6 +46,8 @@ pub struct Config {
     pub orgs: BTreeMap<OrgId, OrgDeclaration>,
     /// Where events are told, if anywhere.
     pub webhook: Option<WebhookConfig>,
+    /// What the descriptors of proxies' requests mean.
+    pub envoy: EnvoyConfig,
 }
 
 /// What happens to names that nobody declared.

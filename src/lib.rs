@@ -94,6 +94,48 @@ pub mod proto {
             tonic::include_proto!("quotagate.store.v1");
         }
     }
+    /// What Envoy speaks, as far as it is served.
+    #[cfg(feature = "server")]
+    pub mod envoy {
+        pub mod config {
+            pub mod core {
+                pub mod v3 {
+                    tonic::include_proto!("envoy.config.core.v3");
+                }
+            }
+        }
+        pub mod data {
+            pub mod accesslog {
+                pub mod v3 {
+                    tonic::include_proto!("envoy.data.accesslog.v3");
+                }
+            }
+        }
+        pub mod extensions {
+            pub mod common {
+                pub mod ratelimit {
+                    pub mod v3 {
+                        tonic::include_proto!("envoy.extensions.common.ratelimit.v3");
+                    }
+                }
+            }
+        }
+        pub mod service {
+            pub mod accesslog {
+                pub mod v3 {
+                    tonic::include_proto!("envoy.service.accesslog.v3");
+                }
+            }
+            pub mod ratelimit {
+                pub mod v3 {
+                    tonic::include_proto!("envoy.service.ratelimit.v3");
+                }
+            }
+        }
+    }
+    /// The descriptors of what Envoy speaks.
+    #[cfg(feature = "server")]
+    pub const ENVOY_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy.binpb"));
     /// The descriptors of the public protos.
     pub const PUBLIC_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public.binpb"));
 }

@@ -29,7 +29,7 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 24] = [
+const METHODS: [&str; 26] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
@@ -45,6 +45,8 @@ const METHODS: [&str; 24] = [
     "quotagate.admin.v1.AdminService/PutExecutionUser",
     "quotagate.admin.v1.AdminService/DeleteExecutionUser",
     "quotagate.admin.v1.AdminService/GetCluster",
+    "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
+    "envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
     "quotagate.peer.v1.PeerService/Ping",
     "quotagate.peer.v1.PeerService/Acquire",
     "quotagate.peer.v1.PeerService/Release",
@@ -180,6 +182,32 @@ pub enum ReloadOutcome {
     Rejected,
 }
 
+/// What a descriptor of a proxy's request means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DescriptorMeaning {
+    /// A permit was asked for.
+    Asked,
+    /// It is no call that Salesforce counts.
+    Free,
+    /// No rule fits.
+    Unmatched,
+    /// A rule fits, and its values cannot be.
+    Faulty,
+}
+
+/// What an entry of a proxy's access log says of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogEntryOutcome {
+    /// Salesforce answered.
+    Answered,
+    /// It was sent, and no answer came.
+    Unanswered,
+    /// It was never sent.
+    Unsent,
+    /// Nothing: the request had no permit.
+    WithoutPermit,
+}
+
 /// Every metric. What is counted with each request is an atomic that was looked
 /// up at the start.
 #[derive(Debug)]
@@ -197,7 +225,7 @@ pub struct Metrics {
     store_wait_seconds: Histogram,
     forwarded: [Counter; 6],
     requests: Counters<2>,
-    request_cells: [[OnceLock<Counter>; 17]; 24],
+    request_cells: [[OnceLock<Counter>; 17]; 26],
     violations: [Counter; 9],
     reloads: [Counter; 2],
     last_reload: Gauge,
@@ -207,6 +235,8 @@ pub struct Metrics {
     permits_out: Gauge,
     shadow_denials: [[Counter; 4]; 7],
     webhook: [Counter; 5],
+    envoy_descriptors: [Counter; 4],
+    envoy_log_entries: [Counter; 4],
     /// By the name of the kind.
     troubles: Counters<1>,
     cooling: [Gauge; CoolingCause::ALL.len()],
@@ -321,6 +351,21 @@ impl Metrics {
         let webhook = ["delivered", "retried", "failed", "held_back", "dropped"]
             .map(|outcome| messages.get_or_create_owned(&[("outcome", outcome)]));
 
+        let descriptors: Counters<1> = family(
+            &mut registry,
+            "envoy_descriptors",
+            "Descriptors of proxies' requests, by what they mean",
+        );
+        let envoy_descriptors = ["asked", "free", "unmatched", "faulty"]
+            .map(|meaning| descriptors.get_or_create_owned(&[("meaning", meaning)]));
+        let entries: Counters<1> = family(
+            &mut registry,
+            "envoy_log_entries",
+            "Entries of proxies' access logs, by what they say of a call",
+        );
+        let envoy_log_entries = ["answered", "unanswered", "unsent", "without_permit"]
+            .map(|outcome| entries.get_or_create_owned(&[("outcome", outcome)]));
+
         let owned_shards =
             gauge(&mut registry, "owned_shards", "Shards that this node decides for", None);
         let orgs = gauge(&mut registry, "orgs", "Orgs whose counters are in memory", None);
@@ -378,6 +423,8 @@ impl Metrics {
             permits_out,
             shadow_denials,
             webhook,
+            envoy_descriptors,
+            envoy_log_entries,
             troubles,
             cooling,
             wait_seconds,
@@ -395,6 +442,28 @@ impl Metrics {
     pub fn denied(&self, reason: DenialReason, class: Class, operation: &OperationId, calls: u32) {
         self.denied[reason_index(reason)][class_index(class)].inc();
         self.refused_calls.get_or_create(&ByOperation::of(class, operation)).inc_by(calls.into());
+    }
+
+    /// A descriptor of a proxy's request was read.
+    pub fn envoy_descriptor(&self, meaning: DescriptorMeaning) {
+        self.envoy_descriptors[match meaning {
+            DescriptorMeaning::Asked => 0,
+            DescriptorMeaning::Free => 1,
+            DescriptorMeaning::Unmatched => 2,
+            DescriptorMeaning::Faulty => 3,
+        }]
+        .inc();
+    }
+
+    /// An entry of a proxy's access log was read.
+    pub fn envoy_log_entry(&self, outcome: LogEntryOutcome) {
+        self.envoy_log_entries[match outcome {
+            LogEntryOutcome::Answered => 0,
+            LogEntryOutcome::Unanswered => 1,
+            LogEntryOutcome::Unsent => 2,
+            LogEntryOutcome::WithoutPermit => 3,
+        }]
+        .inc();
     }
 
     /// What became of an event for the webhook.

@@ -1,10 +1,12 @@
 //! The gRPC edge. Whatever a caller can send wrong ends in this room, with the
 //! field named; what goes on to the node is checked. A handler makes an
 //! `operation` of its message, and `forward` has it carried out, here or at the
-//! node that owns the org; `peer` is where such requests arrive.
+//! node that owns the org; `peer` is where such requests arrive, and `envoy` is
+//! for proxies.
 
 mod admin;
 pub mod convert;
+mod envoy;
 mod forward;
 mod layers;
 mod operation;
@@ -30,12 +32,20 @@ use crate::{
     proto::{
         self,
         admin::v1::admin_service_server::{AdminServiceServer, SERVICE_NAME as ADMIN_SERVICE},
+        envoy::service::{
+            accesslog::v3::access_log_service_server::{
+                AccessLogServiceServer, SERVICE_NAME as ACCESS_LOG_SERVICE,
+            },
+            ratelimit::v3::rate_limit_service_server::{
+                RateLimitServiceServer, SERVICE_NAME as RATE_LIMIT_SERVICE,
+            },
+        },
         v1::quota_service_server::{QuotaServiceServer, SERVICE_NAME as QUOTA_SERVICE},
     },
 };
 
-/// Everything that is served over gRPC: both services, health v1 and reflection
-/// v1 and v1alpha. Health starts as "not serving".
+/// Everything that is served over gRPC: both services, those for Envoy, health v1
+/// and reflection v1 and v1alpha. Health starts as "not serving".
 ///
 /// The router is served with `serve_with_incoming_shutdown`; the listener sets
 /// `TCP_NODELAY`, which tonic does not do for listeners that it is given.
@@ -47,6 +57,10 @@ pub async fn router(
     health.set_serving(false).await;
     let health_service = HealthService::from_health_reporter(health.0.clone());
     let limit = layers::MAX_MESSAGE_BYTES;
+    let (envoy, envoy_log) = (
+        envoy::RateLimit::new(Arc::clone(&forward), Arc::clone(&metrics)),
+        envoy::AccessLog::new(Arc::clone(&forward), Arc::clone(&metrics)),
+    );
     let router = layers::server(metrics)
         .add_service(
             QuotaServiceServer::new(quota::Quota::new(Arc::clone(&forward)))
@@ -54,6 +68,11 @@ pub async fn router(
         )
         .add_service(
             AdminServiceServer::new(admin::Admin::new(forward)).max_decoding_message_size(limit),
+        )
+        .add_service(RateLimitServiceServer::new(envoy).max_decoding_message_size(limit))
+        .add_service(
+            AccessLogServiceServer::new(envoy_log)
+                .max_decoding_message_size(envoy::access_log::MAX_MESSAGE_BYTES),
         )
         .add_service(
             tonic_health::pb::health_server::HealthServer::new(health_service)
@@ -82,7 +101,7 @@ impl Health {
     /// Tells health checks and their watchers.
     pub async fn set_serving(&self, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in ["", QUOTA_SERVICE, ADMIN_SERVICE] {
+        for service in ["", QUOTA_SERVICE, ADMIN_SERVICE, RATE_LIMIT_SERVICE, ACCESS_LOG_SERVICE] {
             self.0.set_service_status(service, status).await;
         }
     }
@@ -93,6 +112,7 @@ impl Health {
 fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::PUBLIC_DESCRIPTORS)
+        .register_encoded_file_descriptor_set(proto::ENVOY_DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts the real program and talks to it with grpcurl, as somebody would who
-# meets it for the first time. README's first session is one of the checks.
+# meets it for the first time. README's first session is one of the checks, and
+# so is every recipe of docs/grpcurl.md.
 # Needs: grpcurl (`./x tools`), and the program as `cargo test` has built it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,6 +27,7 @@ main() {
 run_checks() {
   check "reflection lists the services" 0 \
     quotagate.v1.QuotaService quotagate.admin.v1.AdminService grpc.health.v1.Health \
+    envoy.service.ratelimit.v3.RateLimitService \
     -- call list
   check "reflection describes a method" 0 'rpc Acquire' quotagate.v1.AcquireResponse \
     -- call describe quotagate.v1.QuotaService.Acquire
@@ -58,6 +60,7 @@ run_checks() {
     QuotaService AcquireRequest '"permitId"' '"returnedCalls": 1' DENIAL_REASON_EXECUTION_USER_LIMIT \
     '"retryAfter"' '"field": "org"' '!command not found' '!Failed to dial' \
     -- bash -c "$(readme_session)"
+  recipes
 
   end
   check "SIGTERM ends the service in good order" 0 -- ended
@@ -110,6 +113,27 @@ acquire() {
 readme_session() {
   sed -n '/^## A first session/,/^## /p' README.md | sed -n '/^```sh/,/^```/p' | sed '/^```/d' |
     sed "s/localhost:7400/$address/g"
+}
+
+# Each block of docs/grpcurl.md, pasted: it prints every line of the block that
+# follows it.
+recipes() {
+  local line kind='' script='' parts=() heading='' number=0
+  while IFS= read -r line; do
+    case $kind:$line in
+      :'## '*) heading=${line#'## '} number=0 ;;
+      :'```sh') kind=sh script='' ;;
+      :'```text') kind=text parts=() ;;
+      sh:'```') kind='' number=$((number + 1)) ;;
+      text:'```')
+        kind=''
+        check "grpcurl.md, $heading, recipe $number" '*' "${parts[@]}" '!command not found' \
+          '!Failed to dial' -- bash -c "${script//localhost:7400/$address}"
+        ;;
+      sh:*) script+=$line$'\n' ;;
+      text:*) parts+=("$line") ;;
+    esac
+  done <docs/grpcurl.md
 }
 
 # Starts the service on free ports; it says where it listens in its first lines.

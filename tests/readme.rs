@@ -23,7 +23,7 @@ fn yaml_blocks(document: &str) -> Vec<&str> {
 #[test]
 fn every_configuration_in_the_documents_is_good() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["README.md", "docs/operations.md"] {
+    for name in ["README.md", "docs/envoy.md", "docs/operations.md"] {
         let text = fs::read_to_string(root.join(name)).expect("the document is there");
         for (number, yaml) in (1..).zip(yaml_blocks(&text)) {
             check(&format!("{name}, YAML block {number}"), yaml);

@@ -1,9 +1,11 @@
 package quotagate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -81,7 +83,7 @@ func TestEachClassDoesInAnOutageWhatItsPolicySays(t *testing.T) {
 		t.Run(fault.name, func(t *testing.T) {
 			address, strike := fault.begin(t)
 			noLeak := watchLeaks(t)
-			client := newClient(t, []string{address}, WithTimeout(faultTimeout),
+			client := newClient(t, []string{address}, WithTimeout(faultTimeout), WithLogger(silent()),
 				WithOutage(Open, Interactive), WithOutage(Safe(2), Event))
 			if fault.asked {
 				acquire(t, client, compressed).Close()
@@ -130,7 +132,8 @@ func expectOutage(t *testing.T, class Class, permit *Permit, err error, calls in
 
 func TestASafePolicyGoesOnWithItsPartOfTheShare(t *testing.T) {
 	p := server(t, "outage.yaml", "")
-	client := newClient(t, []string{p.said["gRPC"]}, WithTimeout(faultTimeout), WithOutage(Safe(2)))
+	client := newClient(t, []string{p.said["gRPC"]}, WithTimeout(faultTimeout), WithLogger(silent()),
+		WithOutage(Safe(2)))
 	all := compressed
 	all.Calls = 90 - shareOfAll
 	acquire(t, client, all).Close()
@@ -185,10 +188,12 @@ func TestAClientOfTwoServersGoesOnWithTheOther(t *testing.T) {
 	}
 }
 
-func TestAClientFindsAServerThatCameBack(t *testing.T) {
+func TestAClientFindsAServerThatCameBackAndTellsOfEachOutageOnce(t *testing.T) {
 	p := server(t, "outage.yaml", "")
 	address := p.said["gRPC"]
-	client := newClient(t, []string{address}, WithOutage(Open))
+	var told bytes.Buffer // read when nobody writes any more
+	log := slog.New(slog.NewTextHandler(&told, nil))
+	client := newClient(t, []string{address}, WithOutage(Open), WithLogger(log))
 	origin := func() Origin {
 		permit := acquire(t, client, compressed)
 		permit.Close()
@@ -198,12 +203,19 @@ func TestAClientFindsAServerThatCameBack(t *testing.T) {
 		t.Fatal("the server does not decide")
 	}
 	p.stop()
-	if origin() != FromOutage {
-		t.Fatal("somebody decided")
+	for range 3 {
+		if origin() != FromOutage {
+			t.Fatal("somebody decided")
+		}
 	}
 	server(t, "outage.yaml", address)
 	eventually(t, "the client finds it", func() bool { return origin() == FromService })
+	if warned := strings.Count(told.String(), "WARN"); warned != 1 || strings.Count(told.String(), "again") != 1 {
+		t.Errorf("it is told %d times: %s", warned, told.String())
+	}
 }
+
+func silent() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func TestAContextEndsTheWait(t *testing.T) {
 	client := newClient(t, []string{listen(t, func(net.Conn) {}).Addr().String()}, WithTimeout(time.Minute), WithOutage(Open))

@@ -223,7 +223,7 @@ func TestAllTriesCarryTheSameNamesAndIDs(t *testing.T) {
 }
 
 func TestWhatCannotBeToldNowIsToldLater(t *testing.T) {
-	failures := 10 // more than gRPC's own tries
+	failures := 20 // more than gRPC's own four tries of each, twice
 	service := &fake{}
 	service.settle = func() error {
 		if failures--; failures >= 0 {

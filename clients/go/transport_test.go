@@ -44,6 +44,7 @@ func TestOnePermitIsOneRequestOnTheWire(t *testing.T) {
 		{"wire-ok", []string{ok, ok}, []string{"GET", "POST"}, 0, 2},
 		{"wire-redirect", []string{moved, ok}, []string{"GET"}, 0, 2},
 		{"wire-stale", []string{ok, "", ok}, []string{"GET", "GET"}, 0, 3},
+		{"wire-stale-body", []string{ok, "", ok}, []string{"GET", "GET with a body"}, 0, 3},
 		{"wire-stale-post", []string{ok, ""}, []string{"GET", "POST"}, 1, 2},
 		{"wire-lost", []string{""}, []string{"GET"}, 1, 1},
 		{"wire-none", nil, []string{"GET", "POST"}, 2, 0},
@@ -56,8 +57,13 @@ func TestOnePermitIsOneRequestOnTheWire(t *testing.T) {
 			defer base.CloseIdleConnections()
 			caller := http.Client{Transport: NewTransport(base, client, Options{Org: row.org})}
 			failed := 0
-			for _, method := range row.methods {
-				request, err := http.NewRequest(method, wire+path, strings.NewReader("body"))
+			for _, name := range row.methods {
+				method, withBody, _ := strings.Cut(name, " ")
+				var body io.Reader
+				if method == "POST" || withBody != "" {
+					body = strings.NewReader("body")
+				}
+				request, err := http.NewRequest(method, wire+path, body)
 				if err != nil {
 					t.Fatal(err)
 				}

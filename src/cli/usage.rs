@@ -338,6 +338,7 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
         ("FOREIGN", Align::Right),
         ("HELD", Align::Right),
         ("RESERVED", Align::Right),
+        ("FOR OUTAGES", Align::Right),
         ("", Align::Left),
     ]);
     for limit in limits {
@@ -377,6 +378,7 @@ pub fn limit_table(limits: &[LimitUsage], binding: Option<&LimitUsage>) -> Strin
             unless_zero(limit.foreign),
             unless_zero(limit.held),
             unless_zero(limit.reserved),
+            unless_zero(limit.outage_share),
             note.to_owned(),
         ]);
     }

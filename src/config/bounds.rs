@@ -45,6 +45,21 @@ pub const BURN_WINDOW: RangeInclusive<Duration> = SECOND..=DAY;
 /// How long the webhook is not told of the same again.
 pub const COOL_DOWN: RangeInclusive<Duration> = SECOND..=DAY;
 
+/// How long a permit that a proxy asked for lives: a shorter one than a tenth of
+/// a second is over before the proxy has a connection; the longest that any limit
+/// allows is five minutes.
+pub const ENVOY_PERMIT_TTL: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(300);
+
+/// How long a proxy's request may wait for room: as long as any request.
+pub const ENVOY_MAX_WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
+
+/// Domains of proxies.
+pub const MAX_ENVOY_DOMAINS: usize = 100;
+
+/// Rules of one domain. They are tried one after the other.
+pub const MAX_ENVOY_RULES: usize = 200;
+
 /// Declared orgs: as many as are served without being declared.
 pub const MAX_ORGS: usize = 10_000;
 

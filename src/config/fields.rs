@@ -44,6 +44,21 @@ impl<'n> Item<'n> {
         self.node.is_null()
     }
 
+    /// True for a mapping.
+    pub fn is_mapping(&self) -> bool {
+        matches!(self.node.value, Value::Mapping(_))
+    }
+
+    /// True for a mapping with any of these keys.
+    pub fn has_any_key(&self, keys: &[&str]) -> bool {
+        match &self.node.value {
+            Value::Mapping(entries) => {
+                entries.iter().any(|entry| keys.contains(&entry.key.as_str()))
+            }
+            _ => false,
+        }
+    }
+
     /// Adds a fault about this value.
     pub fn fault(&self, message: impl Into<String>) {
         self.faults.add(Some(self.line), &self.path, message);

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use super::{
-    Config, Fault, OrgDeclaration, Template, UnknownNames, bounds, catalogue, declaration,
-    document,
+    Config, EnvoyConfig, Fault, OrgDeclaration, Template, UnknownNames, bounds, catalogue,
+    declaration, document, envoy,
     faults::Faults,
     fields::{Item, Once},
     webhook,
@@ -24,6 +24,7 @@ static BUILT_IN: LazyLock<Config> = LazyLock::new(|| {
         catalogue: Catalogue::default(),
         orgs: BTreeMap::new(),
         webhook: None,
+        envoy: EnvoyConfig::default(),
     };
     parse_over(&nothing, catalogue::BUILT_IN_CATALOGUE)
         .expect("the built-in catalogue is part of the program, and a test reads it")
@@ -61,7 +62,7 @@ fn read(root: &Item<'_>, base: &Config) -> Config {
     if root.is_null() {
         return config;
     }
-    let known = ["unknown", "template", "outage_share", "catalogue", "orgs", "webhook"];
+    let known = ["unknown", "template", "outage_share", "catalogue", "orgs", "webhook", "envoy"];
     let Some(fields) = root.clone().fields(&known) else { return config };
     if let Some(item) = fields.get("unknown") {
         read_unknown(item, &mut config.unknown);
@@ -82,6 +83,9 @@ fn read(root: &Item<'_>, base: &Config) -> Config {
     }
     if let Some(item) = fields.get("webhook") {
         config.webhook = webhook::read(item);
+    }
+    if let Some(item) = fields.get("envoy") {
+        config.envoy = envoy::read(item, &config.catalogue);
     }
     config
 }

@@ -9,7 +9,8 @@ use std::{
 
 use crate::{
     config::{
-        Config, OrgDeclaration, PartialClasses, Template, UnknownNames, WorkspaceDeclaration,
+        Config, EnvoyConfig, OrgDeclaration, PartialClasses, Template, UnknownNames,
+        WorkspaceDeclaration,
     },
     quota::{
         BadId, Catalogue, Charge, Class, Kind, LimitName, Operation, OperationId, OrgId, Scope,
@@ -219,6 +220,7 @@ impl World {
             catalogue: Catalogue { operations },
             orgs: BTreeMap::from([(self.org.clone(), org)]),
             webhook: None,
+            envoy: EnvoyConfig::default(),
         })
     }
 

@@ -219,6 +219,9 @@ pub struct LimitUsage {
     pub held: u64,
     /// Kept for foreign traffic.
     pub reserved: u64,
+    /// Units of `max` that are never granted here: clients may use them while the
+    /// service cannot be reached. Of a limit in shadow, what it would be.
+    pub outage_share: u64,
     /// `max` less both uses and `held`.
     pub remaining: u64,
     /// The window's length.

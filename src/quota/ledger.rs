@@ -533,20 +533,23 @@ impl Ledger {
 
     /// A limit's numbers for one identity.
     fn numbers(&self, charge: &Charge, group: &Group) -> Numbers {
-        let served = |limit: u64| {
-            let kept = (u128::from(limit) * u128::from(self.policy.outage_share)).div_ceil(100);
-            limit - u64::try_from(kept).unwrap_or(limit).min(limit)
+        let share_of = |limit: u64| {
+            let share = (u128::from(limit) * u128::from(self.policy.outage_share)).div_ceil(100);
+            u64::try_from(share).unwrap_or(limit).min(limit)
         };
+        let served = |limit: u64| limit - share_of(limit);
         if let Group::Workspace(workspace) = group
             && charge.is_own_of_workspace()
         {
             let policy = self.policy.workspaces.get(workspace);
             let cap = policy.and_then(|policy| policy.daily_calls);
+            let max = match charge.max {
+                Max::Fixed(max) => max,
+                Max::OrgDaily | Max::OrgConcurrent => cap.unwrap_or(0),
+            };
             return Numbers {
-                max: match charge.max {
-                    Max::Fixed(max) => max,
-                    Max::OrgDaily | Max::OrgConcurrent => cap.unwrap_or(0),
-                },
+                max,
+                outage_share: share_of(max),
                 bound: UNBOUNDED,
                 block_base: served(self.daily_limit()),
                 shadow: policy.is_some_and(|policy| policy.shadow),
@@ -561,7 +564,14 @@ impl Ledger {
         let bound = if charge.shadow { UNBOUNDED } else { served(max) };
         let is_read = charge.max == Max::OrgDaily;
         let look_back = if is_read { self.look_back() } else { Duration::ZERO };
-        Numbers { max, bound, block_base: served(max), shadow: charge.shadow, look_back }
+        Numbers {
+            max,
+            outage_share: share_of(max),
+            bound,
+            block_base: served(max),
+            shadow: charge.shadow,
+            look_back,
+        }
     }
 
     fn identity(&self, group: &Group) -> (Scope, Arc<str>) {

@@ -1,6 +1,7 @@
 //! What Salesforce says about its limits: with each answer, in the HTTP header
 //! `Sforce-Limit-Info` (`header`) or the SOAP header `LimitInfoHeader`
 //! (`soap`); with errors ([`errors`]); and in the limits resource ([`limits`]).
+//! [`requests`] is the other direction: what a request to it is.
 //!
 //! The parsers take what they understand and leave the rest: a directive that is
 //! new, garbled or out of place never hides the one beside it. A figure that is
@@ -9,6 +10,7 @@
 pub mod errors;
 mod header;
 pub mod limits;
+pub mod requests;
 mod soap;
 
 /// The org's total as Salesforce counts it. `used` may exceed `limit`.

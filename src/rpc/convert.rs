@@ -103,7 +103,7 @@ fn wall(value: prost_types::Timestamp) -> Result<Wall, String> {
     Ok(Wall(micros))
 }
 
-fn wire_duration(value: Duration) -> prost_types::Duration {
+pub(super) fn wire_duration(value: Duration) -> prost_types::Duration {
     let seconds = i64::try_from(value.as_secs()).unwrap_or(MAX_SECONDS).min(MAX_SECONDS);
     let nanos = value.subsec_nanos().cast_signed();
     prost_types::Duration { seconds, nanos }

@@ -39,7 +39,7 @@ const ORGS: usize = 20;
 
 /// What a node of these many callers may need for one of them: a request with
 /// all that is remembered of it, and its part of the connections' buffers.
-const MOST_BYTES_EACH: u64 = 48 * 1024;
+const MOST_BYTES_EACH: u64 = 32 * 1024;
 
 /// How long a caller waits for room, and rests when it does not get it.
 const WAIT: Duration = Duration::from_secs(10 * 60);

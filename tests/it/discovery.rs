@@ -74,6 +74,8 @@ macro_rules! reflects {
             }
             for symbol in [
                 "quotagate.v1.QuotaService.Acquire",
+                "envoy.service.ratelimit.v3.RateLimitService.ShouldRateLimit",
+                "envoy.service.accesslog.v3.AccessLogService.StreamAccessLogs",
                 "google.rpc.BadRequest",
                 "google.rpc.ErrorInfo",
                 "google.rpc.RetryInfo",

@@ -53,6 +53,19 @@ fn a_run_away_job_is_braked_and_hears_exactly_when_it_may_go_on() {
 }
 
 #[test]
+fn the_outage_share_is_kept_of_it_from_every_class_but_control() {
+    for class in Class::PAUSABLE {
+        let mut policy = org().workspace("w", policy(100, HALF_HOUR));
+        policy.outage_share = 10;
+        let mut bench = Bench::of(policy);
+        assert_eq!(bench.grant(calls(class, 100).at_least(1)).calls, 90, "{class:?}");
+        let limit = bench.deny(calls(class, 1)).limit.expect("the one that binds");
+        assert_eq!((limit.name.as_str(), limit.outage_share), ("burn", 10));
+        bench.grant(calls(Class::Control, 50));
+    }
+}
+
+#[test]
 fn it_stops_every_class_but_control_which_it_counts() {
     for class in Class::PAUSABLE {
         let mut bench = braked(100);

@@ -60,6 +60,61 @@ fn no_grant_takes_use_beyond_the_pause_point() {
 }
 
 #[test]
+fn the_outage_share_is_kept_of_a_cap_from_every_class_but_control() {
+    use DenialReason::{WorkspaceClassPaused, WorkspaceLimit};
+    // (share, class, the most of a cap of 100, reason of the denial)
+    let rows = [
+        (0, Class::Interactive, 100, WorkspaceLimit),
+        (10, Class::Interactive, 90, WorkspaceLimit),
+        (90, Class::Interactive, 10, WorkspaceLimit),
+        (10, Class::Event, 80, WorkspaceClassPaused),
+        (20, Class::Event, 80, WorkspaceLimit),
+        (50, Class::Event, 50, WorkspaceLimit),
+        (50, Class::Bulk, 40, WorkspaceClassPaused),
+        (70, Class::Bulk, 30, WorkspaceLimit),
+    ];
+    for (share, class, most, reason) in rows {
+        let mut policy = org().daily(100_000).capped("w", 100);
+        policy.outage_share = share;
+        let mut bench = Bench::of(policy);
+        let permit = bench.grant(calls(class, 1_000).at_least(1));
+        assert_eq!(permit.calls, most, "{share} %, {class:?}");
+        bench.report(&permit, answered(most));
+        let denial = bench.deny(calls(class, 1));
+        assert_eq!(denial.reason, reason, "{share} %, {class:?}");
+        let cap = bench.cap("w");
+        assert_eq!((cap.max, cap.outage_share), (100, u64::from(share)));
+        let reached = match class {
+            Class::Bulk => 40,
+            Class::Event => 80,
+            Class::Interactive | Class::Control => 100,
+        };
+        let is_paused = bench.is_paused("w", class);
+        assert_eq!(is_paused, most == reached, "pause points are percentages of the cap");
+        bench.advance(denial.retry_after.expect("it frees"));
+        bench.grant(calls(class, 1));
+        bench.grant(calls(Class::Control, 250));
+    }
+}
+
+#[test]
+fn a_class_that_control_calls_have_paused_above_what_is_granted_says_when_it_resumes() {
+    let mut policy = org().daily(100_000).capped("w", 100);
+    policy.outage_share = 30;
+    let mut bench = Bench::of(policy);
+    let permit = bench.grant(calls(Class::Control, 45));
+    bench.report(&permit, answered(45));
+    bench.advance(HOUR);
+    let permit = bench.grant(calls(Class::Control, 40));
+    bench.report(&permit, answered(40));
+    assert_eq!(paused(&mut bench), [Class::Event, Class::Bulk]);
+    let wait = bench.deny(calls(Class::Event, 1)).retry_after.expect("it resumes");
+    assert!(wait < DAY, "the first step is enough");
+    bench.advance(wait);
+    assert_eq!(bench.grant(calls(Class::Event, 100).at_least(1)).calls, 30, "70 are granted");
+}
+
+#[test]
 fn a_grant_up_to_the_pause_point_is_partial_down_to_the_least() {
     let mut bench = capped(100);
     bench.grant(calls(Class::Interactive, 75));

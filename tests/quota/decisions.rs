@@ -267,7 +267,8 @@ fn the_outage_share_is_never_granted() {
         assert_eq!(bench.grant(ask(READ).calls(90).at_least(1)).calls, most, "{share} %");
         let denial = bench.deny(ask(READ));
         assert_eq!(denial.reason, DenialReason::ExecutionUserLimit);
-        assert_eq!(denial.limit.map(|limit| limit.max), Some(90), "the limit itself is shown");
+        let shown = denial.limit.map(|limit| (limit.max, limit.outage_share));
+        assert_eq!(shown, Some((90, u64::from(90 - most))), "the limit itself is shown");
     }
 }
 

@@ -1216,7 +1216,8 @@ type LimitUsage struct {
 	Held uint64 `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`
 	// Kept for foreign traffic between two readings.
 	Reserved uint64 `protobuf:"varint,10,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	// What is left, before `reserved` is taken off; without a cap it says nothing.
+	// What is left, before `reserved` and `outage_share` are taken off; without a
+	// cap it says nothing.
 	Remaining uint64 `protobuf:"varint,11,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// The window's length; for slots, the longest time a call may hold one.
 	Window *durationpb.Duration `protobuf:"bytes,12,opt,name=window,proto3" json:"window,omitempty"`
@@ -1234,7 +1235,9 @@ type LimitUsage struct {
 	// The limit cools down: nothing is granted from it before then; absent where
 	// it does not.
 	CoolingUntil *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=cooling_until,json=coolingUntil,proto3" json:"cooling_until,omitempty"`
-	// Units of max that the service never grants.
+	// Units of `max` that the service never grants: clients may use them by
+	// themselves while it cannot be reached, divided among their processes. 0
+	// where there are none; of a limit in shadow, what it would be.
 	OutageShare   uint64 `protobuf:"varint,18,opt,name=outage_share,json=outageShare,proto3" json:"outage_share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -186,6 +186,26 @@ def test_a_permit_ends_at_its_deadline(client: quotagate.Client) -> None:
             permit.start()
 
 
+def test_a_closed_client_fails_no_report(server: Server) -> None:
+    client = quotagate.Client(server.address, timeout=5)
+    permit = client.acquire("closed", "rest", calls=2)
+    permit.start()
+    client.close()
+    client.close()
+    assert not permit.report(quotagate.Answer(http_status=200)).delivered
+    permit.release()
+
+    async def work() -> None:
+        client = quotagate.aio.Client(server.address, timeout=5)
+        permit = await client.acquire("closed", "rest", calls=2)
+        permit.start()
+        await client.close()
+        assert not (await permit.report(quotagate.Answer(http_status=200))).delivered
+        permit.release()
+
+    asyncio.run(work())
+
+
 def answer(headers: dict[str, str], status: int = 200, body: bytes = b"") -> quotagate.Answer:
     return quotagate.Answer.from_http(status, headers.items(), body)
 

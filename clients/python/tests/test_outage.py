@@ -254,7 +254,7 @@ def test_nothing_is_left_behind() -> None:
             one_life(address)
             asyncio.run(one_async_life(address))
         threads, files = figures()
-        for address in (server.address, dead) * 5:
+        for address in (server.address, dead) * 3:
             one_life(address)
             asyncio.run(one_async_life(address))
         assert eventually(lambda: figures()[0] <= threads)

@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_the_first_example_of_the_readme_runs(server: Server, stand_in: StandIn)
         [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True
     )
     assert (ran.stdout, ran.stderr) == ("200\n", "")
+
+
+def test_the_wheel_holds_what_is_needed(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=PACKAGE, check=True, capture_output=True)
+    (wheel,) = tmp_path.iterdir()
+    names = set(zipfile.ZipFile(wheel).namelist())
+    needed = {"py.typed", "service_config.json", "aio.py", "v1/quota_pb2.pyi", "v1/quota_pb2.py"}
+    assert {f"quotagate/{name}" for name in needed} <= names
+    assert not any("test" in name for name in names)
 
 
 @pytest.mark.parametrize("module", ["quotagate", "quotagate.aio"])

@@ -23,8 +23,11 @@ pub struct Counter {
     pub ttl_cap: Duration,
     /// The limit that is shown.
     pub max: u64,
+    /// Units of `max` that are never granted: clients may use them while nobody
+    /// can be asked.
+    pub outage_share: u64,
     /// Reservations stay within this: the limit less the outage share. A
-    /// workspace's cap is a gate at the grant and bounds no reservation.
+    /// workspace's own limits are gates at the grant and bound no reservation.
     pub bound: u64,
     /// Blocks are sized as shares of this: the bound, or for a workspace's cap
     /// the org's.
@@ -49,6 +52,7 @@ pub struct Counter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
     pub max: u64,
+    pub outage_share: u64,
     pub bound: u64,
     pub block_base: u64,
     pub shadow: bool,
@@ -97,6 +101,7 @@ impl Counter {
             window: charge.window,
             ttl_cap: charge.ttl_cap(),
             max: numbers.max,
+            outage_share: numbers.outage_share,
             bound: numbers.bound,
             block_base: numbers.block_base,
             own,
@@ -139,6 +144,7 @@ impl Counter {
             window: record.window,
             ttl_cap: record.ttl_cap,
             max: 0,
+            outage_share: 0,
             bound: 0,
             block_base: 0,
             own: Tally::new(0, record.window, true),
@@ -174,6 +180,7 @@ impl Counter {
         self.window = charge.window;
         self.ttl_cap = charge.ttl_cap();
         self.max = numbers.max;
+        self.outage_share = numbers.outage_share;
         self.bound = numbers.bound;
         self.block_base = numbers.block_base;
         self.shadow = numbers.shadow;
@@ -211,6 +218,11 @@ impl Counter {
     /// about what may be granted.
     pub fn is_gate_only(&self) -> bool {
         self.bound == UNBOUNDED
+    }
+
+    /// Units of `max` that may ever be granted.
+    pub fn served(&self) -> u64 {
+        self.max.saturating_sub(self.outage_share)
     }
 
     /// The bound of grants as it would be if this were not in shadow.

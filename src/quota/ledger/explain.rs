@@ -83,6 +83,9 @@ impl Ledger {
         if usage.reserved > 0 && ask.class != Class::Control {
             let _ = write!(text, ", {} are kept for other integrations", usage.reserved);
         }
+        if usage.outage_share > 0 && !self.stops_nobody(need, ask.class) {
+            let _ = write!(text, ", {} are kept for outages", usage.outage_share);
+        }
         if about.kept > 0 {
             let _ = write!(text, ", {}", self.kept_for(need));
         }

@@ -65,6 +65,7 @@ impl Ledger {
         let runs = Class::PAUSABLE.into_iter().filter(|class| !group.classes.get(*class).paused);
         runs.filter_map(|class| {
             let pause_point = self.thresholds(slot, class)?.pause_point(counter.max);
+            let pause_point = pause_point.min(counter.served());
             Some((class, exhausted_at(now, counter, burn, pause_point, &self.rules)?))
         })
         .collect()
@@ -75,7 +76,7 @@ impl Ledger {
     fn room_of(&self, now: Mono, at: CounterRef) -> Option<u64> {
         let counter = self.groups.counter(at);
         if counter.is_workspace_cap() {
-            return (counter.max > 0).then_some(counter.max);
+            return (counter.max > 0).then_some(counter.served());
         }
         let kept = if counter.is_org_total() { self.reserve() } else { 0 };
         Some(counter.bound.saturating_sub(kept).saturating_sub(self.others(now, at)))

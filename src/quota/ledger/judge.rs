@@ -432,11 +432,11 @@ impl Ledger {
             (Kind::Window, Scope::Workspace) if class == Class::Control => DenialReason::OrgLimit,
             (Kind::Window, Scope::ExecutionUser) => DenialReason::ExecutionUserLimit,
             (Kind::Window, Scope::Workspace) => {
-                let cap = counter.max;
+                let served = counter.served();
                 let pauses_below = self
                     .thresholds(at.group, class)
-                    .is_some_and(|thresholds| thresholds.pause_point(cap) < cap);
-                if counter.is_workspace_cap() && pauses_below && counter.used() < cap {
+                    .is_some_and(|thresholds| thresholds.pause_point(counter.max) < served);
+                if counter.is_workspace_cap() && pauses_below && counter.used() < served {
                     DenialReason::WorkspaceClassPaused
                 } else {
                     DenialReason::WorkspaceLimit
@@ -490,12 +490,14 @@ impl Ledger {
             return (level, ceiling);
         }
         if counter.is_burn_limit() && class != Class::Control {
-            return (counter.max, counter.max);
+            return (counter.served(), counter.served());
         }
         if counter.is_workspace_cap()
             && let Some(thresholds) = self.thresholds(need.at.group, class)
         {
-            let point = thresholds.pause_point(counter.max);
+            // Its classes pause by the cap itself: what nobody is granted is a bound
+            // of its own.
+            let point = thresholds.pause_point(counter.max).min(counter.served());
             let paused = self.groups.get(need.at.group).classes.get(class).paused;
             let ceiling = if self.rules.has(Fault::GateBeforeGrant) { bound } else { point };
             return (if paused { 0 } else { ceiling }, ceiling);

@@ -96,6 +96,7 @@ impl Ledger {
             foreign,
             held,
             reserved: if counter.is_org_total() { self.reserve() } else { 0 },
+            outage_share: counter.outage_share,
             remaining: counter.max.saturating_sub(taken),
             window: counter.window,
             stale: counter.is_org_total() && self.is_stale(now),
@@ -219,6 +220,9 @@ pub(super) fn sentence(
     }
     if limit.reserved > 0 && ask.class != Class::Control {
         let _ = write!(text, ", {} are kept for other integrations", limit.reserved);
+    }
+    if limit.outage_share > 0 {
+        let _ = write!(text, ", {} are kept for outages", limit.outage_share);
     }
     if !kept.is_empty() {
         let _ = write!(text, ", {kept}");

@@ -384,7 +384,8 @@ impl World {
         let Some(policy) = settings.policy.workspaces.get(workspace) else { return };
         let Some(cap) = policy.daily_calls else { return };
         let Some(thresholds) = policy.classes.of(ask.class) else { return };
-        let point = thresholds.pause_point(cap);
+        let share = (cap * u64::from(settings.policy.outage_share)).div_ceil(100);
+        let point = thresholds.pause_point(cap).min(cap - share);
         let group = Group::Workspace(workspace.clone());
         let key = CounterKey { group, limit: Charge::workspace_cap().limit };
         let used = permit.limits.iter().find(|limit| key_of(limit) == key);

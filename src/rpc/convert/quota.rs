@@ -378,7 +378,7 @@ fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
         exhausted_in: None,
         shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
         cooling_until: usage.cooling_until.map(|until| wire_moment(until, now)),
-        outage_share: 0,
+        outage_share: usage.outage_share,
     }
 }
 
@@ -441,7 +441,7 @@ fn class_status(status: ClassStatus, now: Now) -> v1::ClassStatus {
     }
 }
 
-pub(super) fn wire_class(class: Class) -> v1::TrafficClass {
+pub(in crate::rpc) fn wire_class(class: Class) -> v1::TrafficClass {
     match class {
         Class::Control => v1::TrafficClass::Control,
         Class::Interactive => v1::TrafficClass::Interactive,

@@ -12,6 +12,7 @@
 
 from quotagate._answer import Answer, HttpResponse
 from quotagate._client import Client, Permit
+from quotagate._core import Grant
 from quotagate._errors import (
     Denied,
     InvalidRequest,
@@ -45,6 +46,7 @@ __all__ = [
     "ClassStatus",
     "Client",
     "Denied",
+    "Grant",
     "HttpResponse",
     "InvalidRequest",
     "LimitUsage",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
@@ -121,6 +122,7 @@ def _retry_after(value: str, answer_time: float | None) -> float | None:
 
 def _http_date(value: str) -> float | None:
     try:
-        return parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        return date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

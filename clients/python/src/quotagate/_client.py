@@ -121,7 +121,7 @@ class Client:
             grant = self._core.undecided(ask, error)
         else:
             grant = self._core.decide(ask, response)
-        return Permit(self._settler, grant, operation)
+        return Permit(self, grant, operation)
 
     @contextmanager
     def permit(
@@ -224,7 +224,7 @@ class Client:
             RequestRefused: a field is wrong, or a right missing.
         """
         request = pb.ReleaseRequest(permit_id=permit_id, unused_calls=unused_calls)
-        with _as_errors():
+        with _as_errors(self._core):
             response = self._stub.Release(
                 request, timeout=self._core.timeout, metadata=self._core.metadata
             )
@@ -254,7 +254,7 @@ class Client:
             answer, permit_id=permit_id, org=org, execution_user=execution_user,
             operation=operation, first_call=first_call, calls=calls,
         )  # fmt: skip
-        with _as_errors():
+        with _as_errors(self._core):
             return Report._of(
                 self._stub.Report(
                     Pending(request, 0.0, answer.completed_at).report_now(),
@@ -270,7 +270,7 @@ class Client:
             Unavailable: the service cannot be asked now.
             RequestRefused: the org is unknown, or a right missing.
         """
-        with _as_errors():
+        with _as_errors(self._core):
             response = self._stub.GetUsage(
                 pb.GetUsageRequest(org=org),
                 timeout=self._core.timeout,
@@ -302,9 +302,9 @@ class Permit(BasePermit):
     `report` and `release`, or runs out.
     """
 
-    def __init__(self, settler: _Settler, grant: Grant, operation: str) -> None:
-        super().__init__(grant, operation, settler.put)
-        self._settler = settler
+    def __init__(self, client: Client, grant: Grant, operation: str) -> None:
+        super().__init__(grant, operation, client._settler.put)
+        self._client = client  # one that nobody holds is closed
 
     def report(
         self, answer: Answer | HttpResponse, *, call: int | None = None, calls: int = 1
@@ -315,7 +315,7 @@ class Permit(BasePermit):
         where the service cannot be told: it is told later (`Report.delivered`).
         """
         pending = self._settle(answer, call, calls)
-        return Report("CONTINUE") if pending is None else self._settler.tell(pending)
+        return Report("CONTINUE") if pending is None else self._client._settler.tell(pending)
 
     def __enter__(self) -> Permit:
         return self
@@ -362,7 +362,9 @@ class _Settler:
             wait = pending.retry_in(error)
             if wait is not None:
                 self.put(pending, wait)
-            return Report("CONTINUE", delivered=False)
+        except ValueError:
+            _log.debug("not told: the client is closed")
+        return Report("CONTINUE", delivered=False)
 
     def close(self) -> None:
         """Tells the rest, for at most 2 s."""
@@ -431,8 +433,9 @@ _IDLE_SECONDS = 10.0
 
 
 @contextmanager
-def _as_errors() -> Iterator[None]:
+def _as_errors(core: Core) -> Iterator[None]:
     """gRPC's errors as ours, for calls that no outage policy concerns."""
+    core.check_process()
     try:
         yield
     except grpc.RpcError as error:

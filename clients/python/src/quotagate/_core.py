@@ -83,7 +83,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The calls that may be made."""
+    """The calls that may be made: what a permit stands on, or what a check has found."""
 
     id: str
     calls: int
@@ -143,6 +143,8 @@ class Core:
     ) -> Ask:
         """The request for these arguments."""
         self.check_process()
+        if max_wait < 0:
+            raise ValueError(f"max_wait must not be negative, is {max_wait}")
         request = pb.AcquireRequest(
             org=org,
             workspace=workspace,

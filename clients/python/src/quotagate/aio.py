@@ -315,7 +315,9 @@ class _Settler:
             wait = pending.retry_in(error)
             if wait is not None:
                 self.put(pending, wait)
-            return Report("CONTINUE", delivered=False)
+        except grpc.aio.UsageError:
+            _log.debug("not told: the client is closed")
+        return Report("CONTINUE", delivered=False)
 
     async def close(self) -> None:
         """Tells the rest, for at most 2 s."""

@@ -276,6 +276,7 @@ fn usage() -> LimitUsage {
         foreign: 4,
         held: 5,
         reserved: 6,
+        outage_share: 9,
         remaining: 7,
         window: Duration::from_millis(1_500),
         stale: true,
@@ -303,9 +304,9 @@ fn wire_usage() -> v1::LimitUsage {
         stale: true,
         shadow: Some(v1::Shadow { would_have_refused: 8 }),
         cooling_until: Some(Timestamp { seconds: 1_700_000_001, nanos: 250_000_000 }),
-        outage_share: 0,
         burn_per_hour: 8,
         exhausted_in: None,
+        outage_share: 9,
     }
 }
 

@@ -1,0 +1,18 @@
+// Written by scripts/generate.mjs. Do not edit.
+
+import type { Timestamp as _google_protobuf_Timestamp, Timestamp__Output as _google_protobuf_Timestamp__Output } from '../../google/protobuf/Timestamp.js';
+import type { DemandSeries as _quotagate_v1_DemandSeries, DemandSeries__Output as _quotagate_v1_DemandSeries__Output } from '../../quotagate/v1/DemandSeries.js';
+
+export interface GetDemandResponse {
+  'org'?: (string);
+  'asOf'?: (_google_protobuf_Timestamp | null);
+  'countedSince'?: (_google_protobuf_Timestamp | null);
+  'series'?: (_quotagate_v1_DemandSeries)[];
+}
+
+export interface GetDemandResponse__Output {
+  'org': (string);
+  'asOf': (_google_protobuf_Timestamp__Output | null);
+  'countedSince': (_google_protobuf_Timestamp__Output | null);
+  'series': (_quotagate_v1_DemandSeries__Output)[];
+}

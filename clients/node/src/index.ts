@@ -1,0 +1,11 @@
+export type { ResponseLike } from "./answer.js";
+export type { AdapterOptions } from "./call.js";
+export { Client, type ClientOptions } from "./client.js";
+export * from "./errors.js";
+export type { FetchOptions } from "./fetch.js";
+export type { JsforceConnection, JsforceOptions } from "./jsforce.js";
+export type { OutagePolicies, OutagePolicy } from "./outage.js";
+export { Permit } from "./permit.js";
+export type { ChannelConfig } from "./rpc.js";
+export { defaultRules, type HttpRequest, type Operation, type Rules } from "./rules.js";
+export type * from "./types.js";

@@ -25,7 +25,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 #[derive(Clone, Debug)]
 pub enum Say {
     /// A permit with this limit.
-    Yes(LimitUsage),
+    Yes(Box<LimitUsage>),
     /// An error of the service.
     No(Code, Option<Duration>),
     /// An error of nobody's.
@@ -135,7 +135,7 @@ impl QuotaService for Edge {
                     calls: request.calls.max(1),
                     execution_user: "ann".into(),
                     ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
-                    limits: vec![limit],
+                    limits: vec![*limit],
                     ..Permit::default()
                 };
                 Ok(Response::new(AcquireResponse { outcome: Some(Outcome::Permit(permit)) }))

@@ -107,7 +107,7 @@ async fn an_outage_is_bridged_by_this_processs_part_of_what_is_never_granted() {
         ..LimitUsage::default()
     };
     let before = tasks();
-    let fake = Fake::start([Say::Yes(limit)]).await;
+    let fake = Fake::start([Say::Yes(Box::new(limit))]).await;
     let client = client(fake.addr).build().expect("an address");
     let permit = client.permit(&entries(TrafficClass::Event)).await.expect("it is granted");
     assert_eq!(permit.origin(), Origin::Service);

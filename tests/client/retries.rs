@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use quotagate::{
-    client::{AcquireError, Ask, Client},
-    proto::v1::LimitUsage,
-};
+use quotagate::client::{AcquireError, Ask, Client};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -15,7 +12,7 @@ use crate::{
 };
 
 fn yes() -> Say {
-    Say::Yes(LimitUsage::default())
+    Say::Yes(Box::default())
 }
 
 /// Asks a server that answers like this: whether there is a permit, and after how

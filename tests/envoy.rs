@@ -26,6 +26,7 @@ use quotagate::{
         },
         v1::{GetUsageRequest, LimitScope},
     },
+    quota::salesforce::requests::ApiCall,
     standin::{
         Limit, Options, StandIn, UserLimit,
         options::{GET_ENTRIES, REST},
@@ -176,6 +177,11 @@ fn the_examples_are_good() {
     assert!(!envoy.is_valid(&faulty, home.path()));
 }
 
+/// A filter is an item of a list for Envoy, and a value of a patch for Istio.
+fn unlisted(line: &str) -> String {
+    line.strip_prefix("- ").unwrap_or(line).to_owned()
+}
+
 /// What an `EnvoyFilter` of Istio puts in is what Envoy's own example has, which
 /// Envoy itself has read.
 #[test]
@@ -183,7 +189,7 @@ fn the_example_for_istio_says_the_same_as_the_one_for_envoy() {
     let lines = |path: &str| -> Vec<String> {
         let text = fs::read_to_string(path).expect("it is there");
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        lines.filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        lines.filter(|line| !line.starts_with('#')).map(unlisted).collect()
     };
     let envoy = lines("examples/envoy/envoy.yaml");
     let istio = fs::read_to_string("examples/istio/quotagate.yaml").expect("it is there");
@@ -194,13 +200,33 @@ fn the_example_for_istio_says_the_same_as_the_one_for_envoy() {
         let (block, _) = block.split_once("# Until here.").expect("it ends somewhere");
         let block: Vec<String> = block
             .lines()
-            .map(|line| line.trim().replace(&format!("\"{cluster}\""), "quotagate"))
+            .map(|line| unlisted(line.trim()).replace(&format!("\"{cluster}\""), "quotagate"))
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .collect();
         assert!(envoy.windows(block.len()).any(|window| window == block), "{block:#?}");
         blocks += 1;
     }
     assert_eq!(blocks, 4);
+}
+
+/// The clients' adapters see bodies, too: only those tell a login by SOAP and the
+/// size of a batch.
+#[test]
+fn a_request_is_the_call_that_it_is_to_the_clients() {
+    let text = fs::read_to_string("clients/conformance/scenarios.json").expect("it is there");
+    let scenarios: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let rows = scenarios["classify"].as_array().expect("a list of requests");
+    for row in rows {
+        let (method, url) = (row["method"].as_str(), row["url"].as_str());
+        let (method, url) = (method.expect("a method"), url.expect("an address"));
+        let found = ApiCall::of(method, url);
+        let is_soap_login = row["operation"].is_null() && url.contains("/services/Soap/");
+        let expected = if is_soap_login { Some("rest") } else { row["operation"].as_str() };
+        assert_eq!(found.map(|call| call.operation), expected, "{row}");
+        let units = found.map_or(1, |call| u64::from(call.most_units));
+        assert!(Some(units) >= row["cost"].as_u64(), "{row}: {units}");
+    }
+    assert!(rows.len() > 20);
 }
 
 /// At most so many in any such time, for the tests' patience.

@@ -168,7 +168,10 @@ fn rate_limit_fields(
             Some((_, Some(wait))) => format!("{name:?};r=0;t={}", whole_seconds(wait)),
             Some((_, None)) => format!("{name:?};r=0"),
             // What is kept for others is not left for callers.
-            None => format!("{name:?};r={}", limit.remaining.saturating_sub(limit.reserved)),
+            None => {
+                let kept = limit.reserved.saturating_add(limit.outage_share);
+                format!("{name:?};r={}", limit.remaining.saturating_sub(kept))
+            }
         };
         states.insert(name, state);
     }

@@ -24,6 +24,7 @@
 //!   certainly not decided or can be decided twice without harm.
 //! - [`Permit`] and [`Call`] are guards: what was not started goes back, what was
 //!   started is reported, in the background if nobody waits for it.
+//! - [`Pool`] fetches calls ahead, so that most of them leave with nobody asked.
 //! - [`OutagePolicy`] says what a traffic class does while the service cannot
 //!   decide.
 //! - The RPCs themselves are methods of [`Client`], too: [`Client::acquire`],
@@ -38,6 +39,7 @@ mod health;
 mod outage;
 mod owners;
 mod permit;
+pub mod pool;
 mod random;
 mod settle;
 mod wire;
@@ -64,6 +66,7 @@ pub use self::{
     error::{AcquireError, Denied, Invalid, Unavailable, Violation},
     outage::OutagePolicy,
     permit::{Call, Origin, Permit, PermitExpired, Reported},
+    pool::{CallExpired, Pool, PoolOptions, Pooled, PooledCall},
 };
 use self::{
     outage::{Leave, OUTAGE_TTL, Policies, Shares},

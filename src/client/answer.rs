@@ -96,6 +96,13 @@ impl Answer {
         self
     }
 
+    /// Salesforce's errorCode and message, where the body was read already.
+    pub fn error(mut self, code: &str, message: &str) -> Self {
+        self.error_code = cut(code).to_owned();
+        self.error_message = cut(message).to_owned();
+        self
+    }
+
     /// When it came.
     #[must_use]
     pub fn at(&self) -> Moment {

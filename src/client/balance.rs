@@ -9,7 +9,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -42,6 +42,8 @@ struct Server {
     address: Arc<str>,
     endpoint: Endpoint,
     state: Mutex<State>,
+    /// Counts connections.
+    connections: AtomicU64,
     /// A request has got no answer.
     suspected: Notify,
 }
@@ -66,6 +68,8 @@ pub struct Way {
     pub server: usize,
     /// The connection.
     pub channel: Channel,
+    /// Which of that server's it is.
+    connection: u64,
 }
 
 /// How long to try to connect and hear that it serves: a server that is there
@@ -76,6 +80,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 const LAST_BACK_OFF: Duration = Duration::from_secs(5);
 
+/// A connection that has lived so long was a good one.
+const STEADY: Duration = Duration::from_secs(1);
+
 impl Balance {
     /// Begins to connect to all of them, on the runtime that this is called on.
     pub fn start(endpoints: impl IntoIterator<Item = (Arc<str>, Endpoint)>) -> Self {
@@ -83,6 +90,7 @@ impl Balance {
             address,
             endpoint,
             state: Mutex::new(State::Opening),
+            connections: AtomicU64::new(0),
             suspected: Notify::new(),
         };
         let servers: Arc<[Server]> = endpoints.into_iter().map(server).collect();
@@ -110,10 +118,10 @@ impl Balance {
     /// The configured server of this address, if it is there and healthy now.
     pub fn named(&self, address: &str) -> Option<Way> {
         let server = self.servers.iter().position(|server| &*server.address == address)?;
-        match &*self.servers[server].state() {
-            State::Ready(channel) => Some(Way { server, channel: channel.clone() }),
+        self.way(server, |state| match state {
+            State::Ready(channel) => Some(channel),
             _ => None,
-        }
+        })
     }
 
     /// True if a server of this address was configured.
@@ -131,11 +139,8 @@ impl Balance {
             if let Some(way) = self.pick_now() {
                 return Ok(way);
             }
-            if !self.servers.iter().any(|server| matches!(*server.state(), State::Opening)) {
-                return Err(self.nobody());
-            }
-            if timeout_at(deadline, changed).await.is_err() {
-                return Err(self.nobody());
+            if !self.is_any_opening() || timeout_at(deadline, changed).await.is_err() {
+                return Err(Status::unavailable(self.why_nobody()));
             }
         }
     }
@@ -150,38 +155,60 @@ impl Balance {
     pub fn suspect(&self, way: &Way) {
         let server = &self.servers[way.server];
         let mut state = server.state();
-        if matches!(*state, State::Ready(_) | State::NotServing(_)) {
+        let is_of_now = server.connections.load(Ordering::Relaxed) == way.connection;
+        if is_of_now && matches!(*state, State::Ready(_)) {
             *state = State::Opening;
             server.suspected.notify_one();
         }
     }
 
-    /// Why each server is away, as one sentence.
-    fn nobody(&self) -> Status {
-        let why = self.servers.iter().map(|server| match &*server.state() {
-            State::Away { why } => format!("{}: {why}", server.address),
-            _ => format!("{}: it has not answered yet", server.address),
-        });
-        let why: Vec<_> = why.collect();
-        Status::unavailable(format!("no quotagate can be reached ({})", why.join("; ")))
+    /// Why nobody can be asked.
+    fn why_nobody(&self) -> String {
+        let why = |server: &Server| match &*server.state() {
+            State::Away { why } => why.to_string(),
+            _ => "it has not answered yet".to_owned(),
+        };
+        match &*self.servers {
+            [server] => why(server),
+            servers => {
+                let all =
+                    servers.iter().map(|server| format!("{}: {}", server.address, why(server)));
+                all.collect::<Vec<_>>().join("; ")
+            }
+        }
     }
 
     fn pick_now(&self) -> Option<Way> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let order = || (0..self.len()).map(|n| first.wrapping_add(n) % self.len());
-        let ready = order().find_map(|server| match &*self.servers[server].state() {
-            State::Ready(channel) => Some(Way { server, channel: channel.clone() }),
-            _ => None,
-        });
-        ready.or_else(|| {
-            if self.servers.iter().any(|server| matches!(*server.state(), State::Opening)) {
-                return None;
-            }
-            order().find_map(|server| match &*self.servers[server].state() {
-                State::NotServing(channel) => Some(Way { server, channel: channel.clone() }),
+        let ready = order().find_map(|server| {
+            self.way(server, |state| match state {
+                State::Ready(channel) => Some(channel),
                 _ => None,
             })
+        });
+        ready.or_else(|| {
+            if self.is_any_opening() {
+                return None;
+            }
+            order().find_map(|server| {
+                self.way(server, |state| match state {
+                    State::NotServing(channel) => Some(channel),
+                    _ => None,
+                })
+            })
         })
+    }
+
+    fn way(&self, server: usize, channel: impl Fn(&State) -> Option<&Channel>) -> Option<Way> {
+        let kept = &self.servers[server];
+        let state = kept.state();
+        let channel = channel(&state)?.clone();
+        Some(Way { server, channel, connection: kept.connections.load(Ordering::Relaxed) })
+    }
+
+    fn is_any_opening(&self) -> bool {
+        self.servers.iter().any(|server| matches!(*server.state(), State::Opening))
     }
 
     fn is_ready(&self, server: usize) -> bool {
@@ -198,37 +225,35 @@ impl Drop for Balance {
 impl Server {
     /// Connects, and connects again.
     async fn keep(&self, changed: &Notify) {
+        let became = |state| {
+            *self.state() = state;
+            changed.notify_waiters();
+        };
         let mut back_off = FIRST_BACK_OFF;
         loop {
-            let became = |state| {
-                *self.state() = state;
-                changed.notify_waiters();
+            let opened = match timeout(CONNECT_TIMEOUT, self.open()).await {
+                Err(_) => Err("it does not answer".to_owned()),
+                Ok(opened) => opened,
             };
-            // What was suspected of a former connection is over.
-            let _ = timeout(Duration::ZERO, self.suspected.notified()).await;
-            let end = match timeout(CONNECT_TIMEOUT, self.open()).await {
-                Err(_) => State::Away { why: "it does not answer".into() },
-                Ok(Err(why)) => State::Away { why: why.into() },
-                Ok(Ok((channel, None))) => {
-                    back_off = FIRST_BACK_OFF;
-                    became(State::Ready(channel));
-                    self.suspected.notified().await;
-                    State::Opening
-                }
-                Ok(Ok((channel, Some(mut health)))) => {
-                    back_off = FIRST_BACK_OFF;
+            let end = match opened {
+                Err(why) => State::Away { why: why.into() },
+                Ok(Opened { channel, is_serving: false, .. }) => State::NotServing(channel),
+                Ok(Opened { channel, health, is_serving: true }) => {
+                    let since = Instant::now();
+                    // What was suspected of a former connection is over.
+                    let _ = timeout(Duration::ZERO, self.suspected.notified()).await;
+                    self.connections.fetch_add(1, Ordering::Relaxed);
                     became(State::Ready(channel.clone()));
-                    loop {
-                        match first_of(health.message(), self.suspected.notified()).await {
-                            First::Left(Ok(Some(now))) if now.is_serving() => {}
-                            First::Left(Ok(Some(_))) => break State::NotServing(channel),
-                            // The connection has gone, or goes; or the server is
-                            // suspected. It may be back at once.
-                            First::Left(Ok(None) | Err(_)) | First::Right(()) => {
-                                break State::Opening;
-                            }
+                    let is_broken = self.until_broken(health).await;
+                    if since.elapsed() >= STEADY {
+                        back_off = FIRST_BACK_OFF;
+                        if is_broken {
+                            // It may be back at once: a connection does not live for ever.
+                            became(State::Opening);
+                            continue;
                         }
                     }
+                    if is_broken { State::Opening } else { State::NotServing(channel) }
                 }
             };
             became(end);
@@ -237,26 +262,54 @@ impl Server {
         }
     }
 
-    /// Connects to a server that serves; with its health from there on, if it
-    /// tells.
-    async fn open(&self) -> Result<(Channel, Option<Health>), String> {
+    /// Follows the health of a server; true if the connection has gone or is
+    /// suspected, false if it is there and the server does not serve any more.
+    async fn until_broken(&self, health: Option<Health>) -> bool {
+        let Some(mut health) = health else {
+            self.suspected.notified().await;
+            return true;
+        };
+        loop {
+            match first_of(health.message(), self.suspected.notified()).await {
+                First::Left(Ok(Some(now))) if now.is_serving() => {}
+                // The stream ends here: a server that goes waits for its streams.
+                First::Left(Ok(Some(_))) => return false,
+                First::Left(Ok(None) | Err(_)) | First::Right(()) => return true,
+            }
+        }
+    }
+
+    /// Connects to a server, and hears how it is.
+    async fn open(&self) -> Result<Opened, String> {
         let channel = self.endpoint.connect().await.map_err(|error| root_cause(&error))?;
-        match health::watch(channel.clone()).await {
-            Ok(mut health) => match health.message().await {
-                Ok(Some(now)) if now.is_serving() => Ok((channel, Some(health))),
-                Ok(Some(_)) => Err("it does not serve".to_owned()),
-                Ok(None) => Err("it hung up".to_owned()),
-                Err(status) if status.code() == Code::Unimplemented => Ok((channel, None)),
-                Err(status) => Err(status.message().to_owned()),
-            },
-            Err(status) if status.code() == Code::Unimplemented => Ok((channel, None)),
-            Err(status) => Err(status.message().to_owned()),
+        let first = async {
+            let mut health = health::watch(channel.clone()).await?;
+            let now = health.message().await?;
+            Ok::<_, Status>((health, now))
+        };
+        match first.await {
+            Ok((health, Some(now))) => {
+                Ok(Opened { channel, health: Some(health), is_serving: now.is_serving() })
+            }
+            Ok((_, None)) => Err("it hung up".to_owned()),
+            Err(status) if status.code() == Code::Unimplemented => {
+                Ok(Opened { channel, health: None, is_serving: true })
+            }
+            Err(status) => Err(explained(&status)),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A server that was reached.
+struct Opened {
+    channel: Channel,
+    /// Its health from here on, if it tells.
+    health: Option<Health>,
+    is_serving: bool,
 }
 
 type Health = tonic::Streaming<health::HealthCheckResponse>;
@@ -278,7 +331,13 @@ async fn first_of<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) 
     .await
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
+/// What is wrong with a connection, or what came over it.
+fn explained(status: &Status) -> String {
+    use std::error::Error as _;
+    status.source().map_or_else(|| status.message().to_owned(), root_cause)
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -4,7 +4,6 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tonic::{
-    Status,
     metadata::{AsciiMetadataValue, errors::InvalidMetadataValue},
     transport::Endpoint,
 };
@@ -79,7 +78,7 @@ pub enum ConnectError {
         /// The addresses.
         server: String,
         /// What happened.
-        source: Box<Status>,
+        source: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -154,7 +153,9 @@ impl ClientBuilder {
         let client = self.build()?;
         match client.wire.balance().pick(Instant::now() + CONNECT_TIMEOUT).await {
             Ok(_) => Ok(client),
-            Err(status) => Err(ConnectError::Unreachable { server, source: Box::new(status) }),
+            Err(status) => {
+                Err(ConnectError::Unreachable { server, source: status.message().into() })
+            }
         }
     }
 }

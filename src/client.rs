@@ -25,6 +25,8 @@
 //! - [`Permit`] and [`Call`] are guards: what was not started goes back, what was
 //!   started is reported, in the background if nobody waits for it.
 //! - [`Pool`] fetches calls ahead, so that most of them leave with nobody asked.
+//! - `http` has a tower layer and a middleware for reqwest (features `tower` and
+//!   `reqwest`), which need no call site to be changed.
 //! - [`OutagePolicy`] says what a traffic class does while the service cannot
 //!   decide.
 //! - The RPCs themselves are methods of [`Client`], too: [`Client::acquire`],
@@ -36,11 +38,14 @@ mod balance;
 mod builder;
 mod error;
 mod health;
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+pub mod http;
 mod outage;
 mod owners;
 mod permit;
 pub mod pool;
 mod random;
+pub mod rules;
 mod settle;
 mod wire;
 

@@ -135,10 +135,12 @@ impl Books {
         (u32::try_from(leave.len()).unwrap(), leave.into_iter().min())
     }
 
-    fn grant(&mut self, sent: Moment, calls: u32, room: u32) -> Fetched<u64> {
+    /// The life of a permit is counted from the sending of the request that did
+    /// not have to wait.
+    fn grant(&mut self, calls: u32, room: u32) -> Fetched<u64> {
         let calls = calls.min(room);
         let now = self.now();
-        let deadline = now + self.ttl - now.since(sent);
+        let deadline = now + self.ttl - ROUND_TRIP / 2;
         let id = self.next;
         self.next += 1;
         let permit = Permit { calls, deadline, released: 0, answers: Vec::new(), unanswered: 0 };
@@ -183,7 +185,7 @@ impl Source for Strict {
                 break Err(Refusal::Failed(No::Service));
             }
             if is_first && room > 0 {
-                break Ok(self.books(|books| books.grant(sent, calls, room)));
+                break Ok(self.books(|books| books.grant(calls, room)));
             }
             let now = self.now();
             if now.since(sent) >= max_wait {

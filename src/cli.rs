@@ -119,7 +119,7 @@ enum Verb {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct Remote {
-    /// The server's gRPC address
+    /// The server's gRPC address; of several, separated by commas, those that are healthy are asked
     #[arg(long, value_name = "ADDR", default_value = DEFAULT_SERVER, help_heading = "Connection")]
     server: String,
     /// How to print the answer: for people, or as canonical proto JSON

@@ -43,7 +43,11 @@ pub mod http;
 mod outage;
 mod owners;
 mod permit;
+<<<<<<< HEAD
 pub mod pool;
+=======
+mod race;
+>>>>>>> h-rust
 mod random;
 pub mod rules;
 mod settle;
@@ -52,7 +56,7 @@ mod wire;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -125,8 +129,6 @@ pub struct Client {
 struct Shared {
     policies: Policies,
     shares: Arc<Mutex<Shares>>,
-    /// The last question could not be decided.
-    is_outage: AtomicBool,
     /// Begins the ids of this client's questions.
     id: String,
     questions: AtomicU64,
@@ -152,7 +154,6 @@ impl Client {
         let shared = Shared {
             policies,
             shares: Arc::default(),
-            is_outage: AtomicBool::new(false),
             id: format!("{:016x}{:016x}", random::bits(), random::bits()),
             questions: AtomicU64::new(0),
         };
@@ -185,7 +186,7 @@ impl Client {
         let answer = self.wire.acquire(&request, wait, self.caller.as_ref()).await;
         let status = match answer {
             Ok((sent, AcquireResponse { outcome: Some(outcome) })) => {
-                self.shared.is_outage.store(false, Ordering::Relaxed);
+                self.is_decided();
                 return self.decided(ask, sent, outcome);
             }
             Ok(_) => Status::internal("the answer says neither yes nor no"),
@@ -193,7 +194,7 @@ impl Client {
         };
         match AcquireError::of(&status) {
             Some(error) => {
-                self.shared.is_outage.store(false, Ordering::Relaxed);
+                self.is_decided();
                 Err(error)
             }
             None => self.in_outage(ask, status),
@@ -237,10 +238,16 @@ impl Client {
         }
     }
 
+    fn is_decided(&self) {
+        if self.wire.note_outage(false) {
+            tracing::info!("quotagate decides again");
+        }
+    }
+
     /// Does what the policy of the class says.
     fn in_outage(&self, ask: &Ask, status: Status) -> Result<Permit, AcquireError> {
         let policy = self.shared.policies.of(ask.traffic_class);
-        if !self.shared.is_outage.swap(true, Ordering::Relaxed) {
+        if self.wire.note_outage(true) {
             tracing::warn!(?policy, status = %status, "quotagate cannot decide");
         }
         let now = Moment::now();

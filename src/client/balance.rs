@@ -6,12 +6,10 @@
 
 use std::{
     fmt,
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -25,7 +23,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{health, random};
+use super::{
+    health,
+    race::{First, first_of},
+    random,
+};
 
 /// The servers. Their tasks end when this is dropped.
 #[derive(Debug)]
@@ -78,7 +80,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What failed is left alone for so long, at first and at most.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
-const LAST_BACK_OFF: Duration = Duration::from_secs(5);
+const LAST_BACK_OFF: Duration = Duration::from_secs(2);
 
 /// A connection that has lived so long was a good one.
 const STEADY: Duration = Duration::from_secs(1);
@@ -313,23 +315,6 @@ struct Opened {
 }
 
 type Health = tonic::Streaming<health::HealthCheckResponse>;
-
-enum First<A, B> {
-    Left(A),
-    Right(B),
-}
-
-/// What of two futures is there first.
-async fn first_of<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> First<A, B> {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(a) = a.as_mut().poll(context) {
-            return Poll::Ready(First::Left(a));
-        }
-        b.as_mut().poll(context).map(First::Right)
-    })
-    .await
-}
 
 /// What is wrong with a connection, or what came over it.
 fn explained(status: &Status) -> String {

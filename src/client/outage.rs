@@ -49,6 +49,7 @@ impl Policies {
 
     /// Sets the policy of a class.
     pub fn set(&mut self, class: TrafficClass, policy: OutagePolicy) {
+        let class = if class == TrafficClass::Unspecified { TrafficClass::Event } else { class };
         self.0[class as usize] = policy;
     }
 
@@ -282,3 +283,6 @@ impl Share {
         if self.kind == LimitKind::Concurrency { 1 } else { cost }
     }
 }
+
+#[cfg(test)]
+mod tests;

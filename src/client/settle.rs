@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,6 +22,7 @@ use super::{
     answer::Answer,
     outage::{Shares, Ticket},
     permit::{Origin, Reported, Terms},
+    race::first_of,
     wire::Wire,
 };
 use crate::{
@@ -131,7 +133,7 @@ enum Message {
 const MAX_WAITING: usize = 1_000;
 
 /// Sent at the same time.
-const MAX_IN_FLIGHT: usize = 32;
+const MAX_IN_FLIGHT: usize = 256;
 
 /// How long what waits may take when nobody is left to wait for it.
 pub const FLUSH: Duration = Duration::from_secs(2);
@@ -190,44 +192,30 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Sends what waits, until nobody is left who could add to it.
+/// Sends what waits, until nobody is left who could add to it, and then for a
+/// while what is still there.
 async fn work(wire: Arc<Wire>, queue: Arc<Queue>, mut ended: watch::Receiver<()>) {
+    let mut serve = pin!(serve(&wire, &queue));
+    // Nothing is ever sent there: it changes when the sender is dropped.
+    first_of(serve.as_mut(), ended.changed()).await;
+    let _ = timeout(FLUSH, first_of(serve, queue.idle())).await;
+}
+
+/// Sends what waits, several at the same time, for ever.
+async fn serve(wire: &Arc<Wire>, queue: &Arc<Queue>) {
     let mut sending = JoinSet::new();
-    let serve = async {
-        loop {
-            let changed = queue.changed.notified();
-            while let Some(job) = queue.take() {
-                let done = Done { queue: Arc::clone(&queue) };
-                let wire = Arc::clone(&wire);
-                sending.spawn(async move {
-                    job.settle(&wire).await;
-                    drop(done);
-                });
-            }
-            while sending.try_join_next().is_some() {}
-            changed.await;
+    loop {
+        let changed = queue.changed.notified();
+        while let Some(job) = queue.take() {
+            let (wire, done) = (Arc::clone(wire), Done { queue: Arc::clone(queue) });
+            sending.spawn(async move {
+                job.settle(&wire).await;
+                drop(done);
+            });
         }
-    };
-    let mut serve = std::pin::pin!(serve);
-    {
-        // Changed by nobody: it ends when the sender is dropped.
-        let mut nobody_left = std::pin::pin!(ended.changed());
-        std::future::poll_fn(|context| {
-            let _ = serve.as_mut().poll(context);
-            nobody_left.as_mut().poll(context)
-        })
-        .await
-        .ok();
+        while sending.try_join_next().is_some() {}
+        changed.await;
     }
-    let flushed = async {
-        let mut idle = std::pin::pin!(queue.idle());
-        std::future::poll_fn(|context| {
-            let _ = serve.as_mut().poll(context);
-            idle.as_mut().poll(context)
-        })
-        .await;
-    };
-    let _ = timeout(FLUSH, flushed).await;
 }
 
 /// A job that has been done when this is dropped, however it ended.

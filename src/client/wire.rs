@@ -1,9 +1,16 @@
 //! How a request comes to a server that decides it: which server, how long each
 //! try may take, and what is tried again.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
     Code, ConnectError as NotConnected, Request, Response, Status,
     metadata::AsciiMetadataValue,
@@ -33,6 +40,8 @@ pub struct Wire {
     timeout: Duration,
     /// Makes the endpoint of an owner's address.
     endpoint: fn(&str) -> Option<Endpoint>,
+    /// The last question could not be decided.
+    is_outage: AtomicBool,
 }
 
 /// What may be tried again.
@@ -66,12 +75,25 @@ impl Wire {
         timeout: Duration,
         endpoint: fn(&str) -> Option<Endpoint>,
     ) -> Self {
-        Self { balance, owners: Owners::default(), timeout, endpoint }
+        let (owners, is_outage) = (Owners::default(), AtomicBool::new(false));
+        Self { balance, owners, timeout, endpoint, is_outage }
     }
 
     /// The servers.
     pub fn balance(&self) -> &Balance {
         &self.balance
+    }
+
+    /// True if the last question could not be decided.
+    pub fn is_outage(&self) -> bool {
+        self.is_outage.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether a question could be decided; true if that is new.
+    pub fn note_outage(&self, is_outage: bool) -> bool {
+        // Mostly it is not, and shared memory is only read.
+        self.is_outage() != is_outage
+            && self.is_outage.swap(is_outage, Ordering::Relaxed) != is_outage
     }
 
     /// Asks for a permit. With the answer comes the moment from which its permit's
@@ -141,7 +163,10 @@ impl Wire {
                 None => self.balance.pick(deadline).await.map(Target::Server),
             };
             let (status, again) = match target {
-                Err(status) => (status, Again::After(pause)),
+                // In an outage nobody waits for those who are known to be away: they
+                // are looked after beside the requests.
+                Err(status) if repeat == Repeat::Unsent || self.is_outage() => return Err(status),
+                Err(status) => (status, Again::Pause),
                 Ok(target) => {
                     // A server that says nothing is left while there is time to ask
                     // another one.
@@ -161,7 +186,7 @@ impl Wire {
                             return Ok(answer.into_inner());
                         }
                         Err(status) => {
-                            let again = self.failed(&target, org, &status, repeat, pause);
+                            let again = self.failed(&target, org, &status, repeat);
                             follows_owner = follows_owner && !matches!(target, Target::Owner(..));
                             (status, again)
                         }
@@ -171,16 +196,20 @@ impl Wire {
             let wait = match again {
                 Again::Never => return Err(status),
                 Again::AtOnce => Duration::ZERO,
+                Again::Pause => random::jitter(pause),
                 Again::After(wait) => wait,
             };
-            let is_over = tries >= MAX_TRIES || Instant::now() + wait >= deadline;
-            if repeat == Repeat::Unsent && !matches!(again, Again::AtOnce) || is_over {
+            if tries >= MAX_TRIES || Instant::now() + wait >= deadline {
                 return Err(status);
             }
-            if !wait.is_zero() {
-                // Whoever is back is asked at once.
-                self.balance.wait_for_change(random::jitter(wait)).await;
-                pause = (pause * 2).min(LAST_PAUSE);
+            match again {
+                Again::Never | Again::AtOnce => {}
+                Again::After(wait) => sleep(wait).await,
+                Again::Pause => {
+                    // Whoever is back is asked at once.
+                    self.balance.wait_for_change(wait).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
             }
         }
     }
@@ -203,41 +232,31 @@ impl Wire {
     }
 
     /// Draws the consequences of a failed try.
-    fn failed(
-        &self,
-        target: &Target,
-        org: &str,
-        status: &Status,
-        repeat: Repeat,
-        pause: Duration,
-    ) -> Again {
+    fn failed(&self, target: &Target, org: &str, status: &Status, repeat: Repeat) -> Again {
         let fault = Fault::of(status);
-        match target {
-            Target::Owner(owner, _) => match fault {
-                Fault::Unsent | Fault::Lost | Fault::Silent | Fault::Stranger => {
-                    self.owners.leave_alone(owner);
-                }
-                Fault::Undecided => self.owners.forget(org),
-                Fault::Final => {}
-            },
-            Target::Server(way) => match fault {
-                Fault::Unsent | Fault::Lost | Fault::Silent | Fault::Stranger => {
-                    self.balance.suspect(way);
-                }
-                Fault::Undecided => self.owners.forget(org),
-                Fault::Final => {}
-            },
+        match (fault, target) {
+            (Fault::Final, _) => {}
+            (Fault::Undecided, _) => self.owners.forget(org),
+            (_, Target::Owner(owner, _)) => self.owners.leave_alone(owner),
+            (Fault::Stranger, Target::Server(_)) => {}
+            (_, Target::Server(way)) => self.balance.suspect(way),
         }
-        let is_short_cut = matches!(target, Target::Owner(..));
-        match (fault, repeat) {
-            (Fault::Final, _) => Again::Never,
-            (Fault::Unsent, _) => Again::AtOnce,
+        match (fault, target, repeat) {
+            (Fault::Final, ..) => Again::Never,
+            (Fault::Unsent, ..) => Again::AtOnce,
             // What went to something else that listens at the owner's address here
             // cannot have been decided.
-            (Fault::Stranger, _) if is_short_cut => Again::AtOnce,
-            (Fault::Undecided, Repeat::Safe) => Again::After(retry_info(status).unwrap_or(pause)),
-            (Fault::Lost | Fault::Silent | Fault::Stranger, Repeat::Safe) => Again::AtOnce,
-            (_, Repeat::Unsent) => Again::Never,
+            (Fault::Stranger, Target::Owner(..), _) => Again::AtOnce,
+            (_, _, Repeat::Unsent) => Again::Never,
+            (Fault::Stranger, Target::Server(_), Repeat::Safe) => match status.code() {
+                Code::InvalidArgument
+                | Code::NotFound
+                | Code::PermissionDenied
+                | Code::Unauthenticated => Again::Never,
+                _ => Again::Pause,
+            },
+            (Fault::Undecided, ..) => retry_info(status).map_or(Again::Pause, Again::After),
+            (Fault::Lost | Fault::Silent, ..) => Again::AtOnce,
         }
     }
 }
@@ -255,6 +274,9 @@ enum Target {
 enum Again {
     Never,
     AtOnce,
+    /// After a short pause, longer each time.
+    Pause,
+    /// When the service said that it may help.
     After(Duration),
 }
 

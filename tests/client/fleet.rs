@@ -1,0 +1,117 @@
+//! Eight processes share a user's limit through guards: none is refused by
+//! Salesforce, and next to nothing is left unused, also when one of them is killed.
+
+use std::{env, process::Stdio, time::Duration};
+
+use quotagate::{
+    client::{AcquireError, Answer, Ask, Client},
+    standin::{Latency, Limit, Options, StandIn, UserLimit, options::GET_ENTRIES},
+};
+use tokio::{
+    io::{AsyncReadExt as _, stdin},
+    process::{Child, Command},
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::{
+    salesforce::{Call, Salesforce},
+    world::{PATIENCE, Server},
+};
+
+const PROCESSES: usize = 8;
+pub const CALLERS: usize = 8;
+const MAX: u64 = 90;
+pub const WINDOW: Duration = Duration::from_secs(2);
+const WINDOWS: u64 = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_processes_use_a_limit_up_and_never_overrun_it() {
+    share("fleet::worker").await;
+}
+
+/// Processes that run this test as a worker share a limit.
+pub async fn share(worker: &str) {
+    let server = Server::start().await;
+    let options = Options {
+        user_limits: vec![UserLimit { operation: GET_ENTRIES, limit: Limit::sliding(MAX, WINDOW) }],
+        latency: Latency { min: Duration::ZERO, max: Duration::from_millis(5) },
+        ..Options::default()
+    };
+    let salesforce = StandIn::start(options).await.expect("a free port");
+    let start = || {
+        let mut process = Command::new(env::current_exe().expect("it runs"));
+        process.args(["--exact", worker, "--ignored", "--nocapture"]);
+        process
+            .env("FLEET_SERVER", server.addr.to_string())
+            .env("FLEET_SALESFORCE", salesforce.url());
+        process.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        process.spawn().expect("it runs")
+    };
+    let mut workers: Vec<Child> = (0..PROCESSES).map(|_| start()).collect();
+    // All of them are at work when the first window is over.
+    salesforce.handle.arrived(MAX).await;
+    sleep(WINDOW).await;
+    let start_us = salesforce.handle.now_us();
+    let length = WINDOW * u32::try_from(WINDOWS).expect("few");
+    sleep(length / 2).await;
+    workers.remove(0).kill().await.expect("it runs");
+    sleep(length / 2).await;
+    let end_us = salesforce.handle.now_us();
+    for mut worker in workers {
+        drop(worker.stdin.take());
+        let status = tokio::time::timeout(PATIENCE, worker.wait()).await;
+        assert!(status.expect("it ends").expect("it ran").success(), "a worker has failed");
+    }
+
+    let arrivals = salesforce.handle.arrivals();
+    let refused = arrivals.iter().filter(|call| call.refusal.is_some()).count();
+    assert_eq!((refused, salesforce.handle.overruns()), (0, vec![]));
+    let used = arrivals.iter().filter(|call| (start_us..end_us).contains(&call.at_us)).count();
+    let window_us = WINDOW.as_micros() as f64;
+    let possible = MAX as f64 * (end_us - start_us) as f64 / window_us;
+    let share = used as f64 / possible;
+    println!("{used} calls, {:.1} % of what the limit allows", share * 100.0);
+    assert!(share >= 0.98, "{used} of {possible:.0} calls were used");
+}
+
+/// One of the processes: it calls until its input ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "a process of the test above"]
+async fn worker() {
+    let variable = |name| env::var(name).expect("it is told");
+    let client = Client::builder(&variable("FLEET_SERVER")).timeout(PATIENCE).build();
+    let client = client.expect("an address");
+    let salesforce = Salesforce::new(&variable("FLEET_SALESFORCE"));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        callers.spawn(call(client.clone(), salesforce.clone()));
+    }
+    let _ = stdin().read(&mut [0]).await;
+    let fault = callers.try_join_next();
+    assert!(fault.is_none(), "{fault:?}");
+    callers.shutdown().await;
+    client.close().await;
+}
+
+async fn call(client: Client, salesforce: Salesforce) {
+    let ask = Ask::new("fleet", "entries.get").execution_user("ann").max_wait(WINDOW * 2);
+    loop {
+        let mut permit = match client.permit(&ask).await {
+            Ok(permit) => permit,
+            Err(AcquireError::Denied(_)) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        // A permit that came too late is of no use.
+        let Ok(started) = permit.start() else { continue };
+        let user = started.execution_user().to_owned();
+        let request =
+            Call { org: "fleet", user: &user, operation: GET_ENTRIES, runs: Duration::ZERO };
+        let answer = salesforce.call(request).await;
+        let mut told = Answer::new(u16::try_from(answer.status).expect("a status"));
+        if let Some(info) = &answer.limit_info {
+            told = told.limit_info(info);
+        }
+        started.report_later(told);
+    }
+}

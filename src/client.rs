@@ -43,11 +43,8 @@ pub mod http;
 mod outage;
 mod owners;
 mod permit;
-<<<<<<< HEAD
 pub mod pool;
-=======
 mod race;
->>>>>>> h-rust
 mod random;
 pub mod rules;
 mod settle;

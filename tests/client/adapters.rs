@@ -149,7 +149,7 @@ async fn the_layer_for_tower_asks_before_and_reports_after() {
         answer == Err(DenialReason::CoolingDown)
     };
     let cooled = async || {
-        let usage = world.server.limit(&world.client, ORG, "conversation-entries").await;
+        let usage = world.server.limit(&world.client, ORG, "entries").await;
         usage.cooling_until.is_some()
     };
     eventually("the user cools down", cooled).await;
@@ -178,7 +178,7 @@ async fn the_middleware_for_reqwest_asks_before_and_reports_after() {
         answers.push(by_reqwest(&http, "GET", &entries, "").await);
     }
     let cooled = async || {
-        let usage = world.server.limit(&world.client, ORG, "conversation-entries").await;
+        let usage = world.server.limit(&world.client, ORG, "entries").await;
         usage.cooling_until.is_some()
     };
     eventually("the user cools down", cooled).await;

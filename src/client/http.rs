@@ -160,6 +160,17 @@ impl Gate {
         }
     }
 
+    /// Gives back what the pools have, and waits until all is told.
+    async fn close(&self) -> bool {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools: Vec<Pool> = pools.values().cloned().collect();
+        let mut is_told = true;
+        for pool in pools {
+            is_told &= pool.close().await;
+        }
+        is_told
+    }
+
     /// The pool for calls of an operation that cost one unit.
     fn pool(&self, charge: &Charge) -> Option<Pool> {
         if charge.cost != 1 {
@@ -186,11 +197,24 @@ impl Started {
         })
     }
 
-    /// Tells what came back.
-    fn report(self, answer: Answer) {
+    /// Tells what came back, in the background.
+    fn report_later(self, answer: Answer) {
         match self {
-            Self::Pooled(call) => call.report(answer),
+            Self::Pooled(call) => call.report_later(answer),
             Self::Single(call) => call.report_later(answer),
+        }
+    }
+
+    /// Tells what came back, and waits until the service knows: what it refuses
+    /// because of a refusal is refused from the next request on.
+    async fn report(self, answer: Answer) {
+        match self {
+            Self::Pooled(call) => {
+                call.report(answer).await;
+            }
+            Self::Single(call) => {
+                call.report(answer).await;
+            }
         }
     }
 

@@ -10,7 +10,7 @@
 //! for _ in 0..1_000 {
 //!     let call = pool.start().await?;
 //!     // Exactly one request on the wire, as `call.execution_user()`; then:
-//!     call.report(Answer::new(200).limit_info("api-usage=18/5000"));
+//!     call.report_later(Answer::new(200).limit_info("api-usage=18/5000"));
 //! }
 //! pool.close().await;
 //! # Ok(()) }
@@ -32,7 +32,7 @@
 //! nothing is counted twice.
 //!
 //! **What is told.** Outcomes that are the same are told as one, a fraction of a
-//! window later: [`PooledCall::report`] waits for nothing. Errors are told at once,
+//! window later: [`PooledCall::report_later`] waits for nothing. Errors are told at once,
 //! and if the service then advises to wait, the pool gives back what it has of
 //! that execution user. A denial is remembered until its `retry_after`, 5 s at
 //! most, so that a thousand callers do not ask a thousand times.
@@ -211,9 +211,21 @@ impl<'pool, S: Source> Pooled<'pool, S> {
 }
 
 impl<S: Source> PooledCall<'_, S> {
+    /// Tells what came back, and waits until the service knows. It never fails:
+    /// what could not be told goes on in the background. Returns true if the
+    /// service advises not to go on: what the pool had of this execution user has
+    /// gone back then.
+    pub async fn report(mut self, answer: S::Answer) -> bool {
+        let pool = self.pool.take();
+        match pool.shared() {
+            Some(shared) => shared.tell(self.taken.slot, answer).await,
+            None => false,
+        }
+    }
+
     /// Tells what came back, in the background.
     #[inline]
-    pub fn report(mut self, answer: S::Answer) {
+    pub fn report_later(mut self, answer: S::Answer) {
         if let Some(shared) = self.pool.take().shared() {
             shared.settle(self.taken.slot, Some(answer));
         }

@@ -8,6 +8,9 @@ mod fake;
 mod faults;
 mod fleet;
 mod guard;
+#[cfg(all(feature = "tower", feature = "reqwest"))]
+#[path = "../common/adapters.rs"]
+mod http;
 mod pooled;
 mod retries;
 #[path = "../common/salesforce.rs"]

@@ -39,12 +39,12 @@ async fn most_calls_are_local_and_all_of_them_are_counted() {
             None => pool.acquire().await.expect("there is room"),
         };
         assert_eq!(call.execution_user(), "ann");
-        call.start().expect("in time").report(Answer::new(200));
+        call.start().expect("in time").report_later(Answer::new(200));
         tokio::task::yield_now().await;
     }
     assert!(local * 10 > CALLS * 9, "{local} of {CALLS}, growth included");
     assert!(pool.close().await);
-    let used = async || server.limit(&client, "pooled", "org-total").await.used_by_caller;
+    let used = async || server.limit(&client, "pooled", "calls").await.used_by_caller;
     eventually("what was not used has come back", async || used().await == CALLS).await;
     drop(pool);
     nothing_is_left(tasks_at_first).await;
@@ -56,7 +56,7 @@ async fn a_pool_says_what_the_service_says() {
     let client = server.client().build().expect("an address");
     let pool = client.pool(&ask("deletes"));
     for _ in 0..10 {
-        pool.start().await.expect("there is room").report(Answer::new(204));
+        pool.start().await.expect("there is room").report_later(Answer::new(204));
     }
     let Err(AcquireError::Denied(denied)) = pool.start().await else { panic!("ten an hour") };
     assert_eq!(denied.reason, DenialReason::ExecutionUserLimit);
@@ -65,7 +65,7 @@ async fn a_pool_says_what_the_service_says() {
     assert!(matches!(unknown.start().await, Err(AcquireError::NotFound(_))));
     // A 429 tells the service at once that somebody else uses this user.
     let entries = client.pool(&ask("entries.get"));
-    entries.start().await.expect("there is room").report(Answer::new(429));
+    entries.start().await.expect("there is room").report_later(Answer::new(429));
     eventually("the user cools down", async || {
         let refused = entries.start().await.err();
         matches!(refused, Some(AcquireError::Denied(denied)) if denied.reason == DenialReason::CoolingDown)
@@ -114,6 +114,6 @@ async fn call(pool: Pool, salesforce: Salesforce) {
         if let Some(info) = &answer.limit_info {
             told = told.limit_info(info);
         }
-        call.report(told);
+        call.report_later(told);
     }
 }

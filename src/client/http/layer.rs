@@ -53,6 +53,12 @@ impl QuotaLayer {
     pub fn new(client: Client, options: HttpOptions) -> Self {
         Self { gate: Gate::new(client, options) }
     }
+
+    /// Gives back what its pools have at hand, and waits until everything has
+    /// been told to the service, 2 s at most for each operation. True if it has.
+    pub async fn close(&self) -> bool {
+        self.gate.close().await
+    }
 }
 
 impl<S> Layer<S> for QuotaLayer {
@@ -108,9 +114,9 @@ where
             let mut response = response.map(QuotaBody::new);
             if is_error {
                 let text = response.body_mut().look().await;
-                call.report(answer.body(&text));
+                call.report(answer.body(&text)).await;
             } else {
-                call.report(answer);
+                call.report_later(answer);
             }
             Ok(response)
         })

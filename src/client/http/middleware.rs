@@ -42,6 +42,12 @@ impl QuotaMiddleware {
     pub fn new(client: Client, options: HttpOptions) -> Self {
         Self { gate: Gate::new(client, options) }
     }
+
+    /// Gives back what its pools have at hand, and waits until everything has
+    /// been told to the service, 2 s at most for each operation. True if it has.
+    pub async fn close(&self) -> bool {
+        self.gate.close().await
+    }
 }
 
 /// Switches off what makes several requests of one: redirects, and reqwest's own
@@ -78,11 +84,11 @@ impl Middleware for QuotaMiddleware {
         };
         let answer = answer(response.status(), response.headers());
         if response.status().as_u16() < 400 {
-            call.report(answer);
+            call.report_later(answer);
             return Ok(response);
         }
         let (response, text) = look(response).await;
-        call.report(answer.body(&text));
+        call.report(answer.body(&text)).await;
         Ok(response)
     }
 }

@@ -270,6 +270,14 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         self.note(slot, first, answer)
     }
 
+    /// The number of a call whose outcome is told at once, and its permit.
+    pub(super) fn number(&mut self, slot: Slot) -> Option<(P, u32)> {
+        let batch = self.batches[slot].as_mut()?;
+        batch.out -= 1;
+        batch.next += 1;
+        Some((batch.permit.clone(), batch.next - 1))
+    }
+
     /// A call turned out to be over: no call of its batch can start any more.
     pub(super) fn discard(&mut self, now: Moment, slot: Slot) {
         self.expire(now);

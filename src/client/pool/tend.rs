@@ -125,6 +125,19 @@ impl<S: Source> Shared<S> {
         }
     }
 
+    /// Tells a call's outcome now. Returns whether no more had better be made.
+    pub(super) async fn tell(self: &Arc<Self>, slot: Slot, answer: S::Answer) -> bool {
+        let (numbered, telling) = {
+            let mut state = self.lock();
+            state.telling += 1;
+            (state.stock.number(slot), Telling(Arc::clone(self)))
+        };
+        let Some((permit, number)) = numbered else { return false };
+        let advice = self.told(permit, number, 1, Some(answer)).await;
+        drop(telling);
+        advice
+    }
+
     /// A call was taken and turns out to be too late. True if it is.
     #[inline]
     pub(super) fn is_over(&self, taken: Taken) -> bool {
@@ -220,7 +233,8 @@ impl<S: Source> Shared<S> {
         }
         for outcome in outcomes {
             let telling = Telling(Arc::clone(self));
-            tokio::spawn(async move { telling.0.report(outcome).await });
+            let Outcome { permit, first, calls, answer, .. } = outcome;
+            tokio::spawn(async move { telling.0.told(permit, first, calls, answer).await });
         }
         let is_over = wake.is_none() && state.stock.is_idle();
         state.is_tended = !is_over;
@@ -236,14 +250,22 @@ impl<S: Source> Shared<S> {
         }
     }
 
-    async fn report(&self, outcome: Outcome<S::Permit, S::Answer>) {
-        let Outcome { permit, first, calls, answer, .. } = outcome;
-        if self.source.report(permit.clone(), first, calls, answer).await {
+    /// Tells an outcome, and gives back what had better not be used.
+    async fn told(
+        &self,
+        permit: S::Permit,
+        first: u32,
+        calls: u32,
+        answer: Option<S::Answer>,
+    ) -> bool {
+        let is_advised = self.source.report(permit.clone(), first, calls, answer).await;
+        if is_advised {
             let user = self.source.execution_user(&permit);
             let is_of_user = |other: &S::Permit| self.source.execution_user(other) == user;
             self.lock().stock.withdraw(is_of_user);
             self.work.notify_one();
         }
+        is_advised
     }
 }
 

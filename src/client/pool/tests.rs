@@ -276,7 +276,7 @@ async fn at_steady_load_99_of_100_calls_are_local_and_what_is_left_goes_back() {
             }
             None => pool.acquire().await.unwrap(),
         };
-        call.start().unwrap().report(Status(200));
+        call.start().unwrap().report_later(Status(200));
         sleep(MS).await;
     }
     assert!(local * 100 >= calls * 99, "{local} of {calls}");
@@ -294,7 +294,7 @@ async fn unused_calls_go_back_when_demand_stops_or_the_pool_is_dropped() {
         let service = Strict::new(0, MINUTE, 5 * SECOND);
         let pool = service.pool(Duration::ZERO);
         for _ in 0..100 {
-            pool.start().await.unwrap().report(Status(200));
+            pool.start().await.unwrap().report_later(Status(200));
             sleep(10 * MS).await;
         }
         let held = service.granted() - service.released() - 100;
@@ -314,7 +314,7 @@ async fn a_pool_that_is_closed_has_told_everything() {
     let service = Strict::new(0, MINUTE, 5 * SECOND);
     let pool = service.pool(Duration::ZERO);
     for _ in 0..100 {
-        pool.start().await.unwrap().report(Status(200));
+        pool.start().await.unwrap().report_later(Status(200));
     }
     drop(pool.start().await.unwrap());
     assert!(pool.close().await);
@@ -327,7 +327,7 @@ async fn a_denial_is_asked_for_once() {
     let service = Strict::new(3, MINUTE, 5 * SECOND);
     let pool = service.pool(Duration::ZERO);
     for _ in 0..3 {
-        pool.start().await.unwrap().report(Status(200));
+        pool.start().await.unwrap().report_later(Status(200));
     }
     let asked = service.books(|books| books.fetches);
     for _ in 0..1_000 {
@@ -338,14 +338,14 @@ async fn a_denial_is_asked_for_once() {
     // Limits are raised: a denial is not believed for ever.
     service.books(|books| books.max = 10);
     sleep(5 * SECOND).await;
-    pool.start().await.unwrap().report(Status(200));
+    pool.start().await.unwrap().report_later(Status(200));
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_are_served_in_order_by_one_request() {
     let service = Strict::new(1, SECOND, 500 * MS);
     let pool = service.pool(MINUTE);
-    pool.start().await.unwrap().report(Status(200));
+    pool.start().await.unwrap().report_later(Status(200));
     let order = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..5)
         .map(|number| {
@@ -354,7 +354,7 @@ async fn those_who_wait_are_served_in_order_by_one_request() {
                 sleep(number * MS).await;
                 let call = pool.start_owned().await.unwrap();
                 order.lock().unwrap().push(number);
-                call.report(Status(200));
+                call.report_later(Status(200));
             })
         })
         .collect();
@@ -371,7 +371,7 @@ async fn those_who_wait_are_served_in_order_by_one_request() {
 async fn a_wait_ends_in_time_with_the_services_word() {
     let service = Strict::new(1, MINUTE, 5 * SECOND);
     let pool = service.pool(3 * SECOND);
-    pool.start().await.unwrap().report(Status(200));
+    pool.start().await.unwrap().report_later(Status(200));
     let start = Instant::now();
     assert!(matches!(pool.start().await, Err(No::Room { .. })));
     assert!(start.elapsed() < 3_250 * MS, "{:?}", start.elapsed());
@@ -393,7 +393,9 @@ async fn a_guard_that_is_dropped_unsent_serves_the_next() {
     let held = pool.acquire().await.unwrap();
     let waits = {
         let pool = pool.clone();
-        tokio::spawn(async move { pool.start_owned().await.map(|call| call.report(Status(200))) })
+        tokio::spawn(
+            async move { pool.start_owned().await.map(|call| call.report_later(Status(200))) },
+        )
     };
     sleep(10 * MS).await;
     drop(held);
@@ -409,7 +411,7 @@ async fn a_call_that_is_too_late_is_not_made_and_not_handed_out_again() {
     // As when a machine sleeps: nobody looks after anything meanwhile.
     advance(6 * SECOND).await;
     assert!(call.start().is_err());
-    pool.start().await.unwrap().report(Status(200));
+    pool.start().await.unwrap().report_later(Status(200));
     assert_eq!(service.granted(), 2);
 }
 
@@ -418,7 +420,7 @@ async fn a_service_that_is_away_is_said_to_all_and_not_asked_in_a_loop() {
     let service = Strict::new(0, MINUTE, 5 * SECOND);
     let pool = service.pool(Duration::ZERO);
     for _ in 0..100 {
-        pool.start().await.unwrap().report(Status(200));
+        pool.start().await.unwrap().report_later(Status(200));
     }
     service.books(|books| books.is_away = true);
     while pool.start().await.is_ok() {}
@@ -427,7 +429,7 @@ async fn a_service_that_is_away_is_said_to_all_and_not_asked_in_a_loop() {
     assert_eq!(service.books(|books| books.fetches), asked);
     assert_eq!(pool.start().await.map(drop), Err(No::Service));
     service.books(|books| books.is_away = false);
-    pool.start().await.unwrap().report(Status(200));
+    pool.start().await.unwrap().report_later(Status(200));
 }
 
 #[tokio::test(start_paused = true)]
@@ -435,21 +437,21 @@ async fn advice_to_wait_gives_back_what_is_at_hand() {
     let service = Strict::new(0, MINUTE, 5 * SECOND);
     let pool = service.pool(Duration::ZERO);
     for _ in 0..200 {
-        pool.start().await.unwrap().report(Status(200));
+        pool.start().await.unwrap().report_later(Status(200));
         sleep(MS).await;
     }
     assert!(pool.try_acquire().is_some());
     service.books(|books| books.advises_to_wait = true);
-    pool.start().await.unwrap().report(Status(429));
+    pool.start().await.unwrap().report_later(Status(429));
     sleep(5 * MS).await;
     service.books(|books| books.advises_to_wait = false);
     assert!(service.released() > 0);
 }
 
-/// Eight processes share a small limit for two minutes of demand without end.
+/// Eight processes share a small limit for ten windows of demand without end.
 #[tokio::test(start_paused = true)]
 async fn a_fleet_shares_a_small_limit_evenly_and_uses_it_up() {
-    const CYCLES: u32 = 20;
+    const CYCLES: u32 = 10;
     let window = 2 * SECOND;
     let service = Strict::new(90, window, SECOND);
     let start = Instant::now();
@@ -465,7 +467,7 @@ async fn a_fleet_shares_a_small_limit_evenly_and_uses_it_up() {
                     sleep(MS).await;
                     arrivals.lock().unwrap().push((start.elapsed(), process));
                     sleep(2 * MS).await;
-                    call.report(Status(200));
+                    call.report_later(Status(200));
                 }
             }));
         }

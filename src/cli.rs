@@ -11,6 +11,8 @@ mod exit;
 mod local;
 mod output;
 mod poll;
+#[cfg(feature = "standin")]
+mod standin;
 mod table;
 mod top;
 mod usage;
@@ -100,6 +102,10 @@ enum Verb {
     #[cfg(feature = "server")]
     #[command(after_help = local::DEMO_HELP)]
     Demo(crate::demo::Args),
+    /// Run a strict stand-in for Salesforce, to try an integration without an org
+    #[cfg(feature = "standin")]
+    #[command(name = "standin", after_help = standin::HELP)]
+    StandIn(standin::StandInArgs),
     /// Read Salesforce's limits resource now and then, for orgs that make no REST calls
     #[command(after_help = poll::HELP)]
     PollLimits(poll::PollArgs),
@@ -187,6 +193,8 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
         Verb::Check(args) => local::check(args),
         #[cfg(feature = "server")]
         Verb::Demo(args) => local::demo(args).await,
+        #[cfg(feature = "standin")]
+        Verb::StandIn(args) => standin::standin(args).await,
         Verb::PollLimits(args) => poll::poll_limits(args).await,
         Verb::Bench(args) => bench::bench(args).await,
         Verb::Completions { shell } => {
@@ -259,7 +267,7 @@ mod tests {
         for (line, good) in [
             ("acquire --org o --operation rest --calls 3 --max-wait 1m30s", true),
             ("acquire --org o --operation rest --traffic-class bulk --mode check-only", true),
-            ("acquire --org o --operation rest -o json --server h:1", true),
+            ("acquire --org o --operation rest -o json --server h:1,h:2", true),
             ("acquire --operation rest", false),
             ("acquire --org o --operation rest --max-wait 30", false),
             ("acquire --org o --operation rest --traffic-class slow", false),

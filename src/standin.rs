@@ -1,14 +1,15 @@
 //! A strict stand-in for Salesforce: it speaks HTTP on Salesforce's paths,
 //! enforces the true limits, and remembers every call that arrived.
 //!
-//! It is for the demo and for tests, and it knows nothing of the rest of this
-//! crate: what it counts is what it saw on the wire. Nothing here tells a caller
+//! It is for the demo, for tests and for who tries an integration without an org
+//! (`quotagate standin`), and it knows nothing of the rest of this crate: what it counts is what it saw on the wire. Nothing here tells a caller
 //! more than Salesforce would.
 //!
 //! - [`options`]: the switches, from the shape of the windows to foreign traffic.
 //! - [`engine`]: who may pass; pure, `now` is an argument.
 //! - [`arrivals`]: what came, and whether it ever came too fast.
-//! - `http`: paths, sessions, headers and error bodies.
+//! - `http`: sessions, headers and error bodies; `resource`: paths, and what
+//!   they answer.
 
 use std::{
     fmt,
@@ -22,10 +23,11 @@ pub mod arrivals;
 pub mod engine;
 mod http;
 pub mod options;
+mod resource;
 
 use self::{arrivals::Log, engine::Engine};
 pub use self::{
-    arrivals::{Arrival, Counts, Overrun, overruns, worst_window},
+    arrivals::{Arrival, Counts, Overrun, WindowSummary, overruns, window_summaries, worst_window},
     engine::{Refusal, Usage},
     options::{Cap, Latency, Limit, Options, Shape, UserLimit},
 };
@@ -81,6 +83,19 @@ impl Drop for StandIn {
     }
 }
 
+/// What came, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Microseconds since the start.
+    pub elapsed_us: u64,
+    /// How many calls came, and what became of them.
+    pub counts: Counts,
+    /// Arrivals that were too many for a limit, among those that are remembered.
+    pub overruns: usize,
+    /// Each limit that was touched, by the arrivals that are remembered.
+    pub windows: Vec<WindowSummary>,
+}
+
 /// What the stand-in saw, and the switches that may move while it runs. Clones
 /// are the same handle.
 #[derive(Clone)]
@@ -115,6 +130,22 @@ impl Handle {
     pub fn overruns(&self) -> Vec<Overrun> {
         let arrivals = self.arrivals();
         overruns(&arrivals, &self.shared.options)
+    }
+
+    /// What came, in short.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let (counts, arrivals) = {
+            let state = self.lock();
+            (state.log.counts(), state.log.arrivals())
+        };
+        let options = &self.shared.options;
+        Summary {
+            elapsed_us: self.now_us(),
+            counts,
+            overruns: overruns(&arrivals, options).len(),
+            windows: window_summaries(&arrivals, options),
+        }
     }
 
     /// What the org has used now, foreign traffic included; not delayed by the

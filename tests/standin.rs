@@ -10,7 +10,11 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use quotagate::standin::{Cap, Limit, Options, StandIn, Usage, options::GET_ENTRIES};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+#[cfg(feature = "cli")]
+#[path = "common/process.rs"]
+mod process;
 
 const ENTRIES: &str = "/services/data/v66.0/conversation-entries";
 const QUERY: &str = "/services/data/v66.0/query?q=SELECT+Id+FROM+Account";
@@ -203,4 +207,73 @@ async fn a_scaled_world_recovers_as_much_faster_as_it_says() {
     assert_eq!(salesforce.handle.counts().refused_by_user, refused);
     // However long these twenty took, the checker agrees with the refusals.
     assert_eq!(salesforce.handle.overruns().is_empty(), refused == 0);
+}
+
+#[tokio::test]
+async fn what_came_can_be_read_over_http() {
+    let (salesforce, caller) = start(Options::default()).await;
+    for _ in 0..91 {
+        caller.get(ENTRIES).await;
+    }
+    caller.call(Method::POST, "/services/data/v66.0/sobjects/Account", "{}").await;
+    let nobody = Caller::new(&salesforce, "");
+    let summary = nobody.get("/standin").await;
+    assert_eq!((summary.status, summary.limit_info()), (StatusCode::OK, None));
+    let summary: Value = serde_json::from_str(&summary.body).unwrap();
+    let counts = ["arrivals", "refused", "overruns", "forgotten"].map(|name| &summary[name]);
+    assert_eq!(counts, [92, 1, 1, 0]);
+    let total = json!({
+        "org": "00Do", "user": null, "operation": null,
+        "max": 15_000, "window_ms": 86_400_000, "worst": 1, "arrivals": 1, "refused": 0,
+    });
+    let user = json!({
+        "org": "00Do", "user": "005u", "operation": GET_ENTRIES,
+        "max": 90, "window_ms": 60_000, "worst": 91, "arrivals": 91, "refused": 1,
+    });
+    assert_eq!(summary["windows"], json!([total, user]));
+    assert_eq!(salesforce.handle.counts().arrived(), 92, "to ask is no call");
+}
+
+#[cfg(feature = "cli")]
+mod command {
+    use std::process::Stdio;
+
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+
+    use super::*;
+    use process::{program, signal};
+
+    /// Runs `quotagate standin`, makes two calls, sends a signal, and gives back
+    /// the exit code and what it said at the end.
+    async fn run(options: &[&str], end_by: &str) -> (Option<i32>, String) {
+        let mut command = program(&["standin", "--listen", "127.0.0.1:0"]);
+        let mut child = command.args(options).stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).await.unwrap();
+        let url = line.strip_prefix("stand-in  ").expect("it says where it listens").trim();
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let caller =
+            Caller { client, url: url.to_owned(), session: "Bearer acme!alice".to_owned() };
+        assert_eq!(caller.get(ENTRIES).await.status, StatusCode::OK);
+        assert_eq!(caller.get(QUERY).await.limit_info(), Some("api-usage=1/50"));
+        signal(child.id().unwrap(), end_by);
+        let mut said = String::new();
+        out.read_to_string(&mut said).await.unwrap();
+        (child.wait().await.unwrap().code(), said)
+    }
+
+    #[tokio::test]
+    async fn it_runs_as_a_command_and_says_at_the_end_what_came() {
+        for signal in ["TERM", "INT"] {
+            let (code, said) = run(&["--scale", "0.0333", "--org-limit", "50"], signal).await;
+            assert_eq!(code, Some(0), "{said}");
+            let counted =
+                said.starts_with("2 calls in ") && said.contains(", 0 refused, 0 overruns");
+            assert!(counted, "{said}");
+            for part in ["acme  alice  conversation-entries.get  1 s 998 ms", "47 min 58 s"] {
+                assert!(said.contains(part), "{part} is not in\n{said}");
+            }
+        }
+    }
 }

@@ -334,10 +334,14 @@ where
         Target::Server(way) => way.channel.clone(),
         Target::Owner(_, channel) => channel.clone(),
     };
+    let late = || Err(Status::deadline_exceeded("no answer came in time"));
     let time = deadline.saturating_duration_since(Instant::now());
+    if time.is_zero() {
+        return late();
+    }
     // The transport's own timeout does not cover the time until it is connected.
     let answer = timeout_at(deadline, ask(quota(channel), time)).await;
-    answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer came in time")))
+    answer.unwrap_or_else(|_| late())
 }
 
 /// The client of a connection.

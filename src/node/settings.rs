@@ -309,7 +309,9 @@ impl Policies for Settings {
     }
 
     fn is_declared(&self, org: &OrgId) -> bool {
-        self.state().declaration(org).1 != OrgSource::Template
+        let state = self.state();
+        let is_stored = state.stored.get(org).is_some_and(|org| org.declaration.is_some());
+        is_stored || state.config.orgs.contains_key(org)
     }
 }
 

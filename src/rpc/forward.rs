@@ -16,7 +16,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{Mutex, watch},
     time::{Instant, sleep_until},
 };
 use tonic::{Code, Request, Response, Status};
@@ -63,6 +63,9 @@ pub struct Forward {
     peers: Arc<Peers>,
     metrics: Arc<Metrics>,
     stopping: watch::Sender<bool>,
+    /// A watch wakes those who wait for it in an order by chance. So one at a time
+    /// waits for other routes, and they go on in the order in which they came.
+    turns: Mutex<()>,
     /// How many pauses were made, so that no two are alike.
     pauses: AtomicU64,
 }
@@ -88,7 +91,7 @@ impl Forward {
     #[must_use]
     pub fn new(node: Arc<Node>, peers: Arc<Peers>, metrics: Arc<Metrics>) -> Self {
         let stopping = watch::channel(false).0;
-        Self { node, peers, metrics, stopping, pauses: AtomicU64::new(0) }
+        Self { node, peers, metrics, stopping, turns: Mutex::new(()), pauses: AtomicU64::new(0) }
     }
 
     /// The node at whose edge this is.
@@ -270,17 +273,22 @@ impl<'f> Search<'f> {
         let again = (now + self.forward.jittered(self.pause)).min(self.ends);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let mut paused = pin!(sleep_until(again));
+        let Self { forward, changed, .. } = self;
         loop {
+            let changed = async {
+                let _turn = forward.turns.lock().await;
+                changed.changed().await
+            };
             tokio::select! {
                 biased;
                 () = &mut paused => return true,
-                changed = self.changed.changed() => {
+                changed = changed => {
                     if changed.is_err() {
                         // Nobody follows the cluster any more: the process ends.
                         paused.await;
                         return true;
                     }
-                    if self.forward.node.route(operation.org()) != *tried {
+                    if forward.node.route(operation.org()) != *tried {
                         return true;
                     }
                 }

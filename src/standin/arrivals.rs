@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{engine::Refusal, options::Options};
+use super::{
+    engine::Refusal,
+    options::{Limit, Options},
+};
 
 /// One call as it arrived, whatever became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,37 +84,85 @@ pub fn worst_window(units: &[(u64, u64)], window_us: u64) -> u64 {
 /// nothing that arrives can be called back. Arrivals are in the order of time.
 #[must_use]
 pub fn overruns(arrivals: &[Arrival], options: &Options) -> Vec<Overrun> {
-    type Counter<'a> = (&'a Arc<str>, Option<&'a Arc<str>>, Option<&'static str>);
-    let mut counters: BTreeMap<Counter<'_>, Vec<(u64, u64)>> = BTreeMap::new();
-    for arrival in arrivals {
-        let Arrival { at_us, org, user, operation, org_units, .. } = arrival;
-        counters.entry((org, Some(user), Some(operation))).or_default().push((*at_us, 1));
-        if *org_units > 0 {
-            counters.entry((org, None, None)).or_default().push((*at_us, *org_units));
-        }
-    }
     let mut overruns = Vec::new();
-    for ((org, user, operation), units) in counters {
-        let limit = match operation {
-            None => Some(options.org_limit),
-            Some(operation) => options
-                .user_limits
-                .iter()
-                .find(|limit| limit.operation == operation)
-                .map(|limit| limit.limit),
-        };
-        let Some(limit) = limit else { continue };
-        let too_many = windows(&units, limit.window_us()).filter(|(_, total)| *total > limit.max);
-        overruns.extend(too_many.map(|(at_us, units)| Overrun {
-            org: org.clone(),
-            user: user.cloned(),
-            operation,
-            at_us,
-            units,
-            max: limit.max,
+    for ((org, user, operation), counted) in counters(arrivals, options) {
+        let limit = counted.limit;
+        let units = windows(&counted.units, limit.window_us());
+        overruns.extend(units.filter(|(_, total)| *total > limit.max).map(|(at_us, units)| {
+            let (org, user) = (org.clone(), user.cloned());
+            Overrun { org, user, operation, at_us, units, max: limit.max }
         }));
     }
     overruns
+}
+
+/// One limit of one identity, and how near to it the arrivals came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowSummary {
+    /// The org.
+    pub org: Arc<str>,
+    /// The user; `None` for the org's total.
+    pub user: Option<Arc<str>>,
+    /// The operation of the limit; `None` for the org's total.
+    pub operation: Option<&'static str>,
+    /// The limit.
+    pub limit: Limit,
+    /// The most units in any interval of the window's length.
+    pub worst: u64,
+    /// Calls that arrived.
+    pub arrivals: u64,
+    /// Of these, the refused ones.
+    pub refused: u64,
+}
+
+/// Each limit that any of these arrivals touched, the totals of orgs first.
+/// Arrivals are in the order of time.
+#[must_use]
+pub fn window_summaries(arrivals: &[Arrival], options: &Options) -> Vec<WindowSummary> {
+    let counters = counters(arrivals, options).into_iter();
+    let summary = |((org, user, operation), counted): (Counter<'_>, Counted)| WindowSummary {
+        org: org.clone(),
+        user: user.cloned(),
+        operation,
+        limit: counted.limit,
+        worst: worst_window(&counted.units, counted.limit.window_us()),
+        arrivals: counted.units.len() as u64,
+        refused: counted.refused,
+    };
+    counters.map(summary).collect()
+}
+
+/// Org, user and operation; a total has neither of the last two.
+type Counter<'a> = (&'a Arc<str>, Option<&'a Arc<str>>, Option<&'static str>);
+
+/// What arrived for one limit.
+struct Counted {
+    limit: Limit,
+    /// Moments in microseconds, and units.
+    units: Vec<(u64, u64)>,
+    refused: u64,
+}
+
+/// What arrived for each limit of `options`.
+fn counters<'a>(arrivals: &'a [Arrival], options: &Options) -> BTreeMap<Counter<'a>, Counted> {
+    let mut counters: BTreeMap<Counter<'_>, Counted> = BTreeMap::new();
+    for arrival in arrivals {
+        let Arrival { at_us, org, user, operation, org_units, refusal } = arrival;
+        let mut count = |counter, limit, units| {
+            let unused = || Counted { limit, units: Vec::new(), refused: 0 };
+            let counted = counters.entry(counter).or_insert_with(unused);
+            counted.units.push((*at_us, units));
+            counted.refused += u64::from(refusal.is_some());
+        };
+        let limits = &options.user_limits;
+        if let Some(user_limit) = limits.iter().find(|limit| limit.operation == *operation) {
+            count((org, Some(user), Some(*operation)), user_limit.limit, 1);
+        }
+        if *org_units > 0 {
+            count((org, None, None), options.org_limit, *org_units);
+        }
+    }
+    counters
 }
 
 /// For each moment, the units of the interval of this length that ends with it.

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    Handle,
-    arrivals::Arrival,
-    engine::{Call, Refusal, Usage},
-    options::{DELETE_CONVERSATION, DELETE_PARTICIPANT, GET_ENTRIES, Options, REST},
+    Handle, Summary,
+    arrivals::{Arrival, WindowSummary},
+    engine::{Call, Refusal},
+    options::Options,
+    resource::{Asked, Resource, VERSION},
 };
 
 /// Everything that the stand-in answers.
@@ -29,6 +30,10 @@ pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
+
+/// What came so far, for whoever tries an integration here. It is no path of
+/// Salesforce's, needs no session, and counts nowhere.
+const SUMMARY_PATH: &str = "/standin";
 
 #[derive(Clone)]
 struct Shell {
@@ -43,19 +48,24 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(resource) = Resource::of(&method, uri.path(), &body) else {
+    if method == Method::GET && uri.path() == SUMMARY_PATH {
+        return json_answer(StatusCode::OK, &summary(&shell.handle.summary()));
+    }
+    let asked = Asked { method: &method, path: uri.path(), query: uri.query(), body: &body };
+    let Some(resource) = Resource::of(&asked) else {
         return error(StatusCode::NOT_FOUND, "NOT_FOUND", "The requested resource does not exist");
     };
     if resource == Resource::Versions {
+        let url = format!("/services/data/v{VERSION}");
         return json_answer(
             StatusCode::OK,
-            &json!([{ "label": "Stand-in", "url": "/services/data/v66.0", "version": "66.0" }]),
+            &json!([{ "label": "Stand-in", "url": url, "version": VERSION }]),
         );
     }
     let Some((org, user)) = session(&headers) else {
         return error(StatusCode::UNAUTHORIZED, "INVALID_SESSION_ID", "Session expired or invalid");
     };
-    let Some(asked) = asked_duration(uri.query().unwrap_or_default()) else {
+    let Some(asked_duration) = asked_duration(uri.query().unwrap_or_default()) else {
         return error(
             StatusCode::BAD_REQUEST,
             "INVALID_FIELD",
@@ -67,7 +77,7 @@ async fn answer(
         let mut state = shell.handle.lock();
         let state = &mut *state;
         let at_us = state.now_us(shared);
-        let duration = asked + state.jitter.draw(shared.options.latency);
+        let duration = asked_duration + state.jitter.draw(shared.options.latency);
         let operation = resource.operation();
         let org_units = resource.org_units(shared.options.conversations_count_for_org);
         let verdict =
@@ -98,7 +108,10 @@ async fn answer(
         state.engine.shown(now_us, org)
     };
     let mut response = match verdict {
-        Ok(()) => resource.result(shown),
+        Ok(()) => {
+            let (status, body) = resource.result(&asked, shown);
+            body.map_or_else(|| status.into_response(), |body| json_answer(status, &body))
+        }
         Err(refusal) => refused(refusal, &shared.options),
     };
     let limit_info = format!("api-usage={}/{}", shown.used, shown.max);
@@ -108,97 +121,27 @@ async fn answer(
     response
 }
 
-/// What a path means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource {
-    /// The list of versions: needs no session and costs nothing.
-    Versions,
-    /// `GET …/limits`.
-    Limits,
-    /// `GET …/conversation-entries`.
-    Entries,
-    /// `DELETE …/conversation-participants`.
-    Participant,
-    /// `DELETE …/conversations`.
-    Conversation,
-    /// `POST …/composite/batch`; each of its requests counts.
-    Batch(u64),
-    /// Any other.
-    Other,
-}
-
-impl Resource {
-    /// `None` where there is nothing.
-    fn of(method: &Method, path: &str, body: &[u8]) -> Option<Self> {
-        let versioned = match path.strip_prefix("/services/data") {
-            Some("" | "/") => return Some(Self::Versions),
-            Some(rest) => {
-                let (version, resource) = rest.strip_prefix("/v")?.split_once('/')?;
-                version.parse::<f32>().ok()?;
-                Some(resource)
-            }
-            None => None,
-        };
-        let resource = versioned.unwrap_or_else(|| path.trim_start_matches('/'));
-        let collection = resource.split('/').next().unwrap_or_default();
-        match (method, collection) {
-            (&Method::GET, "conversation-entries") => Some(Self::Entries),
-            (&Method::DELETE, "conversation-participants") => Some(Self::Participant),
-            (&Method::DELETE, "conversations") => Some(Self::Conversation),
-            _ if versioned.is_none_or(str::is_empty) => None,
-            (&Method::GET, "limits") => Some(Self::Limits),
-            (&Method::POST, "composite") if resource == "composite/batch" => {
-                Some(Self::Batch(subrequests(body)))
-            }
-            _ => Some(Self::Other),
-        }
-    }
-
-    /// Which user limit counts it.
-    const fn operation(self) -> &'static str {
-        match self {
-            Self::Entries => GET_ENTRIES,
-            Self::Participant => DELETE_PARTICIPANT,
-            Self::Conversation => DELETE_CONVERSATION,
-            Self::Versions | Self::Limits | Self::Batch(_) | Self::Other => REST,
-        }
-    }
-
-    const fn org_units(self, conversations_count: bool) -> u64 {
-        match self {
-            Self::Versions => 0,
-            Self::Entries | Self::Participant | Self::Conversation => conversations_count as u64,
-            Self::Limits | Self::Other => 1,
-            Self::Batch(requests) => requests,
-        }
-    }
-
-    fn result(self, shown: Usage) -> Response {
-        let body = match self {
-            Self::Participant | Self::Conversation => {
-                return StatusCode::NO_CONTENT.into_response();
-            }
-            Self::Entries => json!({ "conversationEntries": [], "nextPageToken": null }),
-            Self::Limits => json!({ "DailyApiRequests": {
-                "Max": shown.max,
-                "Remaining": shown.max.saturating_sub(shown.used),
-            } }),
-            Self::Batch(requests) => {
-                let result = json!({ "statusCode": 200, "result": {} });
-                let results: Vec<Value> = (0..requests).map(|_| result.clone()).collect();
-                json!({ "hasErrors": false, "results": results })
-            }
-            Self::Versions | Self::Other => json!({ "totalSize": 0, "done": true, "records": [] }),
-        };
-        json_answer(StatusCode::OK, &body)
-    }
-}
-
-/// The number of requests in the body of a batch; what is no batch is one
-/// request.
-fn subrequests(body: &[u8]) -> u64 {
-    let batch: Value = serde_json::from_slice(body).unwrap_or_default();
-    batch["batchRequests"].as_array().map_or(1, |requests| requests.len().max(1) as u64)
+fn summary(summary: &Summary) -> Value {
+    let window = |window: &WindowSummary| {
+        json!({
+            "org": &*window.org,
+            "user": window.user.as_deref(),
+            "operation": window.operation,
+            "max": window.limit.max,
+            "window_ms": window.limit.window_us().div_ceil(1_000),
+            "worst": window.worst,
+            "arrivals": window.arrivals,
+            "refused": window.refused,
+        })
+    };
+    json!({
+        "elapsed_ms": summary.elapsed_us / 1_000,
+        "arrivals": summary.counts.arrived(),
+        "refused": summary.counts.refused(),
+        "forgotten": summary.counts.forgotten,
+        "overruns": summary.overruns,
+        "windows": summary.windows.iter().map(window).collect::<Vec<_>>(),
+    })
 }
 
 /// Org and user of `Authorization: Bearer ORG!USER`, the form of a real session
@@ -257,45 +200,6 @@ fn json_answer(status: StatusCode, body: &Value) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(method: Method, path: &str, resource: Option<Resource>) {
-        assert_eq!(Resource::of(&method, path, b""), resource, "{method} {path}");
-    }
-
-    #[test]
-    fn paths_mean_what_they_mean_at_salesforce() {
-        use Resource::{Batch, Conversation, Entries, Limits, Other, Participant, Versions};
-        check(Method::GET, "/services/data", Some(Versions));
-        check(Method::GET, "/services/data/", Some(Versions));
-        check(Method::GET, "/conversation-entries", Some(Entries));
-        check(Method::GET, "/services/data/v66.0/conversation-entries/1", Some(Entries));
-        check(Method::DELETE, "/conversation-participants/1", Some(Participant));
-        check(Method::DELETE, "/services/data/v66.0/conversations", Some(Conversation));
-        check(Method::GET, "/services/data/v66.0/conversations", Some(Other));
-        check(Method::GET, "/services/data/v66.0/limits", Some(Limits));
-        check(Method::GET, "/services/data/v66.0/sobjects/Account/describe", Some(Other));
-        check(Method::POST, "/services/data/v66.0/composite", Some(Other));
-        check(Method::POST, "/services/data/v66.0/composite/batch", Some(Batch(1)));
-        check(Method::GET, "/services/data/v66.0/", None);
-        check(Method::GET, "/services/data/v66.0", None);
-        check(Method::GET, "/services/data/vx/limits", None);
-        check(Method::GET, "/services/database/v66.0/limits", None);
-        check(Method::GET, "/conversations", None);
-        check(Method::GET, "/limits", None);
-        check(Method::GET, "/", None);
-    }
-
-    #[test]
-    fn a_batch_costs_what_is_in_it() {
-        for (body, units) in [
-            (r#"{"batchRequests":[{"method":"GET","url":"v66.0/limits"},{}]}"#, 2),
-            (r#"{"batchRequests":[]}"#, 1),
-            (r#"{"batchRequests":5}"#, 1),
-            ("no JSON", 1),
-        ] {
-            assert_eq!(subrequests(body.as_bytes()), units, "{body}");
-        }
-    }
 
     #[test]
     fn a_session_names_org_and_user() {

@@ -177,7 +177,7 @@ impl QuotaService for Edge {
         &self,
         _: Request<GetUsageRequest>,
     ) -> Result<Response<GetUsageResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     type WatchUsageStream = Pin<Box<dyn Stream<Item = Result<WatchUsageResponse, Status>> + Send>>;
@@ -193,6 +193,6 @@ impl QuotaService for Edge {
         &self,
         _: Request<GetDemandRequest>,
     ) -> Result<Response<GetDemandResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }

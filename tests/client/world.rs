@@ -21,7 +21,7 @@ use tokio::{
 /// Every test's catalogue.
 pub const CONFIG: &str = "
 catalogue:
-  entries.get: {charges: [{limit: entries, scope: execution_user, max: 90, window: 2s}]}
+  entries.get: {charges: [{limit: fleet, scope: execution_user, max: 90, window: 2s}]}
   deletes: {charges: [{limit: deletes, scope: execution_user, max: 10, window: 1h}]}
 ";
 

@@ -104,6 +104,7 @@ impl Fault {
             }
             Self::QuorumPaused => {
                 let stopped = two_members(world);
+                let stays = (0..MEMBERS).find(|member| !stopped.contains(member));
                 for member in stopped {
                     world.etcd.pause(member);
                 }
@@ -113,6 +114,11 @@ impl Fault {
                 for member in stopped {
                     world.etcd.resume(member);
                 }
+                // The member that stayed has asked for votes meanwhile. When it takes part
+                // again the election is over that it forces the others to.
+                block_in_place(|| world.etcd.is_served_by(stays.expect("one was not paused")));
+                world.took("the paused members' resumption, by etcd itself", since.elapsed());
+                let since = Instant::now();
                 world.recovers("the return of paused members", &every_org, since).await;
             }
             Self::QuorumKilled => {

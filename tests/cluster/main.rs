@@ -9,6 +9,8 @@
 //! QUOTAGATE_CLUSTER_ROUNDS=20 QUOTAGATE_CLUSTER_LEASE=10s \
 //!     cargo test --all-features --test cluster rolling_restart
 //! QUOTAGATE_CLUSTER_SOAK=30m cargo test --all-features --test cluster soak
+//! QUOTAGATE_CLUSTER_ORGS=100000 cargo test --all-features --test cluster many_orgs
+//! QUOTAGATE_CLUSTER_OUTAGE=1m cargo test --all-features --test cluster memory
 //! ```
 //!
 //! What is checked never depends on how fast something is; times are told.
@@ -21,10 +23,12 @@ mod faults;
 mod limits;
 mod load;
 mod node;
+mod outage;
 #[path = "../common/process.rs"]
 mod process;
 mod proxy;
 #[path = "../common/salesforce.rs"]
 mod salesforce;
+mod scale;
 mod soak;
 mod world;

@@ -28,7 +28,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::process::{keeps_its_invariants, program, signal};
+use crate::process::{keeps_its_invariants, metrics, program, signal};
 
 /// All that starts a node, again and again.
 #[derive(Clone, Debug)]
@@ -37,8 +37,8 @@ pub struct Plan {
     /// A value of `--store`.
     pub store: String,
     pub config: PathBuf,
-    /// Where the others reach it: a proxy in front of its peer port.
-    pub advertise: SocketAddr,
+    /// Where the others reach it, if that is a proxy in front of its peer port.
+    pub advertise: Option<SocketAddr>,
     pub lease: Duration,
     /// Milliseconds that it takes its wall clock to be ahead.
     pub clock_offset: PathBuf,
@@ -51,6 +51,7 @@ pub struct Plan {
 pub struct Node {
     pub plan: Plan,
     child: Child,
+    grpc: SocketAddr,
     /// Where other nodes reach it, behind its proxy.
     pub peer: SocketAddr,
     http: SocketAddr,
@@ -72,7 +73,6 @@ impl Node {
         let mut command = program(&["serve", "--grpc", free, "--http", free, "--peer", free]);
         command
             .args(["--node", &plan.name, "--store", &plan.store])
-            .args(["--advertise-peer", &plan.advertise.to_string()])
             .args(["--lease", &format!("{}s", plan.lease.as_secs())])
             .args(["--log-format", "json"])
             .arg("--config")
@@ -80,6 +80,9 @@ impl Node {
             .arg("--test-clock-offset")
             .arg(&plan.clock_offset)
             .args(creates_cluster.then_some("--create-cluster"));
+        if let Some(address) = plan.advertise {
+            command.args(["--advertise-peer", &address.to_string()]);
+        }
         let log = File::options().create(true).append(true).open(&plan.log).expect("a log");
         let mut child =
             command.stdout(Stdio::piped()).stderr(log).spawn().expect("the program runs");
@@ -87,11 +90,11 @@ impl Node {
         let addresses = addresses.ok().flatten();
         let addresses = addresses
             .unwrap_or_else(|| panic!("{} does not start: {}", plan.name, tail(&plan.log)));
-        let endpoint = Endpoint::from_shared(format!("http://{}", addresses["gRPC"]));
-        let channel = endpoint.expect("an address").tcp_nodelay(true).connect_lazy();
+        let channel = channel(addresses["gRPC"]);
         Self {
             plan,
             child,
+            grpc: addresses["gRPC"],
             peer: addresses["peer"],
             http: addresses["HTTP"],
             quota: QuotaServiceClient::new(channel.clone()),
@@ -103,6 +106,11 @@ impl Node {
     /// The number of its process.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// A connection besides the one of `quota`.
+    pub fn another_door(&self) -> QuotaServiceClient<Channel> {
+        QuotaServiceClient::new(channel(self.grpc))
     }
 
     /// kill -9.
@@ -135,6 +143,14 @@ impl Node {
     /// Every invariant that it watches has held since its start.
     pub async fn keeps_its_invariants(&self) {
         keeps_its_invariants(self.http).await;
+    }
+
+    /// The sum of the metrics whose names, with their labels, begin like this.
+    pub async fn counted(&self, name: &str) -> u64 {
+        let metrics = metrics(self.http).await;
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        let value = |line: &str| line.rsplit_once(' ')?.1.parse::<u64>().ok();
+        lines.map(|line| value(line).unwrap_or_else(|| panic!("no count: {line}"))).sum()
     }
 
     /// The cluster as it sees it.
@@ -183,6 +199,11 @@ impl Node {
             sleep(LOOK).await;
         }
     }
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    endpoint.expect("an address").tcp_nodelay(true).connect_lazy()
 }
 
 /// The addresses that a program prints, by name; `None` if it ends instead.

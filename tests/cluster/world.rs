@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Where the cluster's keys are in etcd.
-const PREFIX: &str = "cluster";
+pub const PREFIX: &str = "cluster";
 
 pub const NODES: usize = 3;
 pub const MEMBERS: usize = 3;
@@ -53,7 +53,7 @@ const PROBED: usize = 18;
 const A_WHILE: Duration = Duration::from_secs(4);
 
 /// Clusters at the same time would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+pub static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// What is asked of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,19 @@ pub fn rounds() -> u64 {
     setting("QUOTAGATE_CLUSTER_ROUNDS", 2)
 }
 
+/// A time from the environment.
+pub fn duration_setting(name: &str, default: Duration) -> Duration {
+    let text = env::var(name).ok();
+    text.map_or(default, |text| {
+        quotagate::duration::parse(&text).unwrap_or_else(|_| panic!("{name}={text}: such as 10s"))
+    })
+}
+
+/// How long a node's lease lives.
+pub fn lease() -> Duration {
+    duration_setting("QUOTAGATE_CLUSTER_LEASE", Duration::from_secs(3))
+}
+
 /// Says a line at once, also where a test's output is captured: figures are for
 /// reading, not only where something fails.
 pub fn say(line: &str) {
@@ -128,10 +141,7 @@ impl World {
     /// is no etcd, which has been said then. Each org may make `daily_calls`.
     pub async fn start(demand: Demand, daily_calls: u64) -> Option<Self> {
         let alone = ONE_AT_A_TIME.lock().await;
-        let lease = env::var("QUOTAGATE_CLUSTER_LEASE").ok();
-        let lease = lease.map_or(Duration::from_secs(3), |text| {
-            quotagate::duration::parse(&text).expect("QUOTAGATE_CLUSTER_LEASE: such as 10s")
-        });
+        let lease = lease();
         let etcd = block_in_place(|| Etcd::start(MEMBERS, Which::Any))?;
         let members: Vec<SocketAddr> =
             etcd.endpoints().iter().map(|text| text.parse().expect("an address")).collect();
@@ -156,7 +166,7 @@ impl World {
             let plan = Plan {
                 store: format!("etcd://{}/{PREFIX}", endpoints.join(",")),
                 config: config.clone(),
-                advertise: peer_link.addr,
+                advertise: Some(peer_link.addr),
                 lease,
                 clock_offset,
                 log: home.path().join(format!("{name}.log")),
@@ -323,30 +333,18 @@ impl World {
     /// are awake: how long that took, from `since` on.
     pub async fn answered(&self, orgs: &[String], since: Instant) -> Vec<Duration> {
         let doors: Vec<_> = self.awake().map(|node| node.quota.clone()).collect();
-        let mut probes = JoinSet::new();
-        for (number, org) in orgs.iter().enumerate() {
-            let (org, doors) = (org.clone(), doors.clone());
-            probes.spawn(async move {
-                for turn in number.. {
-                    let mut door = doors[turn % doors.len()].clone();
-                    match door.acquire(probe(&org, Duration::from_secs(1))).await {
-                        Ok(_) => break,
-                        Err(status) if since.elapsed() > PATIENCE => {
-                            panic!("nobody decides for {org}: {status:?}")
-                        }
-                        Err(_) => sleep(Duration::from_millis(20)).await,
-                    }
-                }
-                since.elapsed()
-            });
-        }
-        probes.join_all().await
+        answered_at(&doors, orgs, since).await
     }
 
     /// The same, kept as the time of recovery from something.
     pub async fn recovers(&mut self, from: &'static str, orgs: &[String], since: Instant) {
         let took = self.answered(orgs, since).await;
         self.recoveries.entry(from).or_default().extend(took);
+    }
+
+    /// Keeps a time that something has taken to answer again.
+    pub fn took(&mut self, from: &'static str, time: Duration) {
+        self.recoveries.entry(from).or_default().push(time);
     }
 
     /// Asks for every org again and again for some time, with a deadline each.
@@ -444,11 +442,12 @@ impl World {
         for (from, times) in &self.recoveries {
             let mut times = times.clone();
             times.sort_unstable();
-            let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+            let [median, p99] = [50, 99].map(|of_hundred| times[times.len() * of_hundred / 100]);
             let _ = writeln!(
                 text,
-                "  answered again after {from}: median {median:.2?}, worst {worst:.2?} of {} \
-                 (lease {:?})",
+                "  answered again after {from}: median {median:.2?}, p99 {p99:.2?}, worst {:.2?} \
+                 of {} (lease {:?})",
+                times[times.len() - 1],
                 times.len(),
                 self.lease
             );
@@ -548,6 +547,33 @@ impl Told {
     }
 }
 
+/// Waits until somebody decides for each of the orgs, asked at all doors in turn:
+/// how long that took, from `since` on.
+pub async fn answered_at(
+    doors: &[QuotaServiceClient<Channel>],
+    orgs: &[String],
+    since: Instant,
+) -> Vec<Duration> {
+    let mut probes = JoinSet::new();
+    for (number, org) in orgs.iter().enumerate() {
+        let (org, doors) = (org.clone(), doors.to_vec());
+        probes.spawn(async move {
+            for turn in number.. {
+                let mut door = doors[turn % doors.len()].clone();
+                match door.acquire(probe(&org, Duration::from_secs(1))).await {
+                    Ok(_) => break,
+                    Err(status) if since.elapsed() > PATIENCE => {
+                        panic!("nobody decides for {org}: {status:?}")
+                    }
+                    Err(_) => sleep(Duration::from_millis(20)).await,
+                }
+            }
+            since.elapsed()
+        });
+    }
+    probes.join_all().await
+}
+
 /// The orgs that callers saturate.
 pub fn loaded() -> impl Iterator<Item = String> {
     (0..LOADED).map(|number| format!("loaded-{number}"))
@@ -560,7 +586,7 @@ pub fn orgs() -> impl Iterator<Item = String> {
 
 /// Asks for a call that there is room for: an answer, whatever it is, shows that
 /// somebody decides.
-fn probe(org: &str, deadline: Duration) -> Request<AcquireRequest> {
+pub fn probe(org: &str, deadline: Duration) -> Request<AcquireRequest> {
     let mut request = Request::new(AcquireRequest {
         org: org.to_owned(),
         operation: ROOMY.into(),

@@ -25,13 +25,18 @@ pub fn signal(pid: u32, name: &str) {
 
 /// Every invariant that a program watches has held since its start.
 pub async fn keeps_its_invariants(http_addr: SocketAddr) {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let url = format!("http://{http_addr}/metrics").parse().expect("a good address");
-    let answer = client.get(url).await.expect("it answers");
-    let body = answer.into_body().collect().await.expect("all of it").to_bytes();
-    let metrics = String::from_utf8_lossy(&body);
+    let metrics = metrics(http_addr).await;
     let mut violations =
         metrics.lines().filter(|line| line.starts_with("quotagate_invariant_violations_total"));
     assert!(violations.clone().count() > 0, "they are counted: {metrics}");
     assert!(violations.all(|line| line.ends_with(" 0")), "{metrics}");
+}
+
+/// What a program says of itself, as Prometheus reads it.
+pub async fn metrics(http_addr: SocketAddr) -> String {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let url = format!("http://{http_addr}/metrics").parse().expect("a good address");
+    let answer = client.get(url).await.expect("it answers");
+    let body = answer.into_body().collect().await.expect("all of it").to_bytes();
+    String::from_utf8_lossy(&body).into_owned()
 }

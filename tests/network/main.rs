@@ -54,3 +54,19 @@ fn no_fault_of_the_network_overruns_the_limit_and_service_comes_back() {
         check(seed);
     }
 }
+
+/// Whoever looks for a bug can repeat it: nothing but the seed decides what
+/// happens, neither the machine's clock and load nor tokio's own dice.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    const SEED: u64 = 0;
+    let runs = [(); 2].map(|()| std::thread::spawn(|| world::run(SEED)));
+    let [one, other] = runs.map(|run| run.join().expect("the world runs to its end"));
+    let differ = one.trace.iter().zip(&other.trace).position(|(one, other)| one != other);
+    if let Some(at) = differ {
+        panic!("line {at} differs: {:?}, {:?}", one.trace[at], other.trace[at]);
+    }
+    assert_eq!(one.trace.len(), other.trace.len(), "one of them goes on longer");
+    assert_eq!(one.arrivals, other.arrivals);
+    assert_eq!(one.store, other.store, "the store saw other changes");
+}

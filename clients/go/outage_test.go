@@ -1,0 +1,296 @@
+package quotagate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/quotagate/quotagate/clients/go/quotagatev1"
+)
+
+const (
+	// faultTimeout is what the clients of these tests are given to decide.
+	faultTimeout = 500 * time.Millisecond
+	// faultLeeway is how much longer an answer may take on a busy machine.
+	faultLeeway = 500 * time.Millisecond
+)
+
+// shareOfAll is what outage.yaml keeps of the 90 of compressed.get.
+const shareOfAll = 18
+
+var compressed = Request{Org: "outage", Operation: "compressed.get", ExecutionUser: "ann"}
+
+// A fault is a way not to get a decision. asked tells whether the client got one
+// before it; then a safe policy has something to stand on.
+type fault struct {
+	name  string
+	asked bool
+	// begin returns where the client connects, and what brings the fault about.
+	begin func(*testing.T) (address string, strike func())
+}
+
+var faults = []fault{
+	{"killed", true, func(t *testing.T) (string, func()) {
+		p := server(t, "outage.yaml", "")
+		return p.said["gRPC"], p.stop
+	}},
+	{"frozen", true, func(t *testing.T) (string, func()) {
+		p := server(t, "outage.yaml", "")
+		return p.said["gRPC"], func() { p.signal(syscall.SIGSTOP) }
+	}},
+	{"not there", false, func(t *testing.T) (string, func()) {
+		listener := listen(t, func(net.Conn) {})
+		_ = listener.Close()
+		return listener.Addr().String(), func() {}
+	}},
+	{"slow: accepts and never answers", false, func(t *testing.T) (string, func()) {
+		return listen(t, func(net.Conn) {}).Addr().String(), func() {}
+	}},
+	{"garbage: bytes that are no HTTP/2", false, func(t *testing.T) (string, func()) {
+		return listen(t, func(c net.Conn) {
+			_, _ = c.Write([]byte("220 mail.example.com ESMTP\r\n"))
+		}).Addr().String(), func() {}
+	}},
+	{"another service", false, func(t *testing.T) (string, func()) {
+		return serve(t, func(*grpc.Server) {}), func() {}
+	}},
+	{"an answer without a decision", false, func(t *testing.T) (string, func()) {
+		return serve(t, func(s *grpc.Server) {
+			quotagatev1.RegisterQuotaServiceServer(s, &fake{
+				acquire: func(*quotagatev1.AcquireRequest) (*quotagatev1.AcquireResponse, error) {
+					return &quotagatev1.AcquireResponse{}, nil
+				},
+			})
+		}), func() {}
+	}},
+}
+
+func TestEachClassDoesInAnOutageWhatItsPolicySays(t *testing.T) {
+	for _, fault := range faults {
+		t.Run(fault.name, func(t *testing.T) {
+			address, strike := fault.begin(t)
+			noLeak := watchLeaks(t)
+			client := newClient(t, []string{address}, WithTimeout(faultTimeout),
+				WithOutage(Open, Interactive), WithOutage(Safe(2), Event))
+			if fault.asked {
+				acquire(t, client, compressed).Close()
+				eventually(t, "it gives the call back", func() bool { return client.settler.isIdle() })
+			}
+			strike()
+			for _, row := range []struct {
+				class Class
+				calls int
+			}{{Bulk, 0}, {Control, 0}, {Interactive, 1}, {Event, map[bool]int{true: 1}[fault.asked]}} {
+				request := compressed
+				request.Class = row.class
+				began := time.Now()
+				permit, err := client.Acquire(context.Background(), request)
+				if took := time.Since(began); took > faultTimeout+faultLeeway {
+					t.Errorf("%v took %v", row.class, took)
+				}
+				expectOutage(t, row.class, permit, err, row.calls)
+				if permit != nil {
+					permit.Close()
+				}
+			}
+			if err := client.Close(); err != nil {
+				t.Error(err)
+			}
+			noLeak()
+		})
+	}
+}
+
+func expectOutage(t *testing.T, class Class, permit *Permit, err error, calls int) {
+	t.Helper()
+	if calls == 0 {
+		var unavailable *UnavailableError
+		if !errors.As(err, &unavailable) || permit != nil {
+			t.Errorf("%v: %v, want an UnavailableError", class, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Errorf("%v: %v", class, err)
+	} else if permit.Origin != FromOutage || permit.ID != "" || permit.Calls != calls {
+		t.Errorf("%v: the permit is %q of %s for %d", class, permit.ID, permit.Origin, permit.Calls)
+	}
+}
+
+func TestASafePolicyGoesOnWithItsPartOfTheShare(t *testing.T) {
+	p := server(t, "outage.yaml", "")
+	client := newClient(t, []string{p.said["gRPC"]}, WithTimeout(faultTimeout), WithOutage(Safe(2)))
+	all := compressed
+	all.Calls = 90 - shareOfAll
+	acquire(t, client, all).Close()
+	p.stop()
+
+	round := func() {
+		t.Helper()
+		request := compressed
+		request.Calls, request.MinCalls = 90, 1
+		permit := acquire(t, client, request)
+		if permit.Calls != shareOfAll/2 || permit.ExecutionUser != "ann" {
+			t.Fatalf("%d calls as %q, want %d", permit.Calls, permit.ExecutionUser, shareOfAll/2)
+		}
+		if _, err := client.Acquire(context.Background(), compressed); err == nil {
+			t.Error("more than its part was granted")
+		}
+		for range permit.Calls - 1 {
+			ordinal, err := permit.Start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			permit.Report(context.Background(), ordinal, Answer{Status: 200})
+		}
+		permit.Close() // gives the last one back
+		acquire(t, client, compressed).Close()
+	}
+	round()
+	eventually(t, "what was answered leaves the window", func() bool {
+		request := compressed
+		request.Calls = shareOfAll / 2
+		permit, err := client.Acquire(context.Background(), request)
+		if err == nil {
+			permit.Close()
+		}
+		return err == nil
+	})
+	round()
+}
+
+func TestAClientOfTwoServersGoesOnWithTheOther(t *testing.T) {
+	first, second := server(t, "outage.yaml", ""), server(t, "outage.yaml", "")
+	client := newClient(t, []string{first.said["gRPC"], second.said["gRPC"]}, WithOutage(Open))
+	for i := range 60 {
+		if i == 20 {
+			first.stop()
+		}
+		permit := acquire(t, client, Request{Org: "moved", Operation: "rest"})
+		if permit.Origin != FromService {
+			t.Fatalf("request %d was not decided", i)
+		}
+		permit.Close()
+	}
+}
+
+func TestAClientFindsAServerThatCameBack(t *testing.T) {
+	p := server(t, "outage.yaml", "")
+	address := p.said["gRPC"]
+	client := newClient(t, []string{address}, WithOutage(Open))
+	origin := func() Origin {
+		permit := acquire(t, client, compressed)
+		permit.Close()
+		return permit.Origin
+	}
+	if origin() != FromService {
+		t.Fatal("the server does not decide")
+	}
+	p.stop()
+	if origin() != FromOutage {
+		t.Fatal("somebody decided")
+	}
+	server(t, "outage.yaml", address)
+	eventually(t, "the client finds it", func() bool { return origin() == FromService })
+}
+
+func TestAContextEndsTheWait(t *testing.T) {
+	client := newClient(t, []string{listen(t, func(net.Conn) {}).Addr().String()}, WithTimeout(time.Minute), WithOutage(Open))
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := client.Acquire(ctx, compressed); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// listen accepts connections, and does that to each; they stay open until the
+// other side closes them.
+func listen(t *testing.T, do func(net.Conn)) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(connection net.Conn) {
+		defer connection.Close()
+		do(connection)
+		_, _ = io.Copy(io.Discard, connection)
+	}
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go serve(connection)
+		}
+	}()
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
+// serve runs a gRPC server in this process.
+func serve(t *testing.T, register func(*grpc.Server)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	register(s)
+	state := health.NewServer()
+	state.SetServingStatus("quotagate.v1.QuotaService", healthpb.HealthCheckResponse_SERVING)
+	healthpb.RegisterHealthServer(s, state)
+	go func() { _ = s.Serve(listener) }()
+	t.Cleanup(s.Stop)
+	return listener.Addr().String()
+}
+
+// watchLeaks returns what fails if there then are goroutines of clients, or open
+// files, that were not there before.
+func watchLeaks(t *testing.T) func() {
+	t.Helper()
+	goroutines, files := clientGoroutines(), openFiles()
+	return func() {
+		t.Helper()
+		deadline := time.Now().Add(10 * time.Second)
+		for clientGoroutines() > goroutines || openFiles() > files {
+			if time.Now().After(deadline) {
+				t.Fatalf("left: %d goroutines, %d files; before: %d, %d",
+					clientGoroutines(), openFiles(), goroutines, files)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+func clientGoroutines() (number int) {
+	stacks := make([]byte, 8<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range strings.Split(string(stacks), "\n\n") {
+		isServer := strings.Contains(stack, "grpc.(*Server)") || strings.Contains(stack, "transport.NewServerTransport")
+		if !isServer && (strings.Contains(stack, "google.golang.org/grpc") || strings.Contains(stack, "quotagate.(*settler)")) {
+			number++
+		}
+	}
+	return number
+}
+
+func openFiles() int {
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0 // another system: the goroutines tell
+	}
+	return len(files)
+}

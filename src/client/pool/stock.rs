@@ -47,11 +47,11 @@ const RECENT: usize = 4;
 /// come back, earlier than anybody can foresee.
 const LONGEST_MEMORY: Duration = Duration::from_secs(5);
 
-/// A denial that comes so long before the end of the wait is no mere end of it.
-const EARLY: Duration = Duration::from_millis(250);
-
 /// The same where the service could not say when to try again.
 const SHORTEST_MEMORY: Duration = Duration::from_millis(500);
+
+/// A denial that comes so long before the end of the wait is no mere end of it.
+const EARLY: Duration = Duration::from_millis(250);
 
 /// Where a batch stands.
 pub(super) type Slot = usize;
@@ -347,8 +347,9 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
     }
 
     /// Gives back, at the next step, what is at hand of the permits that
-    /// `chosen` names.
+    /// `chosen` names; nothing is fetched ahead until something is asked for.
     pub(super) fn withdraw(&mut self, chosen: impl Fn(&P) -> bool) {
+        self.headroom = self.headroom.map(|room| Headroom { calls: 0, ..room });
         for batch in self.batches.iter_mut().flatten().filter(|batch| chosen(&batch.permit)) {
             if batch.return_at.is_some() {
                 batch.return_at = Some(Moment::START);

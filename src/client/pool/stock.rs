@@ -605,7 +605,7 @@ impl Demand {
             // Nobody may have looked for longer than a period.
             let late = now.since(self.ends).as_micros();
             let period = self.period.as_micros().max(1);
-            let previous = u128::from(self.current) * period / (period + late);
+            let previous = (u128::from(self.current) * period).div_ceil(period + late);
             self.previous = u32::try_from(previous).unwrap_or(u32::MAX);
             self.current = 0;
             self.ends = now + self.period;

@@ -24,6 +24,9 @@
 //!   certainly not decided or can be decided twice without harm.
 //! - [`Permit`] and [`Call`] are guards: what was not started goes back, what was
 //!   started is reported, in the background if nobody waits for it.
+//! - [`Pool`] fetches calls ahead, so that most of them leave with nobody asked.
+//! - `http` has a tower layer and a middleware for reqwest (features `tower` and
+//!   `reqwest`), which need no call site to be changed.
 //! - [`OutagePolicy`] says what a traffic class does while the service cannot
 //!   decide.
 //! - The RPCs themselves are methods of [`Client`], too: [`Client::acquire`],
@@ -35,11 +38,15 @@ mod balance;
 mod builder;
 mod error;
 mod health;
+#[cfg(any(feature = "tower", feature = "reqwest"))]
+pub mod http;
 mod outage;
 mod owners;
 mod permit;
+pub mod pool;
 mod race;
 mod random;
+pub mod rules;
 mod settle;
 mod wire;
 
@@ -65,6 +72,7 @@ pub use self::{
     error::{AcquireError, Denied, Invalid, Unavailable, Violation},
     outage::OutagePolicy,
     permit::{Call, Origin, Permit, PermitExpired, Reported},
+    pool::{CallExpired, Pool, PoolOptions, Pooled, PooledCall},
 };
 use self::{
     outage::{Leave, OUTAGE_TTL, Policies, Shares},

@@ -3,7 +3,10 @@
 #[cfg(feature = "server")]
 mod both;
 
-use std::{ops::Add, time::Duration};
+use std::{
+    ops::{Add, Sub},
+    time::Duration,
+};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -37,6 +40,12 @@ impl Moment {
         Self { us: monotonic_us() }
     }
 
+    /// No moment is earlier.
+    pub const START: Self = Self { us: 0 };
+
+    /// No moment is later.
+    pub const END: Self = Self { us: u64::MAX };
+
     /// A moment so long after the start of the clock, for what is computed
     /// without one.
     #[must_use]
@@ -58,6 +67,15 @@ impl Add<Duration> for Moment {
     fn add(self, time: Duration) -> Self {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Self { us: self.us.saturating_add(us) }
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Self;
+
+    fn sub(self, time: Duration) -> Self {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self { us: self.us.saturating_sub(us) }
     }
 }
 

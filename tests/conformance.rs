@@ -2,6 +2,9 @@
 //! against the real server. `clients/conformance/README.md` says what a step is.
 #![cfg(all(feature = "client", feature = "server"))]
 
+#[cfg(all(feature = "tower", feature = "reqwest"))]
+#[path = "common/adapters.rs"]
+mod adapters;
 #[path = "common/mod.rs"]
 mod common;
 
@@ -13,6 +16,11 @@ use std::{
     time::Duration,
 };
 
+#[cfg(all(feature = "tower", feature = "reqwest"))]
+use quotagate::{
+    client::http::HttpOptions,
+    standin::{Options, StandIn},
+};
 use quotagate::{
     client::{AcquireError, Answer, Ask, Client, Denied, Moment, Permit, PermitExpired},
     proto::v1::{
@@ -39,11 +47,11 @@ async fn the_rust_client_does_what_every_client_must() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/conformance");
     let read = |name| fs::read_to_string(folder.join(name)).expect("it is there");
     let file: Value = serde_json::from_str(&read("scenarios.json")).expect("it is JSON");
-    let server = TestServer::start(&read("config.yaml")).await;
+    let config = read("config.yaml");
+    let server = TestServer::start(&config).await;
     let (mut passed, mut skipped, mut failed) = (0, 0, Vec::new());
     for scenario in file["scenarios"].as_array().expect("a list") {
         let steps = scenario["steps"].as_array().expect("a list");
-        // Adapters have tests of their own.
         if steps.iter().any(|step| step.get("http").is_some()) {
             skipped += 1;
             continue;
@@ -53,10 +61,39 @@ async fn the_rust_client_does_what_every_client_must() {
             Err(why) => failed.push(format!("{}: {why}", scenario["name"])),
         }
     }
-    println!("{passed} passed, {} failed, {skipped} skipped", failed.len());
+    println!("{passed} passed, {} failed, {skipped} are for the adapters", failed.len());
     assert!(failed.is_empty(), "{failed:#?}");
     assert!(passed > 20, "the file has scenarios: {passed}");
 }
+
+#[cfg(all(feature = "tower", feature = "reqwest"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_adapters_do_what_those_of_every_client_must() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/conformance");
+    let read = |name| fs::read_to_string(folder.join(name)).expect("it is there");
+    let file: Value = serde_json::from_str(&read("scenarios.json")).expect("it is JSON");
+    for adapter in [adapters::tower as Adapter, adapters::reqwest] {
+        let server = TestServer::start(&read("config.yaml")).await;
+        let salesforce = StandIn::start(Options::default()).await.expect("a free port");
+        let mut passed = 0;
+        for scenario in file["scenarios"].as_array().expect("a list") {
+            let steps = scenario["steps"].as_array().expect("a list");
+            if steps.iter().all(|step| step.get("http").is_none()) {
+                continue;
+            }
+            let mut run = Run::new(&server, text(scenario, "org"));
+            run.http = Some((adapter, &salesforce));
+            let ran = run.all(steps).await;
+            assert_eq!(ran, Ok(()), "{}", scenario["name"]);
+            passed += 1;
+        }
+        assert!(passed > 5, "the file has scenarios: {passed}");
+    }
+}
+
+/// Makes an HTTP client with an adapter.
+#[cfg(all(feature = "tower", feature = "reqwest"))]
+type Adapter = fn(Client, HttpOptions) -> adapters::Http;
 
 /// One scenario.
 struct Run<'a> {
@@ -65,12 +102,21 @@ struct Run<'a> {
     client: Client,
     /// By the names that `as` gives.
     permits: BTreeMap<String, String>,
+    #[cfg(all(feature = "tower", feature = "reqwest"))]
+    http: Option<(Adapter, &'a StandIn)>,
 }
 
 impl<'a> Run<'a> {
     fn new(server: &'a TestServer, org: &'a str) -> Self {
         let client = client(server);
-        Self { server, org, client, permits: BTreeMap::new() }
+        Self {
+            server,
+            org,
+            client,
+            permits: BTreeMap::new(),
+            #[cfg(all(feature = "tower", feature = "reqwest"))]
+            http: None,
+        }
     }
 
     async fn all(mut self, steps: &[Value]) -> Result<(), String> {
@@ -83,7 +129,7 @@ impl<'a> Run<'a> {
 
     /// Does one step; an error is what it came to instead of what is expected.
     async fn step(&mut self, step: &Value) -> Result<(), String> {
-        let known = ["acquire", "check", "release", "report", "usage", "guard"];
+        let known = ["acquire", "check", "release", "report", "usage", "guard", "http"];
         let kind = known.into_iter().find(|kind| step.get(kind).is_some());
         let kind = kind.ok_or("a step of a kind that is not known")?;
         let (arguments, expected) = (&step[kind], &step["expect"]);
@@ -95,6 +141,8 @@ impl<'a> Run<'a> {
             "check" => self.check(arguments).await,
             "release" => self.release(arguments).await,
             "report" => self.report(arguments).await,
+            #[cfg(all(feature = "tower", feature = "reqwest"))]
+            "http" => self.http(arguments).await?,
             _ => self.guard(arguments).await?,
         };
         self.matches(expected, &got).then_some(()).ok_or_else(|| got.to_string())?;
@@ -209,6 +257,41 @@ impl<'a> Run<'a> {
             }
         };
         if client.close().await { Ok(got) } else { Err("not all is settled".to_owned()) }
+    }
+
+    /// Requests through an adapter of their own.
+    #[cfg(all(feature = "tower", feature = "reqwest"))]
+    async fn http(&self, arguments: &Value) -> Result<Value, String> {
+        let (adapter, salesforce) = self.http.ok_or("no adapter")?;
+        let options = HttpOptions::new(self.org)
+            .execution_user(text(arguments, "user"))
+            .workspace(text(arguments, "workspace"))
+            .traffic_class(class(arguments));
+        let http = match arguments["direct"] == true {
+            true => adapters::direct(),
+            false => adapter(self.client.clone(), options),
+        };
+        let before = salesforce.handle.counts().arrived();
+        let mut got = Value::Null;
+        for _ in 0..number(arguments, "times").max(1) {
+            let answer = http.send(adapters::Call {
+                method: text(arguments, "method"),
+                url: &format!("{}{}", salesforce.url(), text(arguments, "path")),
+                org: self.org,
+                user: text(arguments, "user"),
+                batch: number(arguments, "batch"),
+            });
+            got = match answer.await {
+                Ok((status, body)) => {
+                    let body: Value = serde_json::from_str(&body).unwrap_or_default();
+                    json!({"status": status, "error_code": body[0]["errorCode"]})
+                }
+                Err(adapters::Fault::Refused(error)) => of_error(&error),
+                Err(adapters::Fault::Failed(why)) => return Err(why),
+            };
+        }
+        got["sent"] = (salesforce.handle.counts().arrived() - before).into();
+        Ok(got)
     }
 
     /// Asks until it is as expected.

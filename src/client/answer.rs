@@ -115,6 +115,32 @@ impl Answer {
         self.http_status != 0
     }
 
+    /// True for a refusal or a fault.
+    pub(super) fn is_error(&self) -> bool {
+        self.http_status >= 400
+    }
+
+    /// Takes in what came back of another call, if one report can tell both: the
+    /// figures are the newer ones, and it is of the later moment.
+    pub(super) fn merge_later(&mut self, other: Self) -> Option<Self> {
+        let is_same = self.http_status == other.http_status
+            && self.error_code == other.error_code
+            && self.error_message == other.error_message
+            && self.retry_after == other.retry_after;
+        if !is_same {
+            return Some(other);
+        }
+        if other.at >= self.at {
+            let limit_info = if other.limit_info.is_empty() {
+                std::mem::take(&mut self.limit_info)
+            } else {
+                other.limit_info
+            };
+            *self = Self { limit_info, date: other.date.or(self.date), ..other };
+        }
+        None
+    }
+
     /// True if it proves that the call is over: without an answer, and after an
     /// error of a server, bytes may still be on their way.
     pub(super) fn shows_when_it_was_made(&self) -> bool {

@@ -241,6 +241,12 @@ impl Permit {
         drop(self);
     }
 
+    /// What was granted, for somebody else to look after: nothing goes back.
+    pub(super) fn into_grant(mut self) -> Arc<Grant> {
+        self.left = 0;
+        Arc::clone(&self.grant)
+    }
+
     fn take(&mut self, calls: u32) -> bool {
         if !self.is_part && calls > self.left {
             self.left += self.grant.returned.swap(0, Ordering::Relaxed);

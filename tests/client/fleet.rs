@@ -20,9 +20,9 @@ use crate::{
 };
 
 const PROCESSES: usize = 8;
-const CALLERS: usize = 8;
+pub const CALLERS: usize = 8;
 const MAX: u64 = 90;
-const WINDOW: Duration = Duration::from_secs(2);
+pub const WINDOW: Duration = Duration::from_secs(2);
 const WINDOWS: u64 = 10;
 
 /// Timers are at most 1 ms late, and a bit, where nobody waits for a processor.
@@ -30,6 +30,11 @@ const BUSY: Duration = Duration::from_millis(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_processes_use_a_limit_up_and_never_overrun_it() {
+    share("fleet::worker").await;
+}
+
+/// Processes that run this test as a worker share a limit.
+pub async fn share(worker: &str) {
     let server = Server::start().await;
     let options = Options {
         user_limits: vec![UserLimit { operation: GET_ENTRIES, limit: Limit::sliding(MAX, WINDOW) }],
@@ -37,16 +42,16 @@ async fn eight_processes_use_a_limit_up_and_never_overrun_it() {
         ..Options::default()
     };
     let salesforce = StandIn::start(options).await.expect("a free port");
-    let worker = || {
-        let mut worker = Command::new(env::current_exe().expect("it runs"));
-        worker.args(["--exact", "fleet::worker", "--ignored", "--nocapture"]);
-        worker
+    let start = || {
+        let mut process = Command::new(env::current_exe().expect("it runs"));
+        process.args(["--exact", worker, "--ignored", "--nocapture"]);
+        process
             .env("FLEET_SERVER", server.addr.to_string())
             .env("FLEET_SALESFORCE", salesforce.url());
-        worker.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
-        worker.spawn().expect("it runs")
+        process.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        process.spawn().expect("it runs")
     };
-    let mut workers: Vec<Child> = (0..PROCESSES).map(|_| worker()).collect();
+    let mut workers: Vec<Child> = (0..PROCESSES).map(|_| start()).collect();
     // All of them are at work when the first window is over.
     salesforce.handle.arrived(MAX).await;
     sleep(WINDOW).await;

@@ -2,10 +2,16 @@
 //! misbehave, and in many processes at once.
 #![cfg(all(feature = "client", feature = "server"))]
 
+#[cfg(all(feature = "tower", feature = "reqwest"))]
+mod adapters;
 mod fake;
 mod faults;
 mod fleet;
 mod guard;
+#[cfg(all(feature = "tower", feature = "reqwest"))]
+#[path = "../common/adapters.rs"]
+mod http;
+mod pooled;
 mod retries;
 #[path = "../common/salesforce.rs"]
 mod salesforce;

@@ -58,7 +58,7 @@ fn check(text: &str, line: usize, field: &str, part: &str) {
 fn every_mistake_is_named_with_its_line() {
     let at = |field: &str| format!("envoy.domains.d.rules[0]{field}");
     check("envoy: {}", 1, "envoy.domains", "is missing");
-    check("envoy: {domain: {}}", 1, "envoy.domain", "is not a key here");
+    check("envoy: {domains: {}, rule: x}", 1, "envoy.rule", "is not a key here");
     check("envoy: {domains: {d: {}}}", 1, "envoy.domains.d.rules", "is missing");
     check("envoy: {domains: {d: {rules: []}}}", 1, "envoy.domains.d.rules", "at least one rule");
     let with =
@@ -74,7 +74,7 @@ fn every_mistake_is_named_with_its_line() {
     check(&rule("{org: {entry: o, values: {a: b c}}}"), 5, &at(".org.values.a"), "");
     check(&rule("{org: o, traffic_class: vip}"), 5, &at(".traffic_class"), "must be bulk");
     check(&rule("{org: o, operation: nothing.get}"), 5, &at(".operation"), "of the catalogue");
-    check(&rule("{org: o, operation: {verb: x}}"), 5, &at(".operation.verb"), "is not a key here");
+    check(&rule("{org: o, operation: {entry: e, x: y}}"), 5, &at(".operation.x"), "is not a key");
     check(&rule("{org: o, operation: {path: p, verb: x}}"), 5, &at(".operation.verb"), "");
     check(
         &rule("{org: o, workspace: {entry: w, default: x, optional: true}}"),

@@ -271,12 +271,13 @@ impl<'a> Run<'a> {
             true => adapters::direct(),
             false => adapter(self.client.clone(), options),
         };
+        let url = format!("{}{}", salesforce.url(), text(arguments, "path"));
         let before = salesforce.handle.counts().arrived();
         let mut got = Value::Null;
         for _ in 0..number(arguments, "times").max(1) {
             let answer = http.send(adapters::Call {
                 method: text(arguments, "method"),
-                url: &format!("{}{}", salesforce.url(), text(arguments, "path")),
+                url: &url,
                 org: self.org,
                 user: text(arguments, "user"),
                 batch: number(arguments, "batch"),

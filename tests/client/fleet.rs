@@ -10,6 +10,7 @@ use quotagate::{
 use tokio::{
     io::{AsyncReadExt as _, stdin},
     process::{Child, Command},
+    sync::Mutex,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -35,6 +36,9 @@ async fn eight_processes_use_a_limit_up_and_never_overrun_it() {
 
 /// Processes that run this test as a worker share a limit.
 pub async fn share(worker: &str) {
+    // Two fleets at once would take the processors from each other.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+    let _turn = ONE_AT_A_TIME.lock().await;
     let server = Server::start().await;
     let options = Options {
         user_limits: vec![UserLimit { operation: GET_ENTRIES, limit: Limit::sliding(MAX, WINDOW) }],

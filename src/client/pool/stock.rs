@@ -85,6 +85,11 @@ pub(super) struct Stock<P, A, E, W> {
     /// Whether a fetch waits for room at the service.
     parked: bool,
     headroom: Option<Headroom>,
+    /// What goes back at the next step.
+    withdrawn: Vec<(P, u32)>,
+    /// How often something was withdrawn: what was asked for before that is not
+    /// wanted any more.
+    withdrawals: u64,
     outcomes: VecDeque<Outcome<P, A>>,
     flush_at: Option<Moment>,
     closed: bool,
@@ -145,6 +150,8 @@ pub(super) struct Ask {
     pub(super) calls: u32,
     /// Until when it waits for room; `None` is not at all.
     pub(super) until: Option<Moment>,
+    /// How often something had been withdrawn when it was made.
+    withdrawals: u64,
 }
 
 /// What is to be done now.
@@ -184,6 +191,8 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             asked: 0,
             parked: false,
             headroom: None,
+            withdrawn: Vec::new(),
+            withdrawals: 0,
             outcomes: VecDeque::new(),
             flush_at: None,
             closed: false,
@@ -311,6 +320,10 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         if fetched.calls == 0 || now >= fetched.deadline {
             return;
         }
+        if ask.withdrawals != self.withdrawals {
+            self.withdrawn.push((batch.permit, batch.room));
+            return;
+        }
         self.room += fetched.calls;
         let slot = self.vacant.pop().unwrap_or(self.batches.len());
         if slot == self.batches.len() {
@@ -346,15 +359,14 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         self.refuse(error, |until| until.is_none() || ask.until.is_some())
     }
 
-    /// Gives back, at the next step, what is at hand of the permits that
-    /// `chosen` names; nothing is fetched ahead until something is asked for.
+    /// Nobody gets what is at hand of the permits that `chosen` names, nor what is
+    /// being fetched: it goes back at the next step. Nothing is fetched ahead until
+    /// something is asked for.
     pub(super) fn withdraw(&mut self, chosen: impl Fn(&P) -> bool) {
         self.headroom = self.headroom.map(|room| Headroom { calls: 0, ..room });
-        for batch in self.batches.iter_mut().flatten().filter(|batch| chosen(&batch.permit)) {
-            if batch.return_at.is_some() {
-                batch.return_at = Some(Moment::START);
-            }
-        }
+        self.withdrawals += 1;
+        let returns = self.give_back(|batch| chosen(&batch.permit));
+        self.withdrawn.extend(returns);
     }
 
     /// Nobody will take anything any more.
@@ -366,6 +378,7 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
     /// Whether everything has been told to the service that can be.
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_empty()
+            && self.withdrawn.is_empty()
             && self.outcomes.is_empty()
             && self.waiters.is_empty()
             && self.asks == 0
@@ -401,7 +414,12 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             let waiter = self.waiters.pop_front().map(|waiter| waiter.token);
             step.served.extend(waiter.map(|token| (token, taken)));
         }
-        step.returns = self.give_back(now);
+        // Unused calls go back when nobody has wanted one for a period, and in the
+        // middle of their permit's life at the latest.
+        let is_unwanted = self.demand.is_over() || self.closed;
+        step.returns = std::mem::take(&mut self.withdrawn);
+        let is_due = |batch: &Batch<P>| batch.return_at.is_some_and(|at| is_unwanted || now >= at);
+        step.returns.extend(self.give_back(is_due));
         self.ask(now, &mut step.asks);
         step.cancel_parked = self.parked && self.waiters.is_empty();
         let flush_at = self.flush(now, may_tell, &mut step.outcomes);
@@ -422,18 +440,15 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         }
     }
 
-    /// Unused calls go back when nobody has wanted one for a period, and in the
-    /// middle of their permit's life at the latest.
-    fn give_back(&mut self, now: Moment) -> Vec<(P, u32)> {
-        let unwanted = self.demand.is_over() || self.closed;
+    /// Takes unused calls of some batches away, to be given back. A permit's calls
+    /// can be given back once: what comes back to the pool after that is there for
+    /// the next taker until its time is over.
+    fn give_back(&mut self, is_chosen: impl Fn(&Batch<P>) -> bool) -> Vec<(P, u32)> {
         let mut returns = Vec::new();
-        let batches = &mut self.batches;
-        let room = &mut self.room;
-        self.open.retain(|&slot| {
+        let Self { open, batches, room, .. } = self;
+        open.retain(|&slot| {
             let Some(batch) = batches[slot].as_mut() else { return false };
-            // A permit's calls can be given back once. What comes back to the pool
-            // after that is there for the next taker until its time is over.
-            if batch.return_at.is_some_and(|at| unwanted || now >= at) {
+            if batch.return_at.is_some() && is_chosen(batch) {
                 returns.push((batch.permit.clone(), batch.room));
                 *room -= batch.room;
                 batch.room = 0;
@@ -456,14 +471,14 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         if waiting > 0 && self.asks == 0 {
             let longest = self.waiters.iter().filter_map(|waiter| waiter.until).max();
             if hurried && self.denial.is_none() {
-                self.send(Ask { calls, until: None }, asks);
+                self.send(Ask { calls, until: None, withdrawals: self.withdrawals }, asks);
             } else if longest.is_some() && !self.parked {
-                self.send(Ask { calls, until: longest }, asks);
+                self.send(Ask { calls, until: longest, withdrawals: self.withdrawals }, asks);
             }
         }
         while self.asks < MOST_ASKS && ahead > 0 && self.room + self.asked <= self.low {
             let calls = ahead.min(self.options.max_batch);
-            self.send(Ask { calls, until: None }, asks);
+            self.send(Ask { calls, until: None, withdrawals: self.withdrawals }, asks);
         }
     }
 

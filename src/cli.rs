@@ -57,13 +57,13 @@ enum Verb {
     /// Run the service
     #[cfg(feature = "server")]
     #[command(after_help = local::SERVE_HELP)]
-    Serve(crate::server::ServeArgs),
+    Serve(Box<crate::server::ServeArgs>),
     /// Ask to make calls: prints a permit, or the denial and exits with 3
     #[command(after_help = call::ACQUIRE_HELP)]
     Acquire(call::AcquireArgs),
     /// Run a command with a permit for its calls, and settle it afterwards
     #[command(after_help = exec::HELP)]
-    Exec(Box<exec::ExecArgs>),
+    Exec(exec::ExecArgs),
     /// Give back calls that were never sent
     #[command(after_help = call::RELEASE_HELP)]
     Release(call::ReleaseArgs),
@@ -177,11 +177,11 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
     match verb {
         #[cfg(feature = "server")]
         Verb::Serve(args) => {
-            crate::server::serve(args).await?;
+            crate::server::serve(*args).await?;
             Ok(Exit::Done)
         }
         Verb::Acquire(args) => call::acquire(args).await,
-        Verb::Exec(args) => exec::exec(*args).await,
+        Verb::Exec(args) => exec::exec(args).await,
         Verb::Release(args) => call::release(args).await,
         Verb::Report(args) => call::report(args).await,
         Verb::Usage(args) => usage::usage(args).await,

@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod call;
 mod cluster;
+mod exec;
 mod exit;
 #[cfg(feature = "server")]
 mod local;
@@ -34,7 +35,7 @@ use crate::client::{Client, DEFAULT_SERVER};
 const AFTER_HELP: &str = "\
 Every option is also an environment variable: QUOTAGATE_SERVER for --server, and so on.
 
-Exit codes: 0 done, 1 failure, 2 usage, 3 denied, 4 unavailable.
+Exit codes: 0 done, 1 failure, 2 usage, 3 denied, 4 unavailable; of exec else the command's.
 
 Examples:
   quotagate serve --store memory:
@@ -56,10 +57,13 @@ enum Verb {
     /// Run the service
     #[cfg(feature = "server")]
     #[command(after_help = local::SERVE_HELP)]
-    Serve(crate::server::ServeArgs),
+    Serve(Box<crate::server::ServeArgs>),
     /// Ask to make calls: prints a permit, or the denial and exits with 3
     #[command(after_help = call::ACQUIRE_HELP)]
     Acquire(call::AcquireArgs),
+    /// Run a command with a permit for its calls, and settle it afterwards
+    #[command(after_help = exec::HELP)]
+    Exec(exec::ExecArgs),
     /// Give back calls that were never sent
     #[command(after_help = call::RELEASE_HELP)]
     Release(call::ReleaseArgs),
@@ -173,10 +177,11 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
     match verb {
         #[cfg(feature = "server")]
         Verb::Serve(args) => {
-            crate::server::serve(args).await?;
+            crate::server::serve(*args).await?;
             Ok(Exit::Done)
         }
         Verb::Acquire(args) => call::acquire(args).await,
+        Verb::Exec(args) => exec::exec(args).await,
         Verb::Release(args) => call::release(args).await,
         Verb::Report(args) => call::report(args).await,
         Verb::Usage(args) => usage::usage(args).await,
@@ -288,6 +293,10 @@ mod tests {
             ("demand --org o --workspace w --since 2026-01-01T00:00:00Z", true),
             ("demand --workspace w", false),
             ("acquire --org o --operation rest --caller inbox/eu", true),
+            ("exec --org o --operation rest --calls 2 --max-wait 1m -- curl -s x", true),
+            ("exec --org o --operation rest curl", false),
+            ("exec --org o --operation rest --", false),
+            ("exec --operation rest -- curl", false),
             ("orgs list", true),
             ("orgs get --org o", true),
             ("orgs put --org o --daily-calls 5 --classes bulk=40/38", true),

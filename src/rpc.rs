@@ -15,7 +15,7 @@ mod quota;
 pub mod status;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::transport::server::Router;
 use tonic_health::{
@@ -47,11 +47,14 @@ use crate::{
 /// Everything that is served over gRPC: both services, those for Envoy, health v1
 /// and reflection v1 and v1alpha. Health starts as "not serving".
 ///
+/// A connection is given up for a new one at the age of `max_connection_age`.
+///
 /// The router is served with `serve_with_incoming_shutdown`; the listener sets
 /// `TCP_NODELAY`, which tonic does not do for listeners that it is given.
 pub async fn router(
     forward: Arc<Forward>,
     metrics: Arc<Metrics>,
+    max_connection_age: Option<Duration>,
 ) -> (Router<Stack<EdgeLayer, Identity>>, Health) {
     let health = Health(HealthReporter::new());
     health.set_serving(false).await;
@@ -61,7 +64,7 @@ pub async fn router(
         envoy::RateLimit::new(Arc::clone(&forward), Arc::clone(&metrics)),
         envoy::AccessLog::new(Arc::clone(&forward), Arc::clone(&metrics)),
     );
-    let router = layers::server(metrics)
+    let router = layers::server(metrics, max_connection_age)
         .add_service(
             QuotaServiceServer::new(quota::Quota::new(Arc::clone(&forward)))
                 .max_decoding_message_size(limit),

@@ -63,6 +63,8 @@ pub struct Options {
     /// How it takes part in a cluster; `None` where one process has the store
     /// for itself.
     pub cluster: Option<cluster::Options>,
+    /// The age at which clients are asked to connect anew; `None`: never.
+    pub max_connection_age: Option<Duration>,
 }
 
 /// What a service has around it. A process has TCP and the machine's clocks;
@@ -219,7 +221,9 @@ impl Service {
         let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
-        let (router, health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics)).await;
+        let (router, health) =
+            rpc::router(Arc::clone(&forward), Arc::clone(&metrics), options.max_connection_age)
+                .await;
         let served = router.serve_with_incoming_shutdown(grpc.connections, stopped(&stop));
         let grpc = tokio::spawn(served);
         let services = web::Services {
@@ -433,6 +437,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         store_options: args.store_options,
         node,
         cluster,
+        max_connection_age: Some(args.max_connection_age).filter(|age| !age.is_zero()),
     })
     .await?;
     if let Some(file) = args.cluster.test_clock_offset {

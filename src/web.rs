@@ -2,6 +2,7 @@
 
 mod api;
 mod origin;
+mod ratelimit;
 mod status;
 
 use std::{fmt, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};

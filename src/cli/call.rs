@@ -13,6 +13,7 @@ use super::{
     usage::{class_lines, limit_table, owner, wire},
 };
 use crate::{
+    client::Client,
     duration,
     proto::v1::{
         AcquireMode, AcquireRequest, AcquireResponse, Advice, Denial, LimitExplanation, Permit,
@@ -46,9 +47,24 @@ Examples:
   quotagate report --permit-id ID --first-call 3 --calls 2 --http-status 200
   quotagate report --org acme --limit-info 'api-usage=10018/100000'";
 
-/// Fields of AcquireRequest.
+/// What to ask, and whom.
 #[derive(Debug, Args)]
 pub struct AcquireArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Whether to charge the limits, or only to look
+    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
+    mode: Mode,
+    /// Only look, and say what each limit leaves: the same as --mode check-only
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Fields of AcquireRequest.
+#[derive(Debug, Args)]
+pub struct AskArgs {
     /// The Salesforce org
     #[arg(long, value_name = "ORG")]
     org: String,
@@ -82,17 +98,36 @@ pub struct AcquireArgs {
     /// Makes a repeat of the same request safe
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     request_id: String,
-    /// Whether to charge the limits, or only to look
-    #[arg(long, value_name = "MODE", value_enum, default_value_t)]
-    mode: Mode,
     /// The name that these calls are counted under in `quotagate top` [default: none]
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     caller: String,
-    /// Only look, and say what each limit leaves: the same as --mode check-only
-    #[arg(long)]
-    check: bool,
-    #[command(flatten)]
-    remote: Remote,
+}
+
+impl AskArgs {
+    /// Asks, on this connection.
+    pub async fn ask(self, client: Client, mode: AcquireMode) -> Result<AcquireResponse, Fault> {
+        let client = if self.caller.is_empty() {
+            client
+        } else {
+            let not_a_name = |_| Fault::usage("--caller is not a name: it must be printable ASCII");
+            client.with_caller(&self.caller).map_err(not_a_name)?
+        };
+        let request = AcquireRequest {
+            org: self.org,
+            workspace: self.workspace,
+            operation: self.operation,
+            execution_user: self.execution_user,
+            traffic_class: TrafficClass::from(self.traffic_class).into(),
+            calls: self.calls,
+            min_calls: self.min_calls,
+            cost: self.cost,
+            max_wait: self.max_wait.map(wire).transpose()?,
+            permit_ttl: self.permit_ttl.map(wire).transpose()?,
+            request_id: self.request_id,
+            mode: mode.into(),
+        };
+        Ok(client.acquire(request).await?)
+    }
 }
 
 /// Who waits.
@@ -191,36 +226,23 @@ pub struct ReportArgs {
 
 /// Asks to make calls.
 pub async fn acquire(args: AcquireArgs) -> Result<Exit, Fault> {
-    let request = AcquireRequest {
-        org: args.org,
-        workspace: args.workspace,
-        operation: args.operation,
-        execution_user: args.execution_user,
-        traffic_class: TrafficClass::from(args.traffic_class).into(),
-        calls: args.calls,
-        min_calls: args.min_calls,
-        cost: args.cost,
-        max_wait: args.max_wait.map(wire).transpose()?,
-        permit_ttl: args.permit_ttl.map(wire).transpose()?,
-        request_id: args.request_id,
-        mode: match args.mode {
-            Mode::Enforce if !args.check => AcquireMode::Enforce,
-            Mode::Enforce | Mode::CheckOnly => AcquireMode::CheckOnly,
-        }
-        .into(),
+    let mode = match args.mode {
+        Mode::Enforce if !args.check => AcquireMode::Enforce,
+        Mode::Enforce | Mode::CheckOnly => AcquireMode::CheckOnly,
     };
-    let mut client = args.remote.connect().await?;
-    if !args.caller.is_empty() {
-        let not_a_name = |_| Fault::usage("--caller is not a name: it must be printable ASCII");
-        client = client.with_caller(&args.caller).map_err(not_a_name)?;
-    }
-    let response = client.acquire(request).await?;
+    let client = args.remote.connect().await?;
+    let response = args.ask.ask(client, mode).await?;
     answer(args.remote.output, &response, decision_text)?;
     match response.outcome {
         Some(Outcome::Permit(_)) => Ok(Exit::Done),
         Some(Outcome::Denial(_)) => Ok(Exit::Denied),
-        None => Err(Fault::failure("the server answered neither with a permit nor with a denial")),
+        None => Err(undecided()),
     }
+}
+
+/// The contract does not allow it.
+pub fn undecided() -> Fault {
+    Fault::failure("the server answered neither with a permit nor with a denial")
 }
 
 /// Gives back calls.
@@ -292,7 +314,8 @@ fn permit_text(permit: &Permit) -> String {
     out
 }
 
-fn denial_text(denial: &Denial) -> String {
+/// A denial for people.
+pub fn denial_text(denial: &Denial) -> String {
     let mut out = String::new();
     let reason = denial.reason().as_str_name().trim_start_matches("DENIAL_REASON_");
     _ = writeln!(out, "denied: {reason}");

@@ -12,20 +12,36 @@ use crate::client::ConnectError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It is done.
-    Done = 0,
+    Done,
     /// It failed.
-    Failure = 1,
+    Failure,
     /// It was asked for wrongly.
-    Usage = 2,
+    Usage,
     /// The service answered no.
-    Denied = 3,
+    Denied,
     /// The service cannot be reached, or cannot decide now.
-    Unavailable = 4,
+    Unavailable,
+    /// A command that was run ended with this.
+    Of(u8),
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Denied => 3,
+            Self::Unavailable => 4,
+            Self::Of(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -42,8 +58,7 @@ impl Fault {
         Self { exit: Exit::Usage, lines: vec![line.into()] }
     }
 
-    /// What is needed cannot be reached.
-    #[cfg(feature = "server")]
+    /// What is needed cannot be reached, or came too late.
     pub fn unavailable(line: impl Into<String>) -> Self {
         Self { exit: Exit::Unavailable, lines: vec![line.into()] }
     }
@@ -190,9 +205,9 @@ mod tests {
             (Code::Internal, 1),
             (Code::Unknown, 1),
         ] {
-            assert_eq!(exit_of(code) as u8, exit, "{code:?}");
+            assert_eq!(exit_of(code).code(), exit, "{code:?}");
         }
-        assert_eq!(Exit::Denied as u8, 3);
+        assert_eq!(Exit::Denied.code(), 3);
     }
 
     #[test]

@@ -79,6 +79,7 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             store_options: StoreOptions::default(),
             node: "demo".to_owned(),
             cluster: None,
+            max_connection_age: None,
         };
         let service = Service::start(options).await?;
         Ok(DemoService { grpc_addr: service.grpc_addr(), stop: Box::pin(service.stop()) })

@@ -72,9 +72,20 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 /// A burst is over after about this time.
 const SHED_RETRY: Duration = Duration::from_secs(1);
 
-/// The server with its bounds.
-pub fn server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
-    Server::builder()
+/// The server with its bounds. A connection that is as old as `max_connection_age`
+/// is told to go away: its client makes another one, maybe to another node. What
+/// was asked over it is answered over it, however long it waits: no grace is set,
+/// after which tonic would cut it off.
+pub fn server(
+    metrics: Arc<Metrics>,
+    max_connection_age: Option<Duration>,
+) -> Server<Stack<EdgeLayer, Identity>> {
+    let server = Server::builder();
+    let server = match max_connection_age {
+        Some(age) => server.max_connection_age(age),
+        None => server,
+    };
+    server
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         // A client that gave its requests up while this process was paused says so
         // all at once when it goes on: no attack, and no reason to end what else
@@ -446,6 +457,7 @@ mod tests {
         assert_eq!(refused.code(), Code::ResourceExhausted);
         let details = refused.get_error_details();
         assert!(details.error_info().is_some() && details.retry_info().is_some());
+        assert!(refused.metadata().contains_key("grpc-retry-pushback-ms"), "{refused:?}");
 
         let mut health = edge.clone();
         let check = health.call(request("/grpc.health.v1.Health/Check"));

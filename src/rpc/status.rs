@@ -73,9 +73,20 @@ impl From<Problem> for Status {
             details.set_retry_info(Some(delay));
         }
         let message = cut(&problem.message, MAX_MESSAGE_BYTES);
-        Self::with_error_details(problem.code, message, details)
+        let mut status = Self::with_error_details(problem.code, message, details);
+        let transient = matches!(problem.code, Code::Unavailable | Code::ResourceExhausted);
+        if let Some(delay) = problem.retry_after.filter(|_| transient) {
+            let millis = i32::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+            status.metadata_mut().insert(PUSHBACK, millis.into());
+        }
+        status
     }
 }
+
+/// The trailer by which clients of gRPC that retry by themselves hear when to
+/// (gRPC's retry design, A6): milliseconds. What can be repeated may always be
+/// repeated once more, so the negative number that forbids it is never sent.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 fn bounded(mut fields: Vec<FieldViolation>) -> Vec<FieldViolation> {
     let rest = fields.len().saturating_sub(MAX_VIOLATIONS);
@@ -270,6 +281,27 @@ mod tests {
             assert!(status.message().contains(field), "{reason}: {:?}", status.message());
         }
         assert_eq!(details.retry_info().is_some(), has_retry, "{reason}");
+        let pushback = status.metadata().get(PUSHBACK).map(|value| value.to_str().expect("ASCII"));
+        let delay = details.retry_info().and_then(|info| info.retry_delay);
+        let millis = delay.map(|delay| delay.as_millis().to_string());
+        assert_eq!(pushback, millis.as_deref(), "{reason}: the trailer says the same");
+    }
+
+    #[test]
+    fn retries_are_pushed_back_where_they_can_help_and_never_forbidden() {
+        for (code, delay, expected) in [
+            (Code::Unavailable, Some(Duration::ZERO), Some("0")),
+            (Code::Unavailable, Some(Duration::from_micros(1_500)), Some("2")),
+            (Code::ResourceExhausted, Some(Duration::from_secs(60)), Some("60000")),
+            (Code::Unavailable, Some(Duration::MAX), Some("2147483647")),
+            (Code::Unavailable, None, None),
+            (Code::Aborted, Some(Duration::from_secs(1)), None),
+        ] {
+            let problem = Problem { retry_after: delay, ..Problem::new(code, "X", "x") };
+            let status = Status::from(problem);
+            let pushback = status.metadata().get(PUSHBACK).and_then(|value| value.to_str().ok());
+            assert_eq!(pushback, expected, "{code:?}, {delay:?}");
+        }
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub struct ServeArgs {
     /// How it takes part in a cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// The age at which a client's connection is given up for a new one, so that
+    /// clients spread anew over nodes that have come; 0s: never
+    ///
+    /// Nothing is cut off: what is being asked over a connection, waiting requests
+    /// and watches included, is answered over it.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    pub max_connection_age: Duration,
     /// Listen also where others can connect, although callers are not identified
     #[arg(long)]
     pub insecure: bool,

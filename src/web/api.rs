@@ -19,7 +19,7 @@ use tonic::{Code, Status, metadata::MetadataMap, transport::server::TcpConnectIn
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
-    Ends, Options, origin,
+    Ends, Options, origin, ratelimit,
     status::{self, refuse},
 };
 use crate::{
@@ -372,15 +372,21 @@ fn bad(field: &str, description: &str) -> Status {
 }
 
 /// A decision: 200 with the permit, or 429 with the denial, and `Retry-After`
-/// where it is known.
+/// where it is known; with what is left of each limit.
 fn decision(answer: tonic::Response<AcquireResponse>) -> Response {
-    let Some(Outcome::Denial(denial)) = &answer.get_ref().outcome else { return reply(answer) };
-    let wait = denial.retry_after.and_then(|wait| Duration::try_from(wait).ok());
-    let mut response = reply(answer);
-    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-    if let Some(value) = wait.and_then(status::seconds_up) {
-        response.headers_mut().insert(header::RETRY_AFTER, value);
+    let mut headers = HeaderMap::new();
+    ratelimit::describe(answer.get_ref(), &mut headers);
+    let mut code = StatusCode::OK;
+    if let Some(Outcome::Denial(denial)) = &answer.get_ref().outcome {
+        code = StatusCode::TOO_MANY_REQUESTS;
+        let wait = denial.retry_after.and_then(|wait| Duration::try_from(wait).ok());
+        if let Some(value) = wait.and_then(status::seconds_up) {
+            headers.insert(header::RETRY_AFTER, value);
+        }
     }
+    let mut response = reply(answer);
+    *response.status_mut() = code;
+    response.headers_mut().extend(headers);
     response
 }
 

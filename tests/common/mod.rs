@@ -1,7 +1,10 @@
 //! What the tests of the running service share.
 #![allow(dead_code, reason = "each binary of tests uses a part")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use quotagate::{
     config::Config,
@@ -39,6 +42,21 @@ impl TestServer {
 
     /// Starts a server on a store of the test's own.
     pub async fn start_opened(config_yaml: &str, opened: Opened) -> Self {
+        Self::start_with(config_yaml, opened, None).await
+    }
+
+    /// Starts a server that gives up connections at this age.
+    pub async fn start_aging(config_yaml: &str, max_connection_age: Duration) -> Self {
+        let opened = store::open(&StoreAddress::Memory, &StoreOptions::default());
+        let opened = opened.expect("it opens");
+        Self::start_with(config_yaml, opened, Some(max_connection_age)).await
+    }
+
+    async fn start_with(
+        config_yaml: &str,
+        opened: Opened,
+        max_connection_age: Option<Duration>,
+    ) -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let options = Options {
             config: Config::parse(config_yaml).expect("a good configuration"),
@@ -47,6 +65,7 @@ impl TestServer {
             store: StoreAddress::Memory,
             store_options: StoreOptions::default(),
             cluster: None,
+            max_connection_age,
             node: "test".to_owned(),
         };
         let service = Service::start_on(opened, options).await.expect("it starts");

@@ -172,7 +172,7 @@ impl TestNode {
         let peers = Arc::new(Peers::new(name.into(), token.clone()));
         let forward =
             Arc::new(Forward::new(Arc::new(node), Arc::clone(&peers), Arc::clone(&metrics)));
-        let (edge, _health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics)).await;
+        let (edge, _health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics), None).await;
         let inner = rpc::peer_router(&forward, token, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(

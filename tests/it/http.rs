@@ -31,6 +31,12 @@ async fn a_call_is_acquired_reported_and_released_by_json() {
     let retry_after = answer.head.lines().find_map(|line| line.strip_prefix("retry-after: "));
     let wait: u64 = retry_after.expect("it is known").parse().expect("whole seconds");
     assert!((3_600..4_000).contains(&wait), "{wait}");
+    // The head is in small letters here, the key in base64 too: `alice`.
+    let policy = r#"ratelimit-policy: "user.one";q=1;w=3600;pk=:ywxpy2u=:"#;
+    let left = format!(r#"ratelimit: "user.one";r=0;t={wait};pk=:ywxpy2u=:"#);
+    for line in [policy, &left] {
+        assert!(answer.head.lines().any(|l| l == line), "{line} is not in {}", answer.head);
+    }
 
     let release = format!("POST /api/v1/permits/{id}:release");
     let (status, released) = server.json(&release, "{}").await;

@@ -8,10 +8,13 @@ mod broken_store;
 mod classes;
 #[path = "../common/mod.rs"]
 mod common;
+mod connections;
 #[cfg(feature = "standin")]
 mod cooling;
 mod decisions;
 mod discovery;
+#[cfg(feature = "cli")]
+mod exec;
 mod http;
 #[cfg(feature = "cli")]
 mod poll;

@@ -14,14 +14,15 @@ use tonic::transport::Channel;
 use crate::talk::acquire;
 
 /// The running program; it is killed with the test.
-struct Serve {
+pub struct Serve {
     child: Child,
-    quota: QuotaServiceClient<Channel>,
+    pub quota: QuotaServiceClient<Channel>,
+    pub grpc: SocketAddr,
     http: SocketAddr,
 }
 
 impl Serve {
-    async fn start(store: &str, config: Option<&Path>) -> Self {
+    pub async fn start(store: &str, config: Option<&Path>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quotagate"));
         command.args(["serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", store]);
         if let Some(config) = config {
@@ -43,7 +44,12 @@ impl Serve {
         let http = told("HTTP").await;
         let http = http.trim_start_matches("http://").trim_end_matches('/');
         let quota = QuotaServiceClient::connect(format!("http://{grpc}")).await;
-        Self { child, quota: quota.expect("it listens"), http: http.parse().expect("an address") }
+        Self {
+            child,
+            quota: quota.expect("it listens"),
+            grpc: grpc.parse().expect("an address"),
+            http: http.parse().expect("an address"),
+        }
     }
 
     async fn total_max(&mut self) -> u64 {
@@ -75,13 +81,13 @@ impl Serve {
         }
     }
 
-    async fn waiting(&mut self) -> u32 {
+    pub async fn waiting(&mut self) -> u32 {
         let request = v1::GetUsageRequest { org: "acme".into() };
         let usage = self.quota.get_usage(request).await.expect("it is shown").into_inner().usage;
         usage.expect("the usage").waiting
     }
 
-    async fn signal(&self, name: &str) {
+    pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
         assert!(sent.expect("kill runs").success());

@@ -181,6 +181,7 @@ async fn node(name: &'static str) -> turmoil::Result {
         store: StoreAddress::Memory,
         store_options: StoreOptions::default(),
         node: name.to_owned(),
+        max_connection_age: None,
         cluster: Some(cluster::Options {
             peer: unused,
             advertise: Some(format!("{name}:{CLIENT_PORT}")),

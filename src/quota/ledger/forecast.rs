@@ -181,6 +181,7 @@ mod tests {
         let charge = Charge { window: Duration::from_secs(WINDOW), ..Charge::org_total() };
         let numbers = Numbers {
             max: 1_000,
+            outage_share: 0,
             bound: 1_000,
             block_base: 1_000,
             shadow: false,

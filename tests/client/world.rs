@@ -52,6 +52,7 @@ impl Server {
             store: StoreAddress::Memory,
             store_options: StoreOptions::default(),
             cluster: None,
+            max_connection_age: None,
             node: "test".to_owned(),
         };
         let start = Instant::now();
@@ -95,6 +96,7 @@ fn clone(options: &Options) -> Options {
         store: StoreAddress::Memory,
         store_options: StoreOptions::default(),
         cluster: None,
+        max_connection_age: None,
         node: options.node.clone(),
     }
 }

@@ -63,7 +63,8 @@ impl Tree {
             let inner = path.strip_prefix(root).expect("the walk stays below the root");
             let name = inner.to_str().expect("names are UTF-8").replace('\\', "/");
             // What builds and package managers leave behind, in any folder.
-            let left_behind = ["target", ".git", ".tools", ".venv", "node_modules", "quotagate-data"];
+            let left_behind =
+                ["target", ".git", ".tools", ".venv", "node_modules", "quotagate-data"];
             if inner.file_name().is_some_and(|last| left_behind.iter().any(|name| last == *name)) {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Rows of descriptors and what they mean.
 
 use super::*;
-use crate::{config::Config, proto::v1::TrafficClass};
+use crate::config::Config;
 
 const RULES: &str = "
 envoy:

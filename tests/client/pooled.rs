@@ -45,13 +45,9 @@ async fn most_calls_are_local_and_all_of_them_are_counted() {
     assert!(local * 10 > CALLS * 9, "{local} of {CALLS}, growth included");
     assert!(pool.close().await);
     let used = async || server.limit(&client, "pooled", "calls").await.used_by_caller;
-    eventually("what was not used has come back", async || {
-        let used = used().await;
-        println!("{used} used");
-        used == CALLS
-    })
-    .await;
+    eventually("what was not used has come back", async || used().await == CALLS).await;
     drop(pool);
+    client.close().await;
     nothing_is_left(tasks_at_first).await;
 }
 

@@ -53,6 +53,10 @@ const SHORTEST_MEMORY: Duration = Duration::from_millis(500);
 /// A denial that comes so long before the end of the wait is no mere end of it.
 const EARLY: Duration = Duration::from_millis(250);
 
+/// A request that was to wait for room, and has no answer after so long, does
+/// wait, and can be given up without losing what the service has granted it.
+const SURELY_PARKED: Duration = Duration::from_secs(1);
+
 /// Where a batch stands.
 pub(super) type Slot = usize;
 
@@ -82,8 +86,8 @@ pub(super) struct Stock<P, A, E, W> {
     /// Fetches under way that do not wait for room, and the calls they ask for.
     asks: usize,
     asked: u32,
-    /// Whether a fetch waits for room at the service.
-    parked: bool,
+    /// Since when a fetch waits for room at the service.
+    parked: Option<Moment>,
     headroom: Option<Headroom>,
     /// What goes back at the next step.
     withdrawn: Vec<(P, u32)>,
@@ -189,7 +193,7 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             denial: None,
             asks: 0,
             asked: 0,
-            parked: false,
+            parked: None,
             headroom: None,
             withdrawn: Vec::new(),
             withdrawals: 0,
@@ -382,7 +386,7 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             && self.outcomes.is_empty()
             && self.waiters.is_empty()
             && self.asks == 0
-            && !self.parked
+            && self.parked.is_none()
     }
 
     /// The permit that a batch is of.
@@ -421,10 +425,13 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         let is_due = |batch: &Batch<P>| batch.return_at.is_some_and(|at| is_unwanted || now >= at);
         step.returns.extend(self.give_back(is_due));
         self.ask(now, &mut step.asks);
-        step.cancel_parked = self.parked && self.waiters.is_empty();
+        let give_up_at =
+            self.parked.filter(|_| self.waiters.is_empty()).map(|at| at + SURELY_PARKED);
+        step.cancel_parked = give_up_at.is_some_and(|at| now >= at);
         let flush_at = self.flush(now, may_tell, &mut step.outcomes);
         self.tidy();
-        step.wake = [self.next_wake(), flush_at].into_iter().flatten().min();
+        let give_up_at = give_up_at.filter(|_| !step.cancel_parked);
+        step.wake = [self.next_wake(), flush_at, give_up_at].into_iter().flatten().min();
         step
     }
 
@@ -471,23 +478,25 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         if waiting > 0 && self.asks == 0 {
             let longest = self.waiters.iter().filter_map(|waiter| waiter.until).max();
             if hurried && self.denial.is_none() {
-                self.send(Ask { calls, until: None, withdrawals: self.withdrawals }, asks);
-            } else if longest.is_some() && !self.parked {
-                self.send(Ask { calls, until: longest, withdrawals: self.withdrawals }, asks);
+                self.send(now, Ask { calls, until: None, withdrawals: self.withdrawals }, asks);
+            } else if longest.is_some() && self.parked.is_none() {
+                self.send(now, Ask { calls, until: longest, withdrawals: self.withdrawals }, asks);
             }
         }
-        while self.asks < MOST_ASKS && ahead > 0 && self.room + self.asked <= self.low {
+        // What waits for room may be answered at once, and with as many.
+        let may_fetch = ahead > 0 && self.parked.is_none();
+        while may_fetch && self.asks < MOST_ASKS && self.room + self.asked <= self.low {
             let calls = ahead.min(self.options.max_batch);
-            self.send(Ask { calls, until: None, withdrawals: self.withdrawals }, asks);
+            self.send(now, Ask { calls, until: None, withdrawals: self.withdrawals }, asks);
         }
     }
 
-    fn send(&mut self, ask: Ask, asks: &mut Vec<Ask>) {
+    fn send(&mut self, now: Moment, ask: Ask, asks: &mut Vec<Ask>) {
         if ask.until.is_none() {
             self.asks += 1;
             self.asked += ask.calls;
         } else {
-            self.parked = true;
+            self.parked = Some(now);
         }
         asks.push(ask);
     }
@@ -497,7 +506,7 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             self.asks -= 1;
             self.asked -= ask.calls;
         } else {
-            self.parked = false;
+            self.parked = None;
         }
     }
 

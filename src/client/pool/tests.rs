@@ -383,6 +383,18 @@ async fn a_wait_ends_in_time_with_the_services_word() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_a_round_trip_only_loses_nothing() {
+    let service = Strict::new(0, MINUTE, 5 * SECOND);
+    let pool = service.pool(MINUTE);
+    for _ in 0..5_000 {
+        pool.start().await.unwrap().report_later(Status(200));
+    }
+    assert!(pool.close().await);
+    assert_eq!(service.granted() - service.released(), 5_000);
+    assert_eq!(service.told(), 5_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guard_that_is_dropped_unsent_serves_the_next() {
     let service = Strict::new(1, MINUTE, 5 * SECOND);
     let pool = service.pool(SECOND);

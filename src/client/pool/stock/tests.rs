@@ -295,7 +295,7 @@ impl World {
         let asked: u32 =
             self.asks.iter().filter(|ask| ask.until.is_none()).map(|ask| ask.calls).sum();
         assert_eq!(stock.asked, asked);
-        assert_eq!(stock.parked, self.asks.iter().any(|ask| ask.until.is_some()));
+        assert_eq!(stock.parked.is_some(), self.asks.iter().any(|ask| ask.until.is_some()));
     }
 
     /// Everything comes to its end.

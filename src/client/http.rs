@@ -162,8 +162,10 @@ impl Gate {
 
     /// Gives back what the pools have, and waits until all is told.
     async fn close(&self) -> bool {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pools: Vec<Pool> = pools.values().cloned().collect();
+        let pools: Vec<Pool> = {
+            let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            pools.values().cloned().collect()
+        };
         let mut is_told = true;
         for pool in pools {
             is_told &= pool.close().await;

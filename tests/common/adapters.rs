@@ -20,7 +20,7 @@ use tower_service::Service as _;
 /// An HTTP client with an adapter.
 #[derive(Clone)]
 pub enum Http {
-    Tower(QuotaService<HttpClient<HttpConnector, Full<Bytes>>>),
+    Tower(Box<QuotaService<HttpClient<HttpConnector, Full<Bytes>>>>),
     Reqwest(ClientWithMiddleware),
 }
 
@@ -47,7 +47,7 @@ pub enum Fault {
 pub fn tower(client: Client, options: HttpOptions) -> Http {
     let mut http = HttpClient::builder(TokioExecutor::new());
     http.retry_canceled_requests(false);
-    Http::Tower(QuotaLayer::new(client, options).layer(http.build_http()))
+    Http::Tower(Box::new(QuotaLayer::new(client, options).layer(http.build_http())))
 }
 
 /// A client with the middleware for reqwest.

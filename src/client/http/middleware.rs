@@ -52,7 +52,6 @@ impl QuotaMiddleware {
 
 /// Switches off what makes several requests of one: redirects, and reqwest's own
 /// tries after the server has refused to look at a request.
-#[must_use]
 pub fn one_request_per_call(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     builder.redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never())
 }

@@ -80,6 +80,8 @@ pub(super) struct Stock<P, A, E, W> {
     room: u32,
     /// When so few are left, more are fetched.
     low: u32,
+    /// So few were left, and more have not been asked for yet.
+    is_low: bool,
     demand: Demand,
     waiters: VecDeque<Waiter<W>>,
     denial: Option<Denial<E>>,
@@ -189,6 +191,7 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             open: VecDeque::new(),
             room: 0,
             low: 0,
+            is_low: false,
             waiters: VecDeque::new(),
             denial: None,
             asks: 0,
@@ -210,7 +213,10 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             return None;
         }
         let taken = self.take_first()?;
-        Some((taken, self.room == self.low))
+        // Said once: what is put back meanwhile does not take it back.
+        let is_low = self.low > 0 && !self.is_low && self.room + self.asked <= self.low;
+        self.is_low |= is_low;
+        Some((taken, is_low))
     }
 
     fn take_first(&mut self) -> Option<Taken> {
@@ -256,13 +262,14 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         batch.out -= 1;
         batch.room += 1;
         self.room += 1;
-        if batch.room > 1 {
-            // It lies among others, which somebody looks after already.
-            return !self.waiters.is_empty();
+        // Among others it is looked after already, at the end of a period at the
+        // latest.
+        let is_alone = self.open.is_empty();
+        if batch.room == 1 {
+            let deadline = batch.deadline;
+            self.open_up(slot, deadline);
         }
-        let deadline = batch.deadline;
-        self.open_up(slot, deadline);
-        true
+        is_alone || !self.waiters.is_empty()
     }
 
     /// Notes a call's outcome; `None`: it was sent, and no answer is known. Says
@@ -485,7 +492,9 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         }
         // What waits for room may be answered at once, and with as many.
         let may_fetch = ahead > 0 && self.parked.is_none();
-        while may_fetch && self.asks < MOST_ASKS && self.room + self.asked <= self.low {
+        let mut is_low = std::mem::take(&mut self.is_low);
+        while may_fetch && self.asks < MOST_ASKS && (is_low || self.room + self.asked <= self.low) {
+            is_low = false;
             let calls = ahead.min(self.options.max_batch);
             self.send(now, Ask { calls, until: None, withdrawals: self.withdrawals }, asks);
         }

@@ -65,6 +65,8 @@ pub struct Options {
     pub cluster: Option<cluster::Options>,
     /// The age at which clients are asked to connect anew; `None`: never.
     pub max_connection_age: Option<Duration>,
+    /// Names under which HTTP may write, besides loopback's and its own address.
+    pub http_hosts: Vec<String>,
 }
 
 /// What a service has around it. A process has TCP and the machine's clocks;
@@ -232,8 +234,8 @@ impl Service {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
         };
-        let http =
-            tokio::spawn(web::serve(http, services, web::Options::default(), stopped(&stop)));
+        let http_options = web::Options { hosts: options.http_hosts, ..web::Options::default() };
+        let http = tokio::spawn(web::serve(http, services, http_options, stopped(&stop)));
         health.set_serving(readiness().is_none()).await;
         let told =
             tokio::spawn(tell_health(health.clone(), readiness, node.store_works(), standing));
@@ -437,6 +439,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         store_options: args.store_options,
         node,
         cluster,
+        http_hosts: args.http_hosts,
         max_connection_age: Some(args.max_connection_age).filter(|age| !age.is_zero()),
     })
     .await?;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal as Sent, kill_process};
 use tokio::{
     process::{Child, Command},
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep_until},
+    time::sleep,
 };
 
 use super::{
@@ -25,16 +25,17 @@ use super::{
 };
 use crate::{
     client::{Client, DEFAULT_SERVER},
+    clock::Moment,
     proto::v1::{AcquireMode, Permit, ReleaseRequest, ReportRequest, acquire_response::Outcome},
 };
 
 pub const HELP: &str = "\
 The command finds what it was granted in its environment:
 
-    QUOTAGATE_PERMIT_ID       names the permit
-    QUOTAGATE_EXECUTION_USER  the Salesforce user to make the calls as
-    QUOTAGATE_CALLS           how many calls it may start
-    QUOTAGATE_TTL_MS          within so many milliseconds of its own start
+    QUOTAGATE_PERMIT_ID     names the permit
+    QUOTAGATE_PERMIT_USER   the Salesforce user to make the calls as
+    QUOTAGATE_PERMIT_CALLS  how many calls it may start
+    QUOTAGATE_TTL_MS        within so many milliseconds of its own start
 
 `quotagate report` and `quotagate release` find server and permit there, too. What the command has not
 settled by itself is settled at its end: after exit 0 its calls count as answered at that moment,
@@ -66,7 +67,7 @@ pub struct ExecArgs {
 pub async fn exec(args: ExecArgs) -> Result<Exit, Fault> {
     let client = Client::connect(&args.server).await?;
     // The permit's life counts from here on, whenever the answer comes.
-    let asked = Instant::now();
+    let asked = Moment::now();
     let response = args.ask.ask(client.clone(), AcquireMode::Enforce).await?;
     let permit = match response.outcome {
         Some(Outcome::Permit(permit)) => permit,
@@ -79,13 +80,13 @@ pub async fn exec(args: ExecArgs) -> Result<Exit, Fault> {
     };
     let ttl = permit.ttl.and_then(|ttl| Duration::try_from(ttl).ok()).unwrap_or_default();
     let deadline = asked + ttl;
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = deadline.since(Moment::now());
     if left.is_zero() {
         give_back(&client, permit).await;
         return Err(Fault::unavailable("the permit came when its life was over: nothing was run"));
     }
     let mut signals = Signals::listen()?;
-    match start(&args.command, &args.server, &permit, left) {
+    match start(&args.command, &args.server, &permit, deadline) {
         Ok(mut child) => {
             let status = attend(&mut child, &mut signals, deadline, ttl).await?;
             settle(&client, permit, status).await;
@@ -104,25 +105,31 @@ fn start(
     command: &[OsString],
     server: &str,
     permit: &Permit,
-    left: Duration,
+    deadline: Moment,
 ) -> std::io::Result<Child> {
+    let left = deadline.since(Moment::now());
     let mut child = Command::new(&command[0]);
     child
         .args(&command[1..])
         .env("QUOTAGATE_SERVER", server)
         .env("QUOTAGATE_PERMIT_ID", &permit.permit_id)
-        .env("QUOTAGATE_EXECUTION_USER", &permit.execution_user)
-        .env("QUOTAGATE_CALLS", permit.calls.to_string())
+        // Not under the names of options: a `report` of the command's is of one
+        // call unless it says more, and an `acquire` of its own asks for what it says.
+        .env("QUOTAGATE_PERMIT_USER", &permit.execution_user)
+        .env("QUOTAGATE_PERMIT_CALLS", permit.calls.to_string())
         .env("QUOTAGATE_TTL_MS", left.as_millis().to_string());
     child.spawn()
 }
+
+/// How often to look whether the permit's life is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Waits for the command's end. Passes signals on meanwhile, and says when the
 /// permit's life is over while the command still runs.
 async fn attend(
     child: &mut Child,
     signals: &mut Signals,
-    deadline: Instant,
+    deadline: Moment,
     ttl: Duration,
 ) -> Result<ExitStatus, Fault> {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -137,7 +144,11 @@ async fn attend(
                     let _ = kill_process(pid, sent);
                 }
             }
-            () = sleep_until(deadline), if is_covered => {
+            // In steps: a timer stands still while the machine is suspended.
+            () = sleep(deadline.since(Moment::now()).min(LOOK)), if is_covered => {
+                if Moment::now() < deadline {
+                    continue;
+                }
                 is_covered = false;
                 eprintln!(
                     "warning: the permit's life of {} is over: calls that the command starts from \

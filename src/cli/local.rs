@@ -80,6 +80,7 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             node: "demo".to_owned(),
             cluster: None,
             max_connection_age: None,
+            http_hosts: Vec::new(),
         };
         let service = Service::start(options).await?;
         Ok(DemoService { grpc_addr: service.grpc_addr(), stop: Box::pin(service.stop()) })

@@ -82,6 +82,11 @@ impl Owners {
             }
             known.of.insert(org.to_owned(), owner.into());
         }
+        if known.nodes.len() >= MAX_NODES {
+            // Nodes that came and went leave their addresses behind.
+            let Known { of, nodes } = &mut *known;
+            nodes.retain(|address, _| of.values().any(|owner| owner == address));
+        }
         let is_worth_it = match known.nodes.get(owner) {
             None => known.nodes.len() < MAX_NODES,
             Some(Way::Closed { until }) => Instant::now() >= *until,

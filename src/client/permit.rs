@@ -220,6 +220,14 @@ impl Permit {
             return Err(PermitExpired::NoneLeft);
         }
         let reused = if calls == 1 { self.grant.unsent().pop() } else { None };
+        let has_hole = reused.is_none()
+            && self.grant.started.load(Ordering::Relaxed) + calls > self.grant.terms.calls;
+        if has_hole {
+            // One report needs numbers in a row, and some of these were taken back
+            // from between others.
+            self.left += calls;
+            return Err(PermitExpired::NoneLeft);
+        }
         // Ordinals are given out at the start, so that those of calls that never
         // start are the last ones: which are what a Release gives back.
         let first =
@@ -264,7 +272,15 @@ impl Drop for Permit {
         if self.is_part {
             self.grant.returned.fetch_add(self.left, Ordering::Relaxed);
         } else if self.left() > 0 {
-            self.grant.release(self.left());
+            // A Release takes the last numbers. What was taken back before others that
+            // are still out goes back with the last guard.
+            let never_started = self.grant.terms.calls - self.grant.started.load(Ordering::Relaxed);
+            let is_whole = self.grant.unsent().is_empty();
+            if is_whole || Arc::strong_count(&self.grant) == 1 {
+                self.grant.release(self.left());
+            } else if never_started > 0 {
+                self.grant.release(never_started.min(self.left()));
+            }
         }
     }
 }

@@ -138,6 +138,9 @@ const MAX_IN_FLIGHT: usize = 256;
 /// How long what waits may take when nobody is left to wait for it.
 pub const FLUSH: Duration = Duration::from_secs(2);
 
+/// An answer is told for so long at least.
+const LATE_ANSWERS: Duration = Duration::from_secs(30);
+
 /// After all tries of one sending have failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -231,7 +234,13 @@ impl Drop for Done {
 
 impl Job {
     fn report(terms: &Terms, first: u32, calls: u32, answer: Answer) -> Self {
-        Self::new(terms, Message::Report { first, calls, answer })
+        let has_come = answer.came();
+        let mut job = Self::new(terms, Message::Report { first, calls, answer });
+        if has_come {
+            // A slot is held until its answer is told, also after the permit's expiry.
+            job.until = job.until.max(Moment::now() + LATE_ANSWERS);
+        }
+        job
     }
 
     fn release(terms: &Terms, unused_calls: Option<u32>) -> Self {
@@ -242,8 +251,8 @@ impl Job {
         Self { message, permit_id: terms.id.clone(), until: terms.deadline }
     }
 
-    /// Sends it, again and again within the permit's life. A report that comes
-    /// late is sent once: it still tells how much of the org is used.
+    /// Sends it, again and again while it is of use. A report without an answer
+    /// that comes late is sent once.
     async fn settle(self, wire: &Wire) {
         let is_release = matches!(self.message, Message::Release { .. });
         if is_release && Moment::now() >= self.until {

@@ -24,6 +24,13 @@ pub struct ServeArgs {
     /// Where to listen for HTTP: probes, metrics, JSON; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7401")]
     pub http: SocketAddr,
+    /// A name under which HTTP may write, besides loopback's and the address that
+    /// the request came to; several are separated by commas
+    ///
+    /// Any other Host is refused for writes, so that no web page can make a
+    /// browser write here under a name of its own.
+    #[arg(long = "http-host", value_name = "NAME", value_delimiter = ',')]
+    pub http_hosts: Vec<String>,
     /// What holds the counters: `memory:`, `file:DIR` or `etcd://HOST:PORT,…[/PREFIX]`
     ///
     /// `memory:` forgets everything at exit. A restart on the same `file:`

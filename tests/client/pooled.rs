@@ -76,7 +76,8 @@ async fn a_pool_says_what_the_service_says() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_processes_with_local_pools_use_a_limit_up_and_never_overrun_it() {
-    share("pooled::worker").await;
+    // Its callers' calls, and as many fetched ahead.
+    share("pooled::worker", 2 * CALLERS as u64).await;
 }
 
 /// One of the processes: it calls until its input ends.

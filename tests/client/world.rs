@@ -53,6 +53,7 @@ impl Server {
             store_options: StoreOptions::default(),
             cluster: None,
             max_connection_age: None,
+            http_hosts: Vec::new(),
             node: "test".to_owned(),
         };
         let start = Instant::now();
@@ -97,6 +98,7 @@ fn clone(options: &Options) -> Options {
         store_options: StoreOptions::default(),
         cluster: None,
         max_connection_age: None,
+        http_hosts: Vec::new(),
         node: options.node.clone(),
     }
 }

@@ -66,6 +66,7 @@ impl TestServer {
             store_options: StoreOptions::default(),
             cluster: None,
             max_connection_age,
+            http_hosts: vec!["quota.example".to_owned()],
             node: "test".to_owned(),
         };
         let service = Service::start_on(opened, options).await.expect("it starts");

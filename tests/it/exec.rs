@@ -49,7 +49,7 @@ async fn a_command_finds_its_permit_and_is_settled_by_its_end() {
     // (script, exit code): all of them ran.
     for (script, code) in [("", 0), ("exit 7", 7), ("kill -9 $$", 137), ("exit 3", 3)] {
         let server = TestServer::start(CONFIG).await;
-        let print = "echo $QUOTAGATE_CALLS $QUOTAGATE_EXECUTION_USER $QUOTAGATE_TTL_MS \
+        let print = "echo $QUOTAGATE_PERMIT_CALLS $QUOTAGATE_PERMIT_USER $QUOTAGATE_TTL_MS \
                      $QUOTAGATE_PERMIT_ID";
         let script = format!("{print}; {script}");
         let (ended, out, err) = run(server.grpc_addr, "--calls 2 --permit-ttl 4m", &script).await;

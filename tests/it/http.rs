@@ -132,6 +132,10 @@ async fn writes_of_foreign_pages_and_names_are_refused() {
         }
     }
     assert_eq!(server.get_org().await.changes, []);
+    // A name that the service was told is its own.
+    let headers = "host: quota.example:7401\r\n";
+    let own = server.http("POST /api/v1/orgs/acme:acquire", headers, r#"{"operation": "rest"}"#);
+    assert_eq!(own.await.status, 200);
 }
 
 #[tokio::test]

@@ -182,6 +182,7 @@ async fn node(name: &'static str) -> turmoil::Result {
         store_options: StoreOptions::default(),
         node: name.to_owned(),
         max_connection_age: None,
+        http_hosts: Vec::new(),
         cluster: Some(cluster::Options {
             peer: unused,
             advertise: Some(format!("{name}:{CLIENT_PORT}")),

@@ -174,6 +174,21 @@ fn so_many_wait_and_not_more() {
     bench.park(patient());
 }
 
+/// Clients learn from denials which limits there are. One of a full queue named
+/// none of those that a request to any user of the pool would have touched.
+#[test]
+fn a_full_queue_names_every_limit_of_who_would_be_chosen() {
+    let rules = Rules { max_waiting: 0, ..Rules::default() };
+    let mut bench = Bench::with(org(), built_in(), rules);
+    bench.grant(ask(READ).calls(90));
+    let names = |denial: Denial| denial.limits.into_iter().map(|of| of.name).collect::<Vec<_>>();
+    let full = bench.deny(patient());
+    assert_eq!(full.reason, DenialReason::QueueFull);
+    let plain = bench.deny(ask(READ));
+    assert_eq!(plain.reason, DenialReason::ExecutionUserLimit);
+    assert_eq!(names(full), names(plain));
+}
+
 #[test]
 fn the_node_may_have_too_many_waiting_already() {
     let (mut bench, _) = full();

@@ -34,6 +34,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: node
 {{- end }}
 
+{{- /* The names under which HTTP may write. */}}
+{{- define "quotagate.hosts" -}}
+{{- $name := include "quotagate.fullname" . -}}
+{{- $in := printf "%s.%s" $name .Release.Namespace -}}
+{{- join "," (concat (list $name $in (printf "%s.svc" $in) (printf "%s.svc.cluster.local" $in)) .Values.service.hosts) -}}
+{{- end }}
+
 {{- define "quotagate.peerSecret" -}}
 {{- default (printf "%s-peer" (include "quotagate.fullname" .)) .Values.cluster.peerToken.existingSecret }}
 {{- end }}
@@ -117,6 +124,9 @@ file:/var/lib/quotagate
 {{- end -}}
 {{- if not .Values.allowUnauthenticated -}}
 {{- fail "callers are not identified yet, so whoever reaches the service may spend quota and change limits: say allowUnauthenticated=true, and let networkPolicy.clients name who may connect" -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metrics) -}}
+{{- fail "serviceMonitor.enabled needs networkPolicy.metrics, which says where Prometheus is (for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]): nobody else may scrape" -}}
 {{- end -}}
 {{- if and .Values.config .Values.existingConfigMap -}}
 {{- fail "config and existingConfigMap exclude each other: take one of them back" -}}

@@ -23,7 +23,7 @@ use self::table::{LineKey, Place, Point, Waiter, pool_point};
 use super::{
     Answer, Ledger,
     groups::CounterRef,
-    judge::{Plan, Verdict},
+    judge::{Ahead, Plan, Verdict},
     requests::Remembered,
 };
 use crate::quota::{Ask, AskError, Denial, DenialReason, Kind, Mono, Outcome, Scope};
@@ -148,7 +148,7 @@ impl Ledger {
         if !may_park || waiting >= self.rules.max_waiting {
             self.note_refused(now, &ask, Some(DenialReason::QueueFull));
             return Answer::Done(match verdict {
-                Verdict::Refuse { .. } => Outcome::Denied(self.queue_full(now, &plan)),
+                Verdict::Refuse { .. } => Outcome::Denied(self.queue_full(now, &ask, &plan)),
                 _ => Outcome::Failed(AskError::Overloaded),
             });
         }
@@ -299,7 +299,9 @@ impl Ledger {
         self.demand = self.queue.demand();
     }
 
-    fn queue_full(&self, now: Mono, plan: &Plan) -> Denial {
+    fn queue_full(&self, now: Mono, ask: &Ask, plan: &Plan) -> Denial {
+        // Of a pool's users the one who would have it: a denial names every limit.
+        let plan = self.chosen(now, ask, plan, &Ahead::new());
         let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
         Denial {
             reason: DenialReason::QueueFull,

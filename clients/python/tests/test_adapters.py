@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,11 +16,13 @@ from typing import Any
 import httpx
 import pytest
 import requests
+import urllib3
 from conftest import Server, StandIn, eventually
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceMalformedRequest
 
 import quotagate
+import quotagate.aio
 import quotagate.httpx
 import quotagate.requests
 
@@ -37,12 +42,17 @@ class Handler(BaseHTTPRequestHandler):
         if page == "hangup":
             self.close_connection = True
             return
+        if page == "digest" and "Authorization" in self.headers:
+            page = "here"
         answers: dict[str, tuple[int, bytes, dict[str, str]]] = {
             "moved": (302, b"", {"Location": "/services/data/v66.0/here"}),
             "here": (200, b"{}", {}),
             "stop": (401, ERROR, {}),
             "zipped": (403, gzip.compress(ERROR), {"Content-Encoding": "gzip"}),
             "long": (500, LONG, {}),
+            "chunked": (500, LONG, {"Transfer-Encoding": "chunked"}),
+            "cut": (500, LONG[:1000], {"Content-Length": "5000", "Connection": "close"}),
+            "digest": (401, b"", {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'}),
         }
         status, body, headers = answers[page]
         self.send_response(status)
@@ -50,7 +60,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Sforce-Limit-Info", "per-app-api-usage=1/2(appName=a)")
         self.send_header("Sforce-Limit-Info", "api-usage=500/15000")
-        self.send_header("Content-Length", str(len(body)))
+        if page == "chunked":
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        elif page != "cut":
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
@@ -137,6 +150,124 @@ def test_an_error_s_body_is_read_and_still_there(
     assert got == body
     assert eventually(lambda: len(advices) == 1)
     assert advices[0].advice == ("CONTINUE" if page == "long" else "STOP")
+
+
+READERS: dict[str, Callable[[requests.Response], bytes]] = {
+    "chunks as they come": lambda answer: b"".join(answer.iter_content(None)),
+    "chunks": lambda answer: b"".join(answer.iter_content(7)),
+    "read": lambda answer: b"".join(iter(lambda: answer.raw.read(999), b"")),
+    "read1": lambda answer: b"".join(iter(lambda: answer.raw.read1(999), b"")),
+    "readinto": lambda answer: io.BufferedReader(answer.raw).read(),
+    "all": lambda answer: answer.content,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(("page", "body"), [("long", LONG), ("chunked", LONG), ("stop", ERROR)])
+def test_an_error_s_body_can_be_read_in_each_way(
+    client: quotagate.Client, web: Any, reader: str, page: str, body: bytes
+) -> None:
+    with requests.Session() as session:
+        quotagate.requests.mount(session, client, org="readers")
+        with session.get(f"{web[0]}/{page}", stream=True) as answer:
+            assert READERS[reader](answer) == body
+
+
+def test_a_body_that_is_cut_off_is_there_as_far_as_it_came(
+    client: quotagate.Client, web: Any
+) -> None:
+    with requests.Session() as session:
+        quotagate.requests.mount(session, client, org="cut")
+        with session.get(f"{web[0]}/cut", stream=True) as answer:
+            chunks = answer.iter_content(500)
+            assert [next(chunks), next(chunks)] == [LONG[:500]] * 2
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                next(chunks)
+
+
+def test_what_an_authentication_sends_again_is_a_call(client: quotagate.Client, web: Any) -> None:
+    base, came = web
+    with requests.Session() as session:
+        quotagate.requests.mount(session, client, org="digest")
+        session.auth = requests.auth.HTTPDigestAuth("ann", "secret")
+        assert session.get(f"{base}/digest").status_code == 200
+    assert len(came) == 2
+    assert used(client, "digest")[0] == 2
+
+
+@pytest.fixture
+def short_lived(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Arguments of a client whose permits live for a moment."""
+    monkeypatch.setattr("quotagate._core.PERMIT_LIFE", 0.3)
+    return {"servers": "127.0.0.1:1", "timeout": 0.2, "outage": "open"}
+
+
+def test_nothing_is_sent_by_a_connection_that_came_too_late(
+    short_lived: dict[str, Any], web: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = urllib3.util.connection.create_connection
+
+    def slow(*args: Any, **options: Any) -> socket.socket:
+        time.sleep(0.4)
+        return connect(*args, **options)
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", slow)
+    with quotagate.Client(**short_lived) as client, requests.Session() as session:
+        quotagate.requests.mount(session, client, org="late")
+        with pytest.raises(requests.RequestException) as error:
+            session.get(f"{web[0]}/here")
+    assert isinstance(error.value, quotagate.PermitExpired)
+    assert web[1] == []
+
+
+def test_a_place_in_the_pool_is_not_waited_for_longer_than_the_permit_lives(
+    short_lived: dict[str, Any], web: Any
+) -> None:
+    with quotagate.Client(**short_lived) as client, requests.Session() as session:
+        session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=1, pool_block=True))
+        quotagate.requests.mount(session, client, org="late")
+        with session.get(f"{web[0]}/here", stream=True), pytest.raises(quotagate.PermitExpired):
+            session.get(f"{web[0]}/here")
+        assert session.get(f"{web[0]}/here").status_code == 200
+    assert len(web[1]) == 2
+
+
+def test_httpx_sends_nothing_by_a_connection_that_came_too_late(
+    short_lived: dict[str, Any], web: Any
+) -> None:
+    def slow(event: str, _: object) -> None:
+        if event == "connection.connect_tcp.complete":
+            time.sleep(0.4)
+
+    with quotagate.Client(**short_lived) as client:
+        transport = quotagate.httpx.Transport(client, org="late")
+        with httpx.Client(transport=transport) as session:
+            with pytest.raises(httpx.TransportError) as error:
+                session.get(f"{web[0]}/here", extensions={"trace": slow})
+            assert isinstance(error.value, quotagate.PermitExpired)
+            assert web[1] == []
+            answer = session.get(f"{web[0]}/here")
+            assert "trace" not in answer.request.extensions
+    assert len(web[1]) == 1
+
+
+def test_httpx_with_asyncio_sends_nothing_by_a_connection_that_came_too_late(
+    short_lived: dict[str, Any], web: Any
+) -> None:
+    async def slow(event: str, _: object) -> None:
+        if event == "connection.connect_tcp.complete":
+            await asyncio.sleep(0.4)
+
+    async def work() -> None:
+        async with quotagate.aio.Client(**short_lived) as client:
+            transport = quotagate.httpx.AsyncTransport(client, org="late")
+            async with httpx.AsyncClient(transport=transport) as session:
+                with pytest.raises(httpx.TransportError) as error:
+                    await session.get(f"{web[0]}/here", extensions={"trace": slow})
+                assert isinstance(error.value, quotagate.PermitExpired)
+
+    asyncio.run(work())
+    assert web[1] == []
 
 
 def test_a_lost_answer_counts_as_sent_and_is_not_repeated(

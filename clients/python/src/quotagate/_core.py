@@ -36,6 +36,7 @@ from quotagate._model import (
     TrafficClass,
     class_number,
     limits_of,
+    name_of,
 )
 from quotagate._outage import (
     PERMIT_LIFE,
@@ -78,7 +79,9 @@ class Ask:
     @property
     def question(self) -> Question:
         request = self.request
-        return Question(request.org, request.workspace, request.operation, request.execution_user)
+        return Question.of(
+            request.org, request.workspace, request.operation, request.execution_user
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +192,11 @@ class Core:
         if outcome == "denial":
             denial = response.denial
             limits = limits_of(denial.limits)
-            self._outage.decided(ask.question, ask.request.execution_user, limits)
+            is_full = denial.reason == pb.DENIAL_REASON_QUEUE_FULL
+            self._outage.denied(ask.question, () if is_full else limits)
             raise Denied(
                 denial.message,
-                reason=pb.DenialReason.Name(denial.reason).removeprefix("DENIAL_REASON_"),
+                reason=name_of(pb.DenialReason, denial.reason, "DENIAL_REASON_"),
                 retry_after=seconds(denial.retry_after) if denial.HasField("retry_after") else None,
                 limit=LimitUsage._of(denial.limit) if denial.HasField("limit") else None,
                 limits=limits,

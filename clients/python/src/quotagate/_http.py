@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quotagate import _errors
-from quotagate._errors import QuotaError
+from quotagate._errors import PermitExpired, QuotaError
 from quotagate._model import Report, TrafficClass
 from quotagate._rules import Call, Rules
 
@@ -43,8 +43,22 @@ def translated(error: QuotaError, kinds: dict[type[QuotaError], type[QuotaError]
     return error if kind is None else _errors._restore(kind, error.args, dict(error.__dict__))
 
 
+_MOST_CONNECT = 2.0
+"""Seconds; a connection that takes longer is of no use to most permits."""
+
+
 def sooner(limit: float | None, life: float) -> float:
-    """The shorter of a timeout and what is left of a permit's life: a request that waits for a
-    connection must not be sent after it."""
+    """The shorter of a timeout and what is left of a permit's life."""
     life = max(life, 0.001)
     return life if limit is None else min(limit, life)
+
+
+def connect_within(limit: float | None, life: float) -> float:
+    """The timeout to connect with. The libraries take it for each address and for TLS anew, so
+    that it is a part of the permit's life only."""
+    return sooner(limit, min(life, _MOST_CONNECT))
+
+
+def too_late() -> PermitExpired:
+    """The error of a request that got its connection too late to be sent."""
+    return PermitExpired("the permit's life was over before there was a connection")

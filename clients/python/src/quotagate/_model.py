@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from quotagate.v1 import quota_pb2 as pb
 
@@ -47,13 +47,15 @@ class LimitUsage:
     outage_share: int
     """Units of `max` that the service never grants: for clients to use by
     themselves while it cannot be reached. 0 where there is none."""
+    shadow: bool = False
+    """It is counted and shown, and refuses nothing."""
 
     @classmethod
     def _of(cls, message: pb.LimitUsage) -> LimitUsage:
         return cls(
             name=message.name,
-            kind=pb.LimitKind.Name(message.kind).removeprefix("LIMIT_KIND_"),
-            scope=pb.LimitScope.Name(message.scope).removeprefix("LIMIT_SCOPE_"),
+            kind=name_of(pb.LimitKind, message.kind, "LIMIT_KIND_"),
+            scope=name_of(pb.LimitScope, message.scope, "LIMIT_SCOPE_"),
             identity=message.identity,
             max=message.max,
             used_by_caller=message.used_by_caller,
@@ -65,6 +67,7 @@ class LimitUsage:
             window=message.window.ToNanoseconds() / 1e9,
             stale=message.stale,
             outage_share=message.outage_share,
+            shadow=message.HasField("shadow"),
         )
 
 
@@ -99,9 +102,9 @@ class ClassState:
         return cls(
             classes=tuple(
                 ClassStatus(
-                    traffic_class=pb.TrafficClass.Name(status.traffic_class)
-                    .removeprefix("TRAFFIC_CLASS_")
-                    .lower(),
+                    traffic_class=name_of(
+                        pb.TrafficClass, status.traffic_class, "TRAFFIC_CLASS_"
+                    ).lower(),
                     paused=status.state == pb.CLASS_RUN_STATE_PAUSED,
                     pauses_at_percent=status.pauses_at_percent,
                     resumes_below_percent=status.resumes_below_percent,
@@ -109,7 +112,7 @@ class ClassState:
                 for status in message.classes
             ),
             warnings=tuple(
-                Warned(pb.WarningKind.Name(w.kind).removeprefix("WARNING_KIND_"), w.text)
+                Warned(name_of(pb.WarningKind, w.kind, "WARNING_KIND_"), w.text)
                 for w in message.warnings
             ),
         )
@@ -152,6 +155,15 @@ class Report:
             already_settled=message.already_settled,
             class_state=ClassState._of(message.class_state),
         )
+
+
+def name_of(kinds: Any, number: int, prefix: str) -> str:
+    """The name of an enum's number without its prefix. A newer server may have numbers that
+    have no name here: an answer is an answer all the same, and shows them as they are."""
+    try:
+        return str(kinds.Name(number)).removeprefix(prefix)
+    except ValueError:
+        return str(number)
 
 
 def limits_of(messages: Iterable[pb.LimitUsage]) -> tuple[LimitUsage, ...]:

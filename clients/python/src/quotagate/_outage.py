@@ -72,6 +72,28 @@ class Question(NamedTuple):
     operation: str
     execution_user: str
 
+    @classmethod
+    def of(cls, org: str, workspace: str, operation: str, execution_user: str) -> Question:
+        """The question; ids of Salesforce are the same in each of their spellings, as they
+        are for the service, so that they share their logs."""
+        return cls(
+            _one_spelling(org, "00D"), workspace, operation, _one_spelling(execution_user, "005")
+        )
+
+
+def _one_spelling(name: str, prefix: str) -> str:
+    """An id of Salesforce in its form of 18 characters; any other name as it is."""
+    is_id = name.startswith(prefix) and name.isascii() and name.isalnum()
+    if not is_id or len(name) not in (15, 18):
+        return name
+    full = name[:15]
+    for at in (0, 5, 10):
+        # Each letter says which of five characters are capitals.
+        capitals = sum(1 << place for place, c in enumerate(name[at : at + 5]) if c.isupper())
+        full += "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[capitals]
+    # The service refuses an id whose last three characters are wrong, whatever their case.
+    return full if name[15:].upper() in ("", full[15:]) else name
+
 
 class Spent:
     """One call in the logs of all limits that it touches."""
@@ -107,15 +129,26 @@ class Outage:
         self._is_on = False
 
     def decided(self, question: Question, user: str, limits: tuple[LimitUsage, ...]) -> None:
-        """The service has answered: no outage, and these are the limits."""
-        if not user:
-            user = next((x.identity for x in limits if x.scope == "EXECUTION_USER"), "")
+        """The service has granted: no outage, and these are the limits; none say nothing."""
         with self._lock:
             self._is_on = False
+            if not limits:
+                return
             self._known[question] = (user, limits)
             self._known.move_to_end(question)
             if len(self._known) > _MOST_QUESTIONS:
                 self._known.popitem(last=False)
+
+    def denied(self, question: Question, limits: tuple[LimitUsage, ...]) -> None:
+        """The service has refused: no outage.
+
+        Where it was to choose the user and came to none, that user's limits are missing:
+        to learn from that would let calls through that nobody counts.
+        """
+        user = question.execution_user
+        if not user:
+            user = next((x.identity for x in limits if x.scope == "EXECUTION_USER"), "")
+        self.decided(question, user, limits if user else ())
 
     def begins(self, policy: Policy, cause: str) -> None:
         """Nothing could be decided: warns once until the next decision."""
@@ -134,8 +167,8 @@ class Outage:
             touched: list[tuple[LimitUsage, list[_Entry], int]] = []
             granted = calls if limits else 0
             for limit in limits:
-                if limit.max == 0:
-                    continue  # a workspace without a cap
+                if limit.max == 0 or limit.shadow:
+                    continue  # a workspace without a cap, or what refuses nothing
                 log = self._log_of(question.org, limit, now)
                 # What a limit charges by cost only the service knows: the larger is safe.
                 units = 1 if limit.kind == "CONCURRENCY" else cost

@@ -39,7 +39,8 @@ def salesforce_rules(method: str, url: str, body: bytes | None) -> Call | None:
     What is not below `/services/`, logins and the list of versions need no permit.
     """
     method = method.upper()
-    path = urlsplit(url).path.rstrip("/")
+    # Servers, and some HTTP libraries, take several slashes at the beginning for one.
+    path = "/" + urlsplit(url).path.strip("/")
     versioned = _VERSIONED.fullmatch(path)
     is_service = path.startswith("/services/")
     if versioned or not is_service:

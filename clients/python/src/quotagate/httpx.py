@@ -16,7 +16,7 @@ from quotagate import _errors, aio
 from quotagate._answer import BODY_BYTES, Answer, header_pairs
 from quotagate._client import Client
 from quotagate._errors import QuotaError
-from quotagate._http import Quota, sooner, translated
+from quotagate._http import Quota, connect_within, sooner, too_late, translated
 from quotagate._model import Report, TrafficClass
 from quotagate._permit import BasePermit
 from quotagate._rules import Call, Rules, salesforce_rules
@@ -63,6 +63,7 @@ _KINDS: dict[type[QuotaError], type[QuotaError]] = {
 }
 
 _CERTAINLY_NOT_SENT = (
+    PermitExpired,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -105,11 +106,16 @@ class Transport(httpx.BaseTransport):
             raise _as_ours(error, request) from error
         with permit:
             ordinal = _start(permit, request)
+            extensions = request.extensions
+            request.extensions = _bounded(permit, request)
             try:
                 response = self._inner.handle_request(request)
             except _CERTAINLY_NOT_SENT:
                 permit.not_sent(ordinal)
                 raise
+            finally:
+                # The next hop of a redirect takes them over, with a permit of its own.
+                request.extensions = extensions
             head = b""
             try:
                 if response.status_code >= 400:
@@ -170,11 +176,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             raise _as_ours(error, request) from error
         async with permit:
             ordinal = _start(permit, request)
+            extensions = request.extensions
+            request.extensions = _bounded(permit, request, is_async=True)
             try:
                 response = await self._inner.handle_async_request(request)
             except _CERTAINLY_NOT_SENT:
                 permit.not_sent(ordinal)
                 raise
+            finally:
+                request.extensions = extensions
             head = b""
             try:
                 if response.status_code >= 400:
@@ -258,16 +268,39 @@ def _call_of(quota: Quota, request: httpx.Request) -> Call | None:
 
 
 def _start(permit: BasePermit, request: httpx.Request) -> int:
-    """Starts the permit's call, with no longer a wait for a connection than it lives."""
     try:
-        ordinal = permit.start()
+        return permit.start()
     except QuotaError as error:
         raise _as_ours(error, request) from error
+
+
+def _bounded(permit: BasePermit, request: httpx.Request, is_async: bool = False) -> dict[str, Any]:
+    """The request's extensions, so that it is not sent after the permit's end, however long
+    it waits for a connection."""
     timeout = dict(request.extensions.get("timeout") or {})
-    for phase in ("connect", "pool"):
-        timeout[phase] = sooner(timeout.get(phase), permit.expires_in)
-    request.extensions = {**request.extensions, "timeout": timeout}
-    return ordinal
+    timeout["pool"] = sooner(timeout.get("pool"), permit.expires_in)
+    timeout["connect"] = connect_within(timeout.get("connect"), permit.expires_in)
+    theirs = request.extensions.get("trace")
+
+    def check(event: str) -> None:
+        if event.endswith(".send_request_headers.started") and permit.expires_in <= 0:
+            raise _as_ours(too_late(), request)
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if theirs is not None:
+            theirs(event, info)
+        check(event)
+
+    async def async_trace(event: str, info: dict[str, Any]) -> None:
+        if theirs is not None:
+            await theirs(event, info)
+        check(event)
+
+    return {
+        **request.extensions,
+        "timeout": timeout,
+        "trace": async_trace if is_async else trace,
+    }
 
 
 def _answer_of(response: httpx.Response, head: bytes) -> Answer:

@@ -263,8 +263,15 @@ func (c *Client) Acquire(ctx context.Context, request Request) (*Permit, error) 
 	if err == nil {
 		switch {
 		case answer.GetDenial() != nil:
-			c.decided(message, "", answer.GetDenial().GetLimits())
-			return nil, deniedError(answer.GetDenial())
+			denial := answer.GetDenial()
+			if denial.GetReason() == quotagatev1.DenialReason_DENIAL_REASON_QUEUE_FULL {
+				// A service may not have chosen a user of the pool yet: the users'
+				// limits are then missing.
+				c.answers()
+			} else {
+				c.decided(message, "", denial.GetLimits())
+			}
+			return nil, deniedError(denial)
 		case answer.GetPermit().GetPermitId() != "" && answer.GetPermit().GetCalls() > 0:
 			granted := answer.GetPermit()
 			c.decided(message, granted.GetExecutionUser(), granted.GetLimits())

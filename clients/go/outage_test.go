@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/quotagate/quotagate/clients/go/quotagatev1"
 )
@@ -212,6 +214,47 @@ func TestAClientFindsAServerThatCameBackAndTellsOfEachOutageOnce(t *testing.T) {
 	eventually(t, "the client finds it", func() bool { return origin() == FromService })
 	if warned := strings.Count(told.String(), "WARN"); warned != 1 || strings.Count(told.String(), "again") != 1 {
 		t.Errorf("it is told %d times: %s", warned, told.String())
+	}
+}
+
+// Where many wait already, no user of the org's pool may be chosen: such a denial names
+// fewer limits than a permit is charged to.
+func TestADenialForAFullQueueTeachesNothing(t *testing.T) {
+	for name, before := range map[string]bool{"asked before": true, "never asked": false} {
+		t.Run(name, func(t *testing.T) {
+			ofOrg := slotLimit(25, 20)
+			answers := []*quotagatev1.AcquireResponse{{Outcome: &quotagatev1.AcquireResponse_Denial{Denial: &quotagatev1.Denial{
+				Reason: quotagatev1.DenialReason_DENIAL_REASON_QUEUE_FULL, Limits: []*quotagatev1.LimitUsage{ofOrg},
+			}}}}
+			service := &fake{acquire: func(r *quotagatev1.AcquireRequest) (*quotagatev1.AcquireResponse, error) {
+				if len(answers) == 0 {
+					return nil, status.Error(codes.Internal, "nothing more is decided")
+				}
+				answer := answers[0]
+				answers = answers[1:]
+				return answer, nil
+			}}
+			client := service.start(t, WithLogger(silent()), WithOutage(Safe(1)))
+			request := Request{Org: "acme", Operation: "op", Calls: 10, MinCalls: 1}
+			if before {
+				permit := granted(request.message())
+				permit.GetPermit().Limits = []*quotagatev1.LimitUsage{ofOrg, windowLimit(90, 2)}
+				permit.GetPermit().ExecutionUser = "ann"
+				answers = append([]*quotagatev1.AcquireResponse{permit}, answers...)
+				acquire(t, client, request)
+			}
+			var denied *DeniedError
+			if _, err := client.Acquire(context.Background(), request); !errors.As(err, &denied) {
+				t.Fatalf("it is not denied: %v", err)
+			}
+			permit, err := client.Acquire(context.Background(), request)
+			switch {
+			case before && (err != nil || permit.Calls != 2 || permit.ExecutionUser != "ann"):
+				t.Errorf("%+v (%v), want 2 calls as ann", permit, err)
+			case !before && err == nil:
+				t.Errorf("%d calls are granted as %q", permit.Calls, permit.ExecutionUser)
+			}
+		})
 	}
 }
 

@@ -225,17 +225,27 @@ func targetOf(servers []string) (string, []grpc.DialOption, error) {
 	}
 	state := resolver.State{}
 	for _, server := range servers {
-		host, _, err := net.SplitHostPort(server)
+		host, port, err := net.SplitHostPort(server)
 		if err != nil {
 			return "", nil, fmt.Errorf("quotagate: a server is host:port: %w", err)
 		}
-		// A certificate is checked for the host that is connected to.
-		address := resolver.Address{Addr: server, ServerName: host}
+		address := resolver.Address{Addr: server, ServerName: authorityOf(host, port)}
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}})
 	}
 	fixed := manual.NewBuilderWithScheme("quotagate")
 	fixed.InitialState(state)
 	return fixed.Scheme() + ":///quotagate", []grpc.DialOption{grpc.WithResolvers(fixed)}, nil
+}
+
+// authorityOf is what the requests to a server name it, and what its certificate is
+// checked for. It has the port even so, for without it an IPv6 address would lose the
+// brackets that make it an authority. A zone is this machine's own matter.
+func authorityOf(host, port string) string {
+	host, _, _ = strings.Cut(host, "%")
+	if host == "" {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // Service is the generated stub on the same connection, for what this package
@@ -263,8 +273,15 @@ func (c *Client) Acquire(ctx context.Context, request Request) (*Permit, error) 
 	if err == nil {
 		switch {
 		case answer.GetDenial() != nil:
-			c.decided(message, "", answer.GetDenial().GetLimits())
-			return nil, deniedError(answer.GetDenial())
+			denial := answer.GetDenial()
+			if denial.GetReason() == quotagatev1.DenialReason_DENIAL_REASON_QUEUE_FULL {
+				// A service may not have chosen a user of the pool yet: the users'
+				// limits are then missing.
+				c.answers()
+			} else {
+				c.decided(message, "", denial.GetLimits())
+			}
+			return nil, deniedError(denial)
 		case answer.GetPermit().GetPermitId() != "" && answer.GetPermit().GetCalls() > 0:
 			granted := answer.GetPermit()
 			c.decided(message, granted.GetExecutionUser(), granted.GetLimits())

@@ -32,7 +32,8 @@ var (
 
 // Safe lets pass what cannot overrun a limit: this process's part of each limit's
 // outage_share, which the service never grants. It stands on what the service
-// last said of the same question; what was never asked before is closed.
+// last said of the same question; what was never asked before, or has no limit, is
+// closed.
 //
 // The share is divided statically. processes is how many processes may use their
 // part within one window of a limit, those that were restarted meanwhile included.
@@ -57,11 +58,17 @@ const (
 	mostQuestions = 10_000
 )
 
-// question is what tells one kind of request from another.
+// question is what tells one kind of request from another. An org has one log,
+// however its id is spelled.
 type question struct{ org, workspace, operation, user string }
 
 func questionOf(r *quotagatev1.AcquireRequest) question {
-	return question{r.GetOrg(), r.GetWorkspace(), r.GetOperation(), r.GetExecutionUser()}
+	return question{
+		org:       canonicalID(orgPrefix, r.GetOrg()),
+		workspace: r.GetWorkspace(),
+		operation: r.GetOperation(),
+		user:      canonicalID(userPrefix, r.GetExecutionUser()),
+	}
 }
 
 // limitKey names a limit.
@@ -120,7 +127,7 @@ func newShares() *shares {
 // a denial has none.
 func (s *shares) learn(q question, user string, limits []*quotagatev1.LimitUsage) {
 	if len(limits) == 0 {
-		return // says nothing: too many wait, or the operation has no limit at all
+		return // says nothing: the operation has no limit at all
 	}
 	answer := known{user: user}
 	for _, limit := range limits {
@@ -154,12 +161,12 @@ func (s *shares) learn(q question, user string, limits []*quotagatev1.LimitUsage
 }
 
 // take finds room for the calls in every limit that they touch. It returns nil
-// where there is none, or where nothing is known.
+// where there is none, or where no limit is known that would bound them.
 func (s *shares) take(at instant, q question, processes int, wanted ask) (user string, _ *taken) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	answer, ok := s.known[q]
-	if !ok {
+	if !ok || len(answer.shares) == 0 {
 		return "", nil
 	}
 	calls := uint64(wanted.calls)

@@ -6,17 +6,22 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/quotagate/quotagate/clients/go/quotagatev1"
 )
@@ -215,6 +220,129 @@ func TestAClientFindsAServerThatCameBackAndTellsOfEachOutageOnce(t *testing.T) {
 	}
 }
 
+// Where many wait already, no user of the org's pool may be chosen: such a denial names
+// fewer limits than a permit is charged to.
+func TestADenialForAFullQueueTeachesNothing(t *testing.T) {
+	for name, before := range map[string]bool{"asked before": true, "never asked": false} {
+		t.Run(name, func(t *testing.T) {
+			ofOrg := slotLimit(25, 20)
+			answers := []*quotagatev1.AcquireResponse{{Outcome: &quotagatev1.AcquireResponse_Denial{Denial: &quotagatev1.Denial{
+				Reason: quotagatev1.DenialReason_DENIAL_REASON_QUEUE_FULL, Limits: []*quotagatev1.LimitUsage{ofOrg},
+			}}}}
+			service := &fake{acquire: func(r *quotagatev1.AcquireRequest) (*quotagatev1.AcquireResponse, error) {
+				if len(answers) == 0 {
+					return nil, status.Error(codes.Internal, "nothing more is decided")
+				}
+				answer := answers[0]
+				answers = answers[1:]
+				return answer, nil
+			}}
+			client := service.start(t, WithLogger(silent()), WithOutage(Safe(1)))
+			request := Request{Org: "acme", Operation: "op", Calls: 10, MinCalls: 1}
+			if before {
+				permit := granted(request.message())
+				permit.GetPermit().Limits = []*quotagatev1.LimitUsage{ofOrg, windowLimit(90, 2)}
+				permit.GetPermit().ExecutionUser = "ann"
+				answers = append([]*quotagatev1.AcquireResponse{permit}, answers...)
+				acquire(t, client, request)
+			}
+			var denied *DeniedError
+			if _, err := client.Acquire(context.Background(), request); !errors.As(err, &denied) {
+				t.Fatalf("it is not denied: %v", err)
+			}
+			permit, err := client.Acquire(context.Background(), request)
+			switch {
+			case before && (err != nil || permit.Calls != 2 || permit.ExecutionUser != "ann"):
+				t.Errorf("%+v (%v), want 2 calls as ann", permit, err)
+			case !before && err == nil:
+				t.Errorf("%d calls are granted as %q", permit.Calls, permit.ExecutionUser)
+			}
+		})
+	}
+}
+
+// Each server is called by its own name and port, when its health is asked, too.
+func TestEachOfSeveralServersIsCalledByItsName(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "localhost", "[::1]"} {
+		t.Run(host, func(t *testing.T) {
+			var mu sync.Mutex
+			called := map[string]bool{} // by method and authority
+			note := func(ctx context.Context, method string) {
+				mu.Lock()
+				defer mu.Unlock()
+				called[method+" "+strings.Join(metadata.ValueFromIncomingContext(ctx, ":authority"), "|")] = true
+			}
+			var servers []string
+			want := map[string]bool{}
+			for range 2 {
+				listener, err := net.Listen("tcp", host+":0")
+				if err != nil {
+					t.Skip(err) // no IPv6 here
+				}
+				s := grpc.NewServer(
+					grpc.UnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, do grpc.UnaryHandler) (any, error) {
+						note(ctx, info.FullMethod)
+						return do(ctx, r)
+					}),
+					grpc.StreamInterceptor(func(of any, stream grpc.ServerStream, info *grpc.StreamServerInfo, do grpc.StreamHandler) error {
+						note(stream.Context(), info.FullMethod)
+						return do(of, stream)
+					}))
+				quotagatev1.RegisterQuotaServiceServer(s, &fake{})
+				serveOn(t, s, listener)
+				_, port, _ := net.SplitHostPort(listener.Addr().String())
+				servers = append(servers, host+":"+port)
+				for _, method := range []string{quotagatev1.QuotaService_Acquire_FullMethodName, healthpb.Health_Watch_FullMethodName} {
+					want[method+" "+host+":"+port] = true
+				}
+			}
+			client := newClient(t, servers, WithTimeout(5*time.Second))
+			eventually(t, "both are asked", func() bool {
+				acquire(t, client, Request{Org: "acme", Operation: "rest"})
+				mu.Lock()
+				defer mu.Unlock()
+				return len(called) >= len(want)
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			if !maps.Equal(called, want) {
+				t.Errorf("they are called %v, want %v", called, want)
+			}
+		})
+	}
+}
+
+func TestTheServiceKnowsTheNamesThatItsServersAreCalledBy(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "[::1]"} {
+		t.Run(host, func(t *testing.T) {
+			if listener, err := net.Listen("tcp", host+":0"); err != nil {
+				t.Skip(err) // no IPv6 here
+			} else {
+				_ = listener.Close()
+			}
+			var servers []string
+			for range 2 {
+				servers = append(servers, server(t, "outage.yaml", host+":0").said["gRPC"])
+			}
+			client := newClient(t, servers, WithTimeout(5*time.Second))
+			for range 4 {
+				acquire(t, client, Request{Org: "acme", Operation: "rest"}).Close()
+			}
+		})
+	}
+}
+
+func TestAnAuthorityIsOneForAnyHost(t *testing.T) {
+	for _, row := range []struct{ host, want string }{
+		{"a.example", "a.example:7400"}, {"10.0.0.1", "10.0.0.1:7400"}, {"::1", "[::1]:7400"},
+		{"fe80::1%eth0", "[fe80::1]:7400"}, {"", "localhost:7400"},
+	} {
+		if got := authorityOf(row.host, "7400"); got != row.want {
+			t.Errorf("%q is called %q, want %q", row.host, got, row.want)
+		}
+	}
+}
+
 func silent() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func TestAContextEndsTheWait(t *testing.T) {
@@ -261,12 +389,18 @@ func serve(t *testing.T, register func(*grpc.Server)) string {
 	}
 	s := grpc.NewServer()
 	register(s)
+	serveOn(t, s, listener)
+	return listener.Addr().String()
+}
+
+// serveOn lets the server answer there, and say that it is healthy.
+func serveOn(t *testing.T, s *grpc.Server, listener net.Listener) {
+	t.Helper()
 	state := health.NewServer()
 	state.SetServingStatus("quotagate.v1.QuotaService", healthpb.HealthCheckResponse_SERVING)
 	healthpb.RegisterHealthServer(s, state)
 	go func() { _ = s.Serve(listener) }()
 	t.Cleanup(s.Stop)
-	return listener.Addr().String()
 }
 
 // watchLeaks returns what fails if there then are goroutines of clients, or open

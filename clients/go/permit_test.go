@@ -264,6 +264,64 @@ func TestWhatWaitsToBeToldIsBounded(t *testing.T) {
 	noLeak()
 }
 
+func TestACloseWaitsForNoCodeOfTheCallers(t *testing.T) {
+	settle := func(t *testing.T, client *Client, then func(Result)) {
+		permit := acquire(t, client, Request{Org: "acme", Operation: "rest"})
+		ordinal, err := permit.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		permit.reportLater(ordinal, Answer{Status: 200}, then)
+	}
+	closes := func(t *testing.T, client *Client, within time.Duration) {
+		t.Helper()
+		closed := make(chan struct{})
+		go func() { client.settler.close(within); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(within + abortTimeout + 10*time.Second):
+			t.Error("it does not end")
+		}
+	}
+	t.Run("one that hangs over the result", func(t *testing.T) {
+		client := (&fake{}).start(t)
+		told, release := make(chan struct{}), make(chan struct{})
+		defer close(release)
+		settle(t, client, func(Result) { close(told); <-release })
+		<-told
+		began := time.Now()
+		closes(t, client, time.Minute)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+	t.Run("one that closes the client", func(t *testing.T) {
+		client := (&fake{}).start(t)
+		closed := make(chan struct{})
+		settle(t, client, func(Result) { _ = client.Close(); close(closed) })
+		select {
+		case <-closed:
+		case <-time.After(10 * time.Second):
+			t.Error("it does not end")
+		}
+	})
+	t.Run("one that heeds no context", func(t *testing.T) {
+		stuck, release := make(chan struct{}), make(chan struct{})
+		defer close(release)
+		client := (&fake{}).start(t, WithDialOptions(grpc.WithUnaryInterceptor(
+			func(ctx context.Context, method string, r, answer any, conn *grpc.ClientConn, do grpc.UnaryInvoker, o ...grpc.CallOption) error {
+				if method == quotagatev1.QuotaService_Report_FullMethodName {
+					close(stuck)
+					<-release
+				}
+				return do(ctx, method, r, answer, conn, o...)
+			})))
+		settle(t, client, nil)
+		<-stuck
+		closes(t, client, 10*time.Millisecond)
+	})
+}
+
 func TestTheServiceConfigIsTheCommonOne(t *testing.T) {
 	common, err := os.ReadFile(filepath.Join(repository, "clients/service_config.json"))
 	if err != nil {

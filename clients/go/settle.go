@@ -16,6 +16,8 @@ const (
 	mostSending = 16
 	// A task that failed is tried again after this long, doubling to the second.
 	firstPause, longestPause = 50 * time.Millisecond, time.Second
+	// abortTimeout is how long what is cancelled may take to end.
+	abortTimeout = 500 * time.Millisecond
 )
 
 // task is a Release or a Report that the service is to be told of.
@@ -135,9 +137,15 @@ func (s *settler) pump() {
 
 func (s *settler) attempt(t *task) {
 	result, err := t.send(s.ctx)
+	s.attempted(t, err)
+	// Last, for it is the caller's code: it may take its time, or close the client.
 	if err == nil && t.then != nil {
 		t.then(result)
 	}
+}
+
+// attempted notes that a task was sent, and keeps it where that is to be repeated.
+func (s *settler) attempted(t *task, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sending--
@@ -157,16 +165,23 @@ func (s *settler) close(within time.Duration) {
 	s.pump()
 	s.mu.Unlock()
 
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case <-s.idle:
-	case <-timer.C:
-	}
+	s.await(within)
 	s.cancel()
 	s.mu.Lock()
 	s.waiting = nil
 	s.pump()
 	s.mu.Unlock()
-	<-s.idle // what was being sent ends with its context
+	// What was being sent ends with its context, unless an interceptor of the
+	// caller's does not heed it.
+	s.await(abortTimeout)
+}
+
+// await waits until nothing is left, that long at most.
+func (s *settler) await(most time.Duration) {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-s.idle:
+	case <-timer.C:
+	}
 }

@@ -53,8 +53,9 @@ func TestASafePolicyGrantsItsPartOfEveryLimit(t *testing.T) {
 		{"the part is rounded down", []*quotagatev1.LimitUsage{windowLimit(90, 9)}, 4, ask{3, 1, 1}, 2},
 		{"a part of less than one is none", []*quotagatev1.LimitUsage{windowLimit(90, 9)}, 10, ask{1, 1, 1}, 0},
 		{"no share", []*quotagatev1.LimitUsage{windowLimit(90, 0)}, 1, ask{1, 1, 1}, 0},
-		{"no cap", []*quotagatev1.LimitUsage{uncapped}, 1, ask{100, 100, 1}, 100},
-		{"a limit that refuses nothing", []*quotagatev1.LimitUsage{shadow}, 1, ask{100, 100, 1}, 100},
+		{"no cap, and no other limit", []*quotagatev1.LimitUsage{uncapped}, 1, ask{1, 1, 1}, 0},
+		{"a limit that refuses nothing, and no other", []*quotagatev1.LimitUsage{shadow}, 1, ask{1, 1, 1}, 0},
+		{"what bounds nothing is left out", []*quotagatev1.LimitUsage{uncapped, shadow, windowLimit(90, 9)}, 1, ask{9, 9, 1}, 9},
 		{"the least of all limits", []*quotagatev1.LimitUsage{windowLimit(90, 9), other}, 1, ask{9, 1, 1}, 6},
 		{"a window takes the cost", []*quotagatev1.LimitUsage{windowLimit(90, 9)}, 1, ask{9, 1, 4}, 2},
 		{"slots do not", []*quotagatev1.LimitUsage{slotLimit(25, 5)}, 1, ask{9, 1, 4}, 5},
@@ -72,6 +73,52 @@ func TestASafePolicyGrantsItsPartOfEveryLimit(t *testing.T) {
 				t.Errorf("%d granted to %q, want %d", granted, user, row.granted)
 			}
 		})
+	}
+}
+
+func TestAnOrgHasOneLogHoweverItIsSpelled(t *testing.T) {
+	s := newShares()
+	granted := 0
+	spellings := []*quotagatev1.AcquireRequest{
+		{Org: "00D3h000007R1Lu", ExecutionUser: "0053V000000vD5q"},
+		{Org: "00D3h000007R1LuEAK", ExecutionUser: "0053V000000vD5qQAE"},
+		{Org: "00D3h000007R1LueaK", ExecutionUser: "0053V000000vD5qqae"},
+	}
+	for _, request := range spellings {
+		s.learn(questionOf(request), "0053V000000vD5qQAE", []*quotagatev1.LimitUsage{windowLimit(90, 9)})
+	}
+	for _, request := range spellings {
+		user, taken := s.take(1, questionOf(request), 1, ask{9, 1, 1})
+		if taken != nil {
+			granted += len(taken.calls)
+			if user != "0053V000000vD5qQAE" {
+				t.Errorf("they are to be made as %q", user)
+			}
+		}
+	}
+	if granted != 9 {
+		t.Errorf("%d granted of 9", granted)
+	}
+}
+
+func TestAnIDIsSpelledAsTheServiceDoes(t *testing.T) {
+	for _, row := range []struct{ prefix, name, want string }{
+		{userPrefix, "0053V000000vD5q", "0053V000000vD5qQAE"},
+		{orgPrefix, "00D3h000007R1Lu", "00D3h000007R1LuEAK"},
+		{orgPrefix, "00D3h000007R1LuEAK", "00D3h000007R1LuEAK"},
+		{orgPrefix, "00D3h000007R1Lueak", "00D3h000007R1LuEAK"},
+		{orgPrefix, "00D3h000007R1LuEAA", "00D3h000007R1LuEAA"}, // refused
+		{orgPrefix, "00D3h000007r1Lu", "00D3h000007r1LuEAI"},    // another org
+		{userPrefix, "00D3h000007R1Lu", "00D3h000007R1Lu"},
+		{orgPrefix, "00D3h000007R-Lu", "00D3h000007R-Lu"},
+		{orgPrefix, "00D3h000007R1Ü", "00D3h000007R1Ü"},
+		{orgPrefix, "00D", "00D"},
+		{orgPrefix, "acme", "acme"},
+		{orgPrefix, "", ""},
+	} {
+		if got := canonicalID(row.prefix, row.name); got != row.want {
+			t.Errorf("%q is %q, want %q", row.name, got, row.want)
+		}
 	}
 }
 

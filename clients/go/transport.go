@@ -3,6 +3,7 @@ package quotagate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -41,7 +42,10 @@ const mostReplays = 3
 // sends them; nil is [http.DefaultTransport]. A base that repeats requests by
 // itself, other than an [http.Transport], belongs above this one.
 //
-// A denial is a [*DeniedError], within the *url.Error of an [http.Client].
+// A denial is a [*DeniedError], within the *url.Error of an [http.Client]. A request
+// that has no connection yet when its permit's time is over is not sent, and fails
+// with [ErrPermitExpired]; base tells of connections as an [http.Transport] does, by
+// [httptrace].
 func NewTransport(base http.RoundTripper, client *Client, options Options) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
@@ -109,11 +113,18 @@ func (t *transport) attempt(original, request *http.Request, operation string, c
 		closeBody(request)
 		return nil, false, err
 	}
-	var seen progress
-	resp, err := t.base.RoundTrip(request.WithContext(seen.trace(request.Context())))
+	ctx, cancel := context.WithCancel(request.Context())
+	seen := progress{cancel: cancel}
+	timer := time.AfterFunc(permit.Remaining(), seen.expire)
+	defer timer.Stop()
+	resp, err := t.base.RoundTrip(request.WithContext(seen.trace(ctx, permit)))
 	if err != nil {
+		cancel()
 		if t.isUnsent(&seen, err) {
 			permit.unstart()
+		}
+		if seen.late.Load() && request.Context().Err() == nil {
+			return nil, false, fmt.Errorf("%w: its time was over before there was a connection", ErrPermitExpired)
 		}
 		again = seen.reused.Load() && !seen.answered.Load() && request.Context().Err() == nil
 		return nil, again, err
@@ -124,15 +135,37 @@ func (t *transport) attempt(original, request *http.Request, operation string, c
 	}
 	permit.reportLater(ordinal, AnswerOf(resp), then)
 	resp.Request = original
+	resp.Body = bodyWith(resp.Body, cancel)
 	return resp, false, nil
 }
 
 // progress is how far a request came.
-type progress struct{ connected, reused, answered atomic.Bool }
+type progress struct {
+	connected, reused, answered atomic.Bool
 
-func (p *progress) trace(ctx context.Context) context.Context {
+	waiting atomic.Bool // for a connection
+	late    atomic.Bool // the permit's time ended that wait
+	cancel  context.CancelFunc
+}
+
+// expire ends the wait for a connection. A request that has one is on its way.
+func (p *progress) expire() {
+	if p.waiting.CompareAndSwap(true, false) {
+		p.late.Store(true)
+		p.cancel()
+	}
+}
+
+func (p *progress) trace(ctx context.Context, permit *Permit) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) {
+			p.waiting.Store(true)
+			if permit.Remaining() == 0 {
+				p.expire() // the timer has found nobody waiting
+			}
+		},
 		GotConn: func(info httptrace.GotConnInfo) {
+			p.waiting.Store(false)
 			p.connected.Store(true)
 			p.reused.Store(info.Reused)
 		},
@@ -171,6 +204,37 @@ type emptyBody struct{}
 
 func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (emptyBody) Close() error             { return nil }
+
+// bodyWith is the body, after which the context that it is read under ends.
+func bodyWith(body io.ReadCloser, cancel context.CancelFunc) io.ReadCloser {
+	if body == nil || body == http.NoBody {
+		cancel()
+		return body
+	}
+	if _, upgraded := body.(io.Writer); upgraded {
+		return body // a connection of its own: it ends with the request's context
+	}
+	return &lastBody{body, cancel}
+}
+
+// lastBody is a body after which nothing of its request's context is needed.
+type lastBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *lastBody) Read(into []byte) (int, error) {
+	n, err := b.ReadCloser.Read(into)
+	if err != nil {
+		b.cancel()
+	}
+	return n, err
+}
+
+func (b *lastBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
 
 func closeBody(r *http.Request) {
 	if r.Body != nil {

@@ -11,8 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/quotagate/quotagate/clients/go/quotagatev1"
 )
@@ -85,6 +88,74 @@ func TestOnePermitIsOneRequestOnTheWire(t *testing.T) {
 				t.Errorf("%d were charged, want %d", got, row.charged)
 			}
 		})
+	}
+}
+
+func TestNothingIsSentAfterThePermitsTime(t *testing.T) {
+	const life = 200 * time.Millisecond
+	slow := func(ctx context.Context, network, address string) (net.Conn, error) {
+		time.Sleep(2 * life)
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	for _, row := range []struct {
+		name    string
+		dial    func(context.Context, string, string) (net.Conn, error)
+		answers time.Duration // after the request has come
+		wrapped bool
+		arrived int32
+	}{
+		{"a slow connection", slow, 0, false, 0},
+		{"a slow connection of another base", slow, 0, true, 0},
+		{"a slow answer", nil, 2 * life, false, 1},
+		{"a slow answer to another base", nil, 2 * life, true, 1},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			t.Run(row.name+" "+method, func(t *testing.T) {
+				service := &fake{acquire: func(r *quotagatev1.AcquireRequest) (*quotagatev1.AcquireResponse, error) {
+					answer := granted(r)
+					answer.GetPermit().Ttl = durationpb.New(life)
+					return answer, nil
+				}}
+				client := service.start(t)
+				var arrived atomic.Int32
+				salesforce := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					arrived.Add(1)
+					_, _ = io.WriteString(w, "o")
+					_ = http.NewResponseController(w).Flush()
+					time.Sleep(row.answers)
+					_, _ = io.WriteString(w, "k")
+				}))
+				defer salesforce.Close()
+				base := &http.Transport{DialContext: row.dial}
+				defer base.CloseIdleConnections()
+				var below http.RoundTripper = base
+				if row.wrapped {
+					below = struct{ http.RoundTripper }{base}
+				}
+				caller := http.Client{Transport: NewTransport(below, client, Options{Org: "acme"})}
+				request, err := http.NewRequest(method, salesforce.URL+path, strings.NewReader("body"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := caller.Do(request)
+				if row.arrived == 0 {
+					if !errors.Is(err, ErrPermitExpired) {
+						t.Errorf("the error is %v", err)
+					}
+					time.Sleep(2 * life) // the connection stands by now
+				} else if err != nil {
+					t.Error(err)
+				} else if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "ok" {
+					t.Errorf("the body is %q (%v)", text, err)
+				}
+				if err == nil {
+					_ = resp.Body.Close()
+				}
+				if arrived.Load() != row.arrived {
+					t.Errorf("%d requests were sent, want %d", arrived.Load(), row.arrived)
+				}
+			})
+		}
 	}
 }
 

@@ -33,7 +33,12 @@ final class Salesforce {
     System.setProperty("jdk.httpclient.redirects.retrylimit", "1");
   }
 
-  private final HttpClient http = HttpClient.newHttpClient(); // follows no redirects
+  // A permit's time goes on while its request waits for a connection, and nothing may be sent
+  // long after it.
+  private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(2);
+
+  private final HttpClient http = // follows no redirects
+      HttpClient.newBuilder().connectTimeout(CONNECT_TIMEOUT).build();
   private final Quotagate quotagate;
   private final AcquireRequest asks;
   private final String session;

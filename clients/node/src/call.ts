@@ -106,25 +106,22 @@ async function settleWith(
 }
 
 /** Failures to connect, before any byte of a request has left. */
-const NOT_SENT = new Set([
-  "EAI_AGAIN",
-  "ECONNREFUSED",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "ENOTFOUND",
-  "UND_ERR_CONNECT_TIMEOUT",
-]);
+const NOT_SENT = new Set(["EAI_AGAIN", "ECONNREFUSED", "ENOTFOUND", "UND_ERR_CONNECT_TIMEOUT"]);
+
+/** Routes get lost also under a connection that stands: these say nothing without the system call. */
+const NOT_SENT_IF_CONNECTING = new Set(["EHOSTUNREACH", "ENETUNREACH"]);
 
 /** Whether an error, or all that it stands for, says that nothing was sent. */
 export function wasNotSent(error: unknown): boolean {
   for (let depth = 0, cause = error; depth < 8 && cause instanceof Error; depth += 1) {
-    const { code, errors } = cause as Error & { code?: unknown; errors?: unknown };
+    const { code, errors, syscall } = cause as Error & Record<string, unknown>;
     if (Array.isArray(errors) && errors.length > 0) {
       // One for each address of the name.
       return errors.every(wasNotSent);
     }
     if (typeof code === "string") {
-      return NOT_SENT.has(code);
+      const wasConnecting = syscall === "connect" && NOT_SENT_IF_CONNECTING.has(code);
+      return wasConnecting || NOT_SENT.has(code);
     }
     cause = cause.cause;
   }

@@ -1,6 +1,7 @@
 // What the adapters have in common: one request on the wire is one call.
 import type { ResponseLike } from "./answer.js";
 import type { Client } from "./client.js";
+import { Departure } from "./departure.js";
 import { PermitExpired } from "./errors.js";
 import type { Permit } from "./permit.js";
 import { defaultRules, type HttpRequest, type Rules } from "./rules.js";
@@ -29,14 +30,16 @@ export interface AdapterOptions {
 
 /** One request that has its permit and is about to be sent. */
 export interface Call {
+  /** Sends it, unless the permit's deadline passes before it has left; the signal is for a `fetch`. */
+  send<T>(send: (signal?: AbortSignal) => T): T;
   /** Salesforce has answered. */
   answered(answer: Answer | ResponseLike): void;
-  /** No answer has come. What was certainly not sent is given back. */
-  failed(error: unknown): void;
+  /** No answer has come. What was certainly not sent is given back. Returns the error to throw. */
+  failed(error: unknown): unknown;
 }
 
 /** A request that needs no permit. */
-const FREE: Call = { answered() {}, failed() {} };
+const FREE: Call = { send: (send) => send(), answered() {}, failed: (error) => error };
 
 /** Permits that are taken for a request, should they be over before it could be sent. */
 const MAX_TRIES = 3;
@@ -75,15 +78,20 @@ export async function startCall(
 }
 
 function callOf(permit: Permit, call: number, options: AdapterOptions): Call {
+  const departure = new Departure(permit);
   return {
+    send: (send) => departure.run(send),
     answered(answer) {
+      departure.end();
       void settleWith(permit, call, answer, options);
     },
     failed(error) {
-      if (wasNotSent(error)) {
+      departure.end();
+      if (departure.missed || wasNotSent(error)) {
         permit.unsent(call);
       }
       permit.settle();
+      return departure.missed ?? error;
     },
   };
 }

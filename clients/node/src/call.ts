@@ -1,6 +1,7 @@
 // What the adapters have in common: one request on the wire is one call.
 import type { ResponseLike } from "./answer.js";
 import type { Client } from "./client.js";
+import { Departure } from "./departure.js";
 import { PermitExpired } from "./errors.js";
 import type { Permit } from "./permit.js";
 import { defaultRules, type HttpRequest, type Rules } from "./rules.js";
@@ -29,14 +30,16 @@ export interface AdapterOptions {
 
 /** One request that has its permit and is about to be sent. */
 export interface Call {
+  /** Sends it, unless the permit's deadline passes before it has left; the signal is for a `fetch`. */
+  send<T>(send: (signal?: AbortSignal) => T): T;
   /** Salesforce has answered. */
   answered(answer: Answer | ResponseLike): void;
-  /** No answer has come. What was certainly not sent is given back. */
-  failed(error: unknown): void;
+  /** No answer has come. What was certainly not sent is given back. Returns the error to throw. */
+  failed(error: unknown): unknown;
 }
 
 /** A request that needs no permit. */
-const FREE: Call = { answered() {}, failed() {} };
+const FREE: Call = { send: (send) => send(), answered() {}, failed: (error) => error };
 
 /** Permits that are taken for a request, should they be over before it could be sent. */
 const MAX_TRIES = 3;
@@ -75,15 +78,20 @@ export async function startCall(
 }
 
 function callOf(permit: Permit, call: number, options: AdapterOptions): Call {
+  const departure = new Departure(permit);
   return {
+    send: (send) => departure.run(send),
     answered(answer) {
+      departure.end();
       void settleWith(permit, call, answer, options);
     },
     failed(error) {
-      if (wasNotSent(error)) {
+      departure.end();
+      if (departure.missed || wasNotSent(error)) {
         permit.unsent(call);
       }
       permit.settle();
+      return departure.missed ?? error;
     },
   };
 }
@@ -106,25 +114,22 @@ async function settleWith(
 }
 
 /** Failures to connect, before any byte of a request has left. */
-const NOT_SENT = new Set([
-  "EAI_AGAIN",
-  "ECONNREFUSED",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "ENOTFOUND",
-  "UND_ERR_CONNECT_TIMEOUT",
-]);
+const NOT_SENT = new Set(["EAI_AGAIN", "ECONNREFUSED", "ENOTFOUND", "UND_ERR_CONNECT_TIMEOUT"]);
+
+/** Routes get lost also under a connection that stands: these say nothing without the system call. */
+const NOT_SENT_IF_CONNECTING = new Set(["EHOSTUNREACH", "ENETUNREACH"]);
 
 /** Whether an error, or all that it stands for, says that nothing was sent. */
 export function wasNotSent(error: unknown): boolean {
   for (let depth = 0, cause = error; depth < 8 && cause instanceof Error; depth += 1) {
-    const { code, errors } = cause as Error & { code?: unknown; errors?: unknown };
+    const { code, errors, syscall } = cause as Error & Record<string, unknown>;
     if (Array.isArray(errors) && errors.length > 0) {
       // One for each address of the name.
       return errors.every(wasNotSent);
     }
     if (typeof code === "string") {
-      return NOT_SENT.has(code);
+      const wasConnecting = syscall === "connect" && NOT_SENT_IF_CONNECTING.has(code);
+      return wasConnecting || NOT_SENT.has(code);
     }
     cause = cause.cause;
   }

@@ -86,7 +86,7 @@ export class Client implements AsyncDisposable {
     }
     if (response.denial) {
       const denial = denied(response.denial);
-      this.#outage.learn(options, denial.limits, options.executionUser ?? "");
+      this.#outage.learnDenial(options, denial);
       throw denial;
     }
     if (!response.permit) {
@@ -153,7 +153,7 @@ export class Client implements AsyncDisposable {
       classState: present(permit.classState, classState),
       origin: "service" as const,
     };
-    this.#outage.learn(options, grant.limits, grant.executionUser);
+    this.#outage.learnGrant(options, grant.limits, grant.executionUser);
     const isAlive = () => elapsedMs(sentAt) < grant.ttlMs;
     const settler: Settler = {
       report: (call, calls, answer) => this.#report(grant, options, call, calls, answer, isAlive),

@@ -60,6 +60,7 @@ export function limitUsage(usage: LimitUsage__Output): LimitUsage {
     windowMs: present(usage.window, fromDuration) ?? 0,
     stale: usage.stale,
     outageShare: usage.outageShare,
+    shadow: usage.shadow !== null,
   };
 }
 

@@ -73,22 +73,31 @@ async function sendOne(
   try {
     call = await startCall(client, options, { method, url, body }, signal);
   } catch (error) {
-    throw error instanceof QuotagateError
-      ? new TypeError(`fetch failed: ${error.message}`, { cause: error })
-      : error;
+    throw asOfFetch(error);
   }
   let response: Response;
   try {
-    response = await send(input, init);
+    response = await call.send((departure) =>
+      send(input, departure ? { ...init, signal: either(signal, departure) } : init),
+    );
   } catch (error) {
-    call.failed(error);
-    throw error;
+    throw asOfFetch(call.failed(error));
   }
   call.answered(response);
   if (response.status === 421 && !options.fetch && !(init.body instanceof ReadableStream)) {
     countRepeat(client, options, { method, url, body });
   }
   return response;
+}
+
+function asOfFetch(error: unknown): unknown {
+  return error instanceof QuotagateError
+    ? new TypeError(`fetch failed: ${error.message}`, { cause: error })
+    : error;
+}
+
+function either(signal: AbortSignal | undefined, departure: AbortSignal): AbortSignal {
+  return signal ? AbortSignal.any([signal, departure]) : departure;
 }
 
 /**

@@ -124,11 +124,13 @@ async function follow(
       url: request.url,
       body: textOf(request.body),
     }).catch(asOfJsforce);
-    const sent = inner.httpRequest(request, {
-      ...requestOptions,
-      followRedirect: false,
-      retry: { methods: [] },
-    });
+    const sent = call.send(() =>
+      inner.httpRequest(request, {
+        ...requestOptions,
+        followRedirect: false,
+        retry: { methods: [] },
+      }),
+    );
     // Listened to at once, before anything can have come.
     const answered = reporting(call, sent);
     relay.connect(sent.stream(), redirects === 0, isFinal);
@@ -182,7 +184,7 @@ async function reporting(call: Call, sent: Exchange): Promise<Response> {
     if (head && !isReported) {
       report(head);
     } else if (!isReported) {
-      call.failed(error);
+      return asOfJsforce(call.failed(error));
     }
     throw error;
   }

@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import type { Moment } from "./clock.js";
-import { Unavailable } from "./errors.js";
+import { type Denied, Unavailable } from "./errors.js";
+import { canonicalOrg, canonicalUser } from "./ids.js";
 import { Permit, type Settler } from "./permit.js";
 import type { AcquireOptions, Answer, LimitUsage, Settlement, TrafficClass } from "./types.js";
 
@@ -50,10 +51,28 @@ export class Outage {
     this.#warn = warn;
   }
 
-  /** The service has decided: there is no outage. It named these limits. */
-  learn(question: AcquireOptions, limits: readonly LimitUsage[], executionUser: string): void {
+  /** The service has granted: there is no outage. It charged all of these limits. */
+  learnGrant(question: AcquireOptions, limits: readonly LimitUsage[], executionUser: string): void {
+    this.#isOn = false;
+    this.#learn(questionKey(question), limits, executionUser);
+  }
+
+  /**
+   * The service has refused: there is no outage. A refusal for the queue's sake names
+   * only the limits that every user shares, as others may where the service was to
+   * choose the user: without those of a user, more would be granted than there is.
+   */
+  learnDenial(question: AcquireOptions, { reason, limits }: Denied): void {
     this.#isOn = false;
     const key = questionKey(question);
+    const user = limits.find(isOfUser);
+    const lacksUser = user === undefined && this.#knowledge.get(key)?.limits.some(isOfUser);
+    if (reason !== "QUEUE_FULL" && !lacksUser) {
+      this.#learn(key, limits, question.executionUser || user?.identity || "");
+    }
+  }
+
+  #learn(key: string, limits: readonly LimitUsage[], executionUser: string): void {
     this.#knowledge.delete(key);
     this.#knowledge.set(key, { limits, executionUser });
     if (this.#knowledge.size > MAX_QUESTIONS) {
@@ -120,8 +139,11 @@ export class Outage {
         cause,
       });
     }
+    if (known.limits.length === 0) {
+      throw new Unavailable("the service has named no limit of this question", { cause });
+    }
     let room = question.calls || 1;
-    for (const limit of known.limits.filter(isCapped)) {
+    for (const limit of known.limits.filter(isBinding)) {
       const part = Math.floor(limit.outageShare / processes);
       const left = part - (this.#logs.get(limitKey(question.org, limit))?.used() ?? 0);
       room = Math.min(room, Math.floor(left / unitsPerCall(question, limit)));
@@ -148,7 +170,7 @@ export class Outage {
         }
       }
     }
-    const capped = limits.filter(isCapped).map((limit) => {
+    const binding = limits.filter(isBinding).map((limit) => {
       const key = limitKey(question.org, limit);
       const log = this.#logs.get(key) ?? new Log();
       this.#logs.set(key, log);
@@ -157,7 +179,7 @@ export class Outage {
     const expiry = decidedAt.processMs + PERMIT_TTL_MS;
     return Array.from({ length: calls }, () => ({
       settled: false,
-      entries: capped.map(({ limit, log }) =>
+      entries: binding.map(({ limit, log }) =>
         log.add(limit, unitsPerCall(question, limit), expiry + TRAVEL_MS + limit.windowMs),
       ),
     }));
@@ -266,8 +288,13 @@ function validate(policy: OutagePolicy | undefined): void {
   }
 }
 
-function isCapped(limit: LimitUsage): boolean {
-  return limit.max > 0;
+function isOfUser(limit: LimitUsage): boolean {
+  return limit.scope === "execution_user";
+}
+
+/** Whether the service refuses anything for the limit's sake. */
+function isBinding(limit: LimitUsage): boolean {
+  return limit.max > 0 && !limit.shadow;
 }
 
 /** A slot is one call's; of windows the cost, which is never less than what they are charged. */
@@ -276,9 +303,10 @@ function unitsPerCall(question: AcquireOptions, limit: LimitUsage): number {
 }
 
 function questionKey({ org, workspace, operation, executionUser }: AcquireOptions): string {
-  return JSON.stringify([org, workspace ?? "", operation, executionUser ?? ""]);
+  const user = canonicalUser(executionUser ?? "");
+  return JSON.stringify([canonicalOrg(org), workspace ?? "", operation, user]);
 }
 
 function limitKey(org: string, { scope, identity, name }: LimitUsage): string {
-  return JSON.stringify([org, scope, identity, name]);
+  return JSON.stringify([canonicalOrg(org), scope, identity, name]);
 }

@@ -52,10 +52,14 @@ export function wantsBody(url: string): boolean {
   return path.startsWith(SOAP) || path.endsWith("/composite/batch");
 }
 
-/** The path of an absolute or relative URL, without slashes at its end. */
+/**
+ * The path of an absolute or relative URL, without slashes at its end, and with one
+ * at its beginning: several are what is left of joining a host and a path carelessly.
+ */
 function pathOf(url: string): string {
   try {
-    return new URL(url, "http://relative.invalid").pathname.replace(/\/+$/, "");
+    const path = new URL(url, "http://relative.invalid").pathname;
+    return path.replace(/\/+$/, "").replace(/^\/+/, "/");
   } catch {
     return "";
   }

@@ -40,6 +40,8 @@ export interface LimitUsage {
   readonly stale: boolean;
   /** Units of `max` that the service never grants: the clients' own, in an outage. */
   readonly outageShare: number;
+  /** It is counted, and refuses nothing: it is tried before it is enforced. */
+  readonly shadow: boolean;
 }
 
 /** The traffic classes of a workspace, and its warnings. */

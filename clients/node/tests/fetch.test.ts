@@ -204,6 +204,32 @@ describe("fetch", () => {
       },
     ));
 
+  const lost: [string, Record<string, string>, boolean][] = [
+    ["EHOSTUNREACH", { syscall: "connect" }, true],
+    ["ENETUNREACH", { syscall: "connect" }, true],
+    ["EHOSTUNREACH", { syscall: "read" }, false],
+    ["ENETUNREACH", { syscall: "write" }, false],
+    ["EHOSTUNREACH", {}, false],
+  ];
+  for (const [code, fields, isGivenBack] of lost) {
+    test(`${isGivenBack ? "gives back" : "keeps"} a call after ${code} of ${fields.syscall}`, () =>
+      scene(
+        () => {},
+        async ({ fake, url, send, client }) => {
+          await assert.rejects(send(url + PATH), TypeError);
+          await client.close();
+          assert.equal(fake.of("release").length, isGivenBack ? 1 : 0);
+          assert.equal(fake.of("report").length, isGivenBack ? 0 : 1);
+        },
+        {
+          fetch: async () => {
+            const cause = Object.assign(new Error(code), { code, ...fields });
+            throw new TypeError("fetch failed", { cause });
+          },
+        },
+      ));
+  }
+
   test("takes another permit if one was over before it could be used", async () => {
     let permits = 0;
     const acquire = () => {

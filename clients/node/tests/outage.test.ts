@@ -148,23 +148,29 @@ const ENTRIES = {
   window: { seconds: 1 },
 };
 
+type Use = (client: Client, ask: Parameters<Client["acquire"]>[0]) => Promise<void>;
+
 /** A client with safe capacity, two processes sharing, whose service answers once and then fails. */
-async function inOutage(
-  limits: Message[],
-  use: (client: Client, ask: Parameters<Client["acquire"]>[0]) => Promise<void>,
-): Promise<void> {
-  let answers = 0;
+function inOutage(limits: Message[], use: Use): Promise<void> {
+  return inOutageAfter([permitMessage({ limits })], use);
+}
+
+/** The same, whose service has given these answers to the same question. */
+async function inOutageAfter(given: Message[], use: Use): Promise<void> {
+  const answers = [...given];
   const acquire = () => {
-    answers += 1;
-    if (answers > 1) {
+    if (answers.length === 0) {
       throw failure(status.INTERNAL);
     }
-    return permitMessage({ limits });
+    return answers.shift();
   };
   await using fake = await startFake({ acquire });
   const outage = { safe: { processes: 2 } };
   await using client = new Client(fake.address, { ...PATIENT, outage, warn() {} });
-  await client.acquire(ASK);
+  for (const { denial } of given) {
+    const asked = client.acquire(ASK);
+    await (denial ? assert.rejects(asked, { name: "Denied" }) : asked);
+  }
   await use(client, ASK);
 }
 
@@ -222,6 +228,77 @@ describe("safe capacity", () => {
     await inOutage([{ ...ENTRIES, max: 0, outageShare: 0 }], async (client, ask) => {
       assert.equal((await client.acquire({ ...ask, calls: 1_000 })).calls, 1_000);
     });
+  });
+
+  /** The org's total, which leaves more than `ENTRIES`. */
+  const TOTAL = { ...ENTRIES, name: "calls", scope: "LIMIT_SCOPE_ORG", identity: "a", max: 900 };
+  const denial = (reason: string, limits: Message[]) => ({
+    denial: { reason: `DENIAL_REASON_${reason}`, limits },
+  });
+  const total = { ...TOTAL, outageShare: 180 };
+  const lesser: [string, Message[]][] = [
+    ["a full queue", [denial("QUEUE_FULL", [total])]],
+    ["a full queue that names no limit", [denial("QUEUE_FULL", [])]],
+    ["a denial without the user's limits", [denial("ORG_LIMIT", [total])]],
+  ];
+  for (const [what, later] of lesser) {
+    test(`is not made larger by ${what}`, () =>
+      inOutageAfter(
+        [permitMessage({ limits: [total, ENTRIES] }), ...later],
+        async (client, ask) => {
+          await assert.rejects(client.acquire({ ...ask, calls: 10 }), Unavailable);
+          assert.equal((await client.acquire({ ...ask, calls: 9 })).calls, 9);
+        },
+      ));
+  }
+
+  test("is nothing where only a full queue was ever heard of, or no limit named", async () => {
+    for (const answers of [
+      [denial("QUEUE_FULL", [total])],
+      [denial("ORG_LIMIT", [])],
+      [permitMessage()],
+    ]) {
+      await inOutageAfter(answers, (client, ask) =>
+        assert.rejects(client.acquire(ask), Unavailable),
+      );
+    }
+  });
+
+  test("is known from a denial that names all limits", () =>
+    inOutageAfter([denial("ORG_LIMIT", [total, ENTRIES])], async (client, ask) => {
+      assert.equal((await client.acquire({ ...ask, calls: 9 })).executionUser, "ann");
+      await assert.rejects(client.acquire(ask), Unavailable);
+    }));
+
+  test("is not bounded by a limit in shadow", () =>
+    inOutage([ENTRIES, { ...ENTRIES, name: "tried", outageShare: 0, shadow: {} }], (client, ask) =>
+      client.acquire({ ...ask, calls: 9 }).then(({ calls }) => assert.equal(calls, 9)),
+    ));
+
+  test("is one for both spellings of a Salesforce id", async () => {
+    const short = { org: "00D3h000007R1Lu", executionUser: "0053V000000vD5q" };
+    const long = { org: "00D3h000007R1LuEAK", executionUser: "0053V000000vD5qQAE" };
+    const shouted = { org: "00D3h000007R1Lueak", executionUser: "0053V000000vD5qqae" };
+    const limits = [{ ...ENTRIES, identity: long.executionUser }];
+    let isGone = false;
+    const acquire = () => {
+      if (isGone) {
+        throw failure(status.INTERNAL);
+      }
+      return permitMessage({ limits });
+    };
+    await using fake = await startFake({ acquire });
+    const outage = { safe: { processes: 2 } };
+    await using client = new Client(fake.address, { ...PATIENT, outage, warn() {} });
+    await client.acquire({ ...ASK, ...short });
+    isGone = true;
+    assert.equal((await client.acquire({ ...ASK, ...long, calls: 4 })).calls, 4);
+    assert.equal((await client.acquire({ ...ASK, ...shouted, calls: 4 })).calls, 4);
+    assert.equal((await client.acquire({ ...ASK, ...short })).calls, 1);
+    await assert.rejects(client.acquire({ ...ASK, ...short }), /used up/);
+    // The case of what is before the suffix tells ids apart.
+    const other = { ...long, org: "00d3h000007R1LuEAK" };
+    await assert.rejects(client.acquire({ ...ASK, ...other }), /never answered/);
   });
 
   test("is of the same question only", () =>

@@ -248,23 +248,27 @@ fn answer(status: StatusCode, headers: &HeaderMap) -> Answer {
     answer
 }
 
-/// Whether an error shows that no connection was made.
+/// Whether an error shows that no connection was made. That a host or a network
+/// cannot be reached shows nothing: who has connected may learn it, too.
 fn is_unsent(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(
-            kind,
-            Some(
-                io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::AddrNotAvailable
-            )
-        ) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let is_of_connecting = |cause: &(dyn Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable))
+    };
+    !has_connected(error) && causes(error).any(is_of_connecting)
 }
+
+/// Whether an error is of a connection that was made: hyper's, then. Among its
+/// causes may be what the request's own body failed with, such as a connection to
+/// where that comes from, which was refused.
+fn has_connected(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<hyper::Error>())
+}
+
+/// An error, what caused it, what caused that, and so on.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+#[cfg(all(test, feature = "tower", feature = "reqwest"))]
+mod tests;

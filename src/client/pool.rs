@@ -64,7 +64,8 @@ pub struct PoolOptions {
     pub target_period: Duration,
     /// The most calls to fetch at once, 1 to 10,000.
     pub max_batch: u32,
-    /// How long a caller waits for room; zero is not at all.
+    /// How long a caller waits for room; zero is not at all. If the service says
+    /// nothing, it hears of that after the client's timeout beyond.
     pub max_wait: Duration,
 }
 

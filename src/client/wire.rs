@@ -84,6 +84,11 @@ impl Wire {
         &self.balance
     }
 
+    /// How long a question may take, besides the wait that it asks for.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// True if the last question could not be decided.
     pub fn is_outage(&self) -> bool {
         self.is_outage.load(Ordering::Relaxed)

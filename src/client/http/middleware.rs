@@ -5,7 +5,7 @@ use http::{Extensions, response::Builder};
 use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
-use super::{Charge, Gate, HttpOptions, QuotaBody, answer, is_unsent};
+use super::{Charge, Gate, HttpOptions, QuotaBody, answer, has_connected, is_unsent};
 use crate::client::Client;
 
 /// A middleware that acquires a call for each request that Salesforce counts,
@@ -73,11 +73,10 @@ impl Middleware for QuotaMiddleware {
         let response = match next.run(request, extensions).await {
             Ok(response) => response,
             Err(error) => {
-                let is_unsent = match &error {
-                    Error::Reqwest(error) => error.is_connect() || error.is_builder(),
+                call.failed(match &error {
+                    Error::Reqwest(error) => was_not_sent(error),
                     Error::Middleware(error) => is_unsent(error.as_ref()),
-                };
-                call.failed(is_unsent);
+                });
                 return Err(error);
             }
         };
@@ -90,6 +89,12 @@ impl Middleware for QuotaMiddleware {
         call.report(answer.body(&text)).await;
         Ok(response)
     }
+}
+
+/// Whether reqwest did not come so far as to send. What it says of a connection
+/// may be of another one, which the request's own body failed with.
+pub(super) fn was_not_sent(error: &reqwest::Error) -> bool {
+    error.is_builder() || (error.is_connect() && !has_connected(error))
 }
 
 /// The beginning of an answer's body, and the whole answer.

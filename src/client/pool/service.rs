@@ -48,6 +48,10 @@ impl Source for Service {
         Moment::now()
     }
 
+    fn timeout(&self) -> Duration {
+        self.client.wire.timeout()
+    }
+
     async fn fetch(
         &self,
         calls: u32,

@@ -20,6 +20,9 @@ pub trait Source: Send + Sync + 'static {
     /// The clock that deadlines are moments of.
     fn now(&self) -> Moment;
 
+    /// How long a fetch may take at most, besides the wait that it asks for.
+    fn timeout(&self) -> Duration;
+
     /// Asks for `calls` calls, 1 to [`MAX_CALLS`], or fewer, at least one; waits
     /// for room as long as `max_wait`. Dropping the future gives it up.
     fn fetch(

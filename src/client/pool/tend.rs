@@ -21,8 +21,10 @@ use super::{
     stock::{Ask, Outcome, Slot, Step, Stock, Taken},
 };
 
-/// Who waits hears from the service when its time is over; this is how much
-/// longer it waits for that word.
+/// Who waits hears from the service when its time is over, or, if the service says
+/// nothing, from the request a timeout later; this is how much longer it waits for
+/// that word. If it left first, the request would be given up for want of anybody
+/// who waits, and nobody would learn that the service is away.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Reports and releases under way at the same time, beyond which outcomes are
@@ -101,7 +103,8 @@ impl<S: Source> Shared<S> {
         let answer = if until.is_none() {
             (&mut place.receiver).await.ok()
         } else {
-            let answer = tokio::time::timeout(max_wait + GRACE, &mut place.receiver).await;
+            let patience = max_wait.saturating_add(self.source.timeout()).saturating_add(GRACE);
+            let answer = tokio::time::timeout(patience, &mut place.receiver).await;
             answer.ok().and_then(Result::ok)
         };
         place.is_left = answer.is_some();

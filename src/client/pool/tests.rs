@@ -12,13 +12,19 @@ use super::{
     Pool, PoolOptions,
     source::{Fetched, Headroom, Merge, Refusal, Source},
 };
-use crate::clock::Moment;
+use crate::{
+    client::{Answer, Ask, Client, OutagePolicy},
+    clock::Moment,
+};
 
 /// How long a request to the service takes.
 const ROUND_TRIP: Duration = Duration::from_millis(2);
 
 /// How long a report may be on its way before a call counts for longer.
 const TRAVEL: Duration = Duration::from_secs(5);
+
+/// How long a request to the service may take, besides its wait.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One limit, counted as the service counts: a call leaves a window after the
 /// moment at which it can have been made at the latest.
@@ -39,6 +45,8 @@ struct Books {
     line: Vec<u64>,
     next: u64,
     is_away: bool,
+    /// Requests come in, and nobody answers them.
+    hangs: bool,
     /// Whether a report is answered with the advice to wait.
     advises_to_wait: bool,
 }
@@ -88,6 +96,7 @@ impl Strict {
             line: Vec::new(),
             next: 0,
             is_away: false,
+            hangs: false,
             advises_to_wait: false,
         })))
     }
@@ -165,8 +174,16 @@ impl Source for Strict {
         self.books(|books| books.now())
     }
 
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
     async fn fetch(&self, calls: u32, max_wait: Duration) -> Result<Fetched<u64>, Refusal<No>> {
         let sent = self.now();
+        if self.books(|books| books.hangs) {
+            sleep(max_wait + TIMEOUT).await;
+            return Err(Refusal::Failed(No::Service));
+        }
         sleep(ROUND_TRIP / 2).await;
         let place = self.books(|books| {
             books.fetches += 1;
@@ -442,6 +459,41 @@ async fn a_service_that_is_away_is_said_to_all_and_not_asked_in_a_loop() {
     assert_eq!(pool.start().await.map(drop), Err(No::Service));
     service.books(|books| books.is_away = false);
     pool.start().await.unwrap().report_later(Status(200));
+}
+
+/// Who waited used to leave before the request was over, which was given up then:
+/// that the service was away was never found out.
+#[tokio::test(start_paused = true)]
+async fn who_waits_hears_that_the_service_hangs() {
+    for max_wait in [100 * MS, SECOND, MINUTE] {
+        let service = Strict::new(1, MINUTE, 5 * SECOND);
+        service.books(|books| books.hangs = true);
+        let pool = service.pool(max_wait);
+        let start = Instant::now();
+        assert_eq!(pool.start().await.map(drop), Err(No::Service));
+        assert!(start.elapsed() <= max_wait + TIMEOUT + 10 * MS, "{:?}", start.elapsed());
+        // Nor does a wait take longer than it should for the others.
+        service.books(|books| books.hangs = false);
+        pool.start().await.unwrap().report_later(Status(200));
+        let start = Instant::now();
+        assert!(matches!(pool.start().await, Err(No::Room { .. })));
+        assert!(start.elapsed() <= max_wait + 250 * MS, "{:?}", start.elapsed());
+    }
+}
+
+/// The same with a real client, whose outage policy is asked then.
+#[tokio::test]
+async fn a_pool_that_waits_does_in_an_outage_what_the_policy_says() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::builder(&silent.local_addr().unwrap().to_string())
+        .timeout(500 * MS)
+        .outage(OutagePolicy::Open)
+        .build()
+        .unwrap();
+    let pool = client.pool(&Ask::new("acme", "rest").max_wait(100 * MS));
+    let call = tokio::time::timeout(10 * SECOND, pool.start()).await.unwrap();
+    call.unwrap().report_later(Answer::new(200));
+    assert!(client.wire.is_outage());
 }
 
 #[tokio::test(start_paused = true)]

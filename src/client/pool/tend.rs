@@ -276,8 +276,7 @@ impl<S: Source> Shared<S> {
         let is_advised = self.source.report(permit.clone(), first, calls, answer).await;
         if is_advised {
             let user = self.source.execution_user(&permit);
-            let is_of_user = |other: &S::Permit| self.source.execution_user(other) == user;
-            self.lock().stock.withdraw(is_of_user);
+            self.lock().stock.withdraw(user, |other| self.source.execution_user(other));
             self.work.notify_one();
         }
         is_advised
@@ -391,7 +390,8 @@ impl<S: Source> Shared<S> {
         let mut state = self.lock();
         let refused = match result {
             Ok(fetched) => {
-                state.stock.granted(now, ask, fetched);
+                let user = self.source.execution_user(&fetched.permit).to_owned();
+                state.stock.granted(now, ask, fetched, &user);
                 Vec::new()
             }
             Err(Refusal::Denied { error, retry_after }) => {

@@ -6,7 +6,7 @@
 //! it.
 //!
 //! Answers are read, not consumed: of an error at most the first 64 KiB of the
-//! body are looked at before it goes on to the caller, whole.
+//! body are looked at, for a second at most, before it goes on to the caller, whole.
 
 mod body;
 #[cfg(feature = "tower")]
@@ -227,6 +227,31 @@ impl Started {
             Self::Pooled(call) if is_unsent => call.unsent(),
             Self::Single(call) if is_unsent => call.unsent(),
             _ => {}
+        }
+    }
+}
+
+/// A call that was answered with an error, while the body is looked at. If nobody
+/// waits for that any more, what the head says is told.
+struct Refused(Option<(Started, Answer)>);
+
+impl Refused {
+    fn new(call: Started, answer: Answer) -> Self {
+        Self(Some((call, answer)))
+    }
+
+    /// Tells it with the beginning of the body, and waits until the service knows.
+    async fn report(mut self, text: &[u8]) {
+        if let Some((call, answer)) = self.0.take() {
+            call.report(answer.body(text)).await;
+        }
+    }
+}
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        if let Some((call, answer)) = self.0.take() {
+            call.report_later(answer);
         }
     }
 }

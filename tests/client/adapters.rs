@@ -1,14 +1,22 @@
 //! What the adapters do where no scenario for all clients says it: a body that
 //! was looked at is whole, and what could not be sent comes back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use quotagate::{
     client::{AcquireError, Client, DenialReason, http::HttpOptions},
     standin::{Limit, Options, StandIn, UserLimit, options::GET_ENTRIES},
 };
 
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::Semaphore,
+    time::timeout,
+};
+
 use crate::{
+    fake::{Fake, Say},
     http::{self, Call, Fault, Http},
     world::{Server, eventually},
 };
@@ -71,5 +79,55 @@ async fn what_could_not_be_sent_comes_back() {
         drop(http);
         let used = async || server.limit(&client, ORG, "calls").await.used_by_caller;
         eventually("it is back", async || used().await == 0).await;
+    }
+}
+
+/// Something refuses every call, and says why only when it is let. Its URL.
+async fn refuses_slowly(may_go_on: Arc<Semaphore>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let may_go_on = Arc::clone(&may_go_on);
+            tokio::spawn(async move {
+                let _ = connection.read(&mut [0; 4_096]).await;
+                let head = b"HTTP/1.1 429 Slow Down\r\ncontent-length: 4\r\n\r\nbe";
+                let _ = connection.write_all(head).await;
+                let _ = may_go_on.acquire().await;
+                let _ = connection.write_all(b"es").await;
+                let _ = connection.read(&mut [0]).await;
+            });
+        }
+    });
+    format!("http://{addr}/services/data/v66.0/query")
+}
+
+/// It used to hang, and the refusal was lost when the caller gave up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_whose_body_stalls_is_told_to_the_service_and_goes_on_to_the_caller() {
+    for which in 0..2 {
+        let fake = Fake::start([Say::Yes(Box::default())]).await;
+        let client = Client::connect(&fake.addr.to_string()).await.expect("it listens");
+        let may_go_on = Arc::new(Semaphore::new(0));
+        let url = refuses_slowly(Arc::clone(&may_go_on)).await;
+        let (_, http) = each(&client)[which].clone();
+        let told = || {
+            fake.seen(|seen| seen.reports.iter().filter(|report| report.http_status == 429).count())
+        };
+        // The head has come by then, or it is tried again.
+        eventually("who gives up has told what the head said", async || {
+            let waits = timeout(Duration::from_millis(300), http.send(call("ann", "GET", &url)));
+            waits.await.is_err() && told() > 0
+        })
+        .await;
+        let before = told();
+        let waits = {
+            let (http, url) = (http.clone(), url.clone());
+            tokio::spawn(async move { http.send(call("ann", "GET", &url)).await })
+        };
+        eventually("it is told before all of the body is there", async || told() > before).await;
+        may_go_on.add_permits(1);
+        let (status, body) = waits.await.expect("no panic").expect("it was sent");
+        assert_eq!((status, body.as_str()), (429, "bees"));
     }
 }

@@ -5,11 +5,16 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http_body::{Body, Frame, SizeHint};
 
 use crate::client::MAX_BODY_BYTES;
+
+/// How long the beginning of a body is waited for. What says which refusal it is
+/// comes with the head, mostly, and no caller should wait for more than that.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The body of an answer: what was looked at already, then the rest. Nothing is
 /// missing, and nothing is changed.
@@ -24,23 +29,27 @@ impl<B: Body> QuotaBody<B> {
         Self { seen: VecDeque::new(), rest: Box::pin(body) }
     }
 
-    /// Reads the beginning, at most [`MAX_BODY_BYTES`] and what came with them,
-    /// and keeps it. An error ends it, and is kept, too.
+    /// Reads the beginning, at most [`MAX_BODY_BYTES`] and what came with them, for
+    /// [`LOOK_TIMEOUT`] at most, and keeps it. An error ends it, and is kept, too.
     pub(super) async fn look(&mut self) -> Vec<u8> {
         use bytes::Buf as _;
         let mut text = Vec::new();
-        while text.len() < MAX_BODY_BYTES {
-            let next = std::future::poll_fn(|context| self.rest.as_mut().poll_frame(context));
-            let Some(frame) = next.await else { break };
-            let is_error = frame.is_err();
-            if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
-                text.extend_from_slice(data.chunk());
+        let look = async {
+            while text.len() < MAX_BODY_BYTES {
+                let next = std::future::poll_fn(|context| self.rest.as_mut().poll_frame(context));
+                let Some(frame) = next.await else { break };
+                let is_error = frame.is_err();
+                if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
+                    text.extend_from_slice(data.chunk());
+                }
+                self.seen.push_back(frame);
+                if is_error {
+                    break;
+                }
             }
-            self.seen.push_back(frame);
-            if is_error {
-                break;
-            }
-        }
+        };
+        // In the middle of a frame it loses nothing: that is in the body still.
+        let _ = tokio::time::timeout(LOOK_TIMEOUT, look).await;
         text.truncate(MAX_BODY_BYTES);
         text
     }

@@ -12,7 +12,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Charge, Gate, HttpOptions, QuotaBody, answer, is_unsent};
+use super::{Charge, Gate, HttpOptions, QuotaBody, Refused, answer, is_unsent};
 use crate::client::Client;
 
 /// A layer that acquires a call for each request that Salesforce counts, before
@@ -113,8 +113,9 @@ where
             let is_error = response.status().as_u16() >= 400;
             let mut response = response.map(QuotaBody::new);
             if is_error {
+                let refused = Refused::new(call, answer);
                 let text = response.body_mut().look().await;
-                call.report(answer.body(&text)).await;
+                refused.report(&text).await;
             } else {
                 call.report_later(answer);
             }

@@ -5,7 +5,7 @@ use http::{Extensions, response::Builder};
 use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
-use super::{Charge, Gate, HttpOptions, QuotaBody, answer, has_connected, is_unsent};
+use super::{Charge, Gate, HttpOptions, QuotaBody, Refused, answer, has_connected, is_unsent};
 use crate::client::Client;
 
 /// A middleware that acquires a call for each request that Salesforce counts,
@@ -85,8 +85,9 @@ impl Middleware for QuotaMiddleware {
             call.report_later(answer);
             return Ok(response);
         }
+        let refused = Refused::new(call, answer);
         let (response, text) = look(response).await;
-        call.report(answer.body(&text)).await;
+        refused.report(&text).await;
         Ok(response)
     }
 }

@@ -39,6 +39,10 @@ const FIRST_FLUSH: Duration = Duration::from_millis(5);
 const MANY_OUTCOMES: usize = 64;
 const MOST_OUTCOMES: usize = 1_000;
 
+/// Execution users whose withdrawn calls are told from those of others while
+/// requests are under way. Most pools have one.
+const MANY_USERS: usize = 64;
+
 /// Outcomes that one more is compared with: calls of a few batches end at the
 /// same time.
 const RECENT: usize = 4;
@@ -94,8 +98,13 @@ pub(super) struct Stock<P, A, E, W> {
     /// What goes back at the next step.
     withdrawn: Vec<(P, u32)>,
     /// How often something was withdrawn: what was asked for before that is not
-    /// wanted any more.
+    /// wanted any more, if it is for the same execution user.
     withdrawals: u64,
+    /// Whose calls were withdrawn while requests are under way, and which time it
+    /// was.
+    withdrawn_users: Vec<(String, u64)>,
+    /// Which time everybody's were.
+    all_withdrawn: u64,
     outcomes: VecDeque<Outcome<P, A>>,
     flush_at: Option<Moment>,
     closed: bool,
@@ -200,6 +209,8 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             headroom: None,
             withdrawn: Vec::new(),
             withdrawals: 0,
+            withdrawn_users: Vec::new(),
+            all_withdrawn: 0,
             outcomes: VecDeque::new(),
             flush_at: None,
             closed: false,
@@ -311,8 +322,10 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         self.answered(ask);
     }
 
-    /// The service granted what was asked for, or a part of it.
-    pub(super) fn granted(&mut self, now: Moment, ask: Ask, fetched: Fetched<P>) {
+    /// The service granted what was asked for, or a part of it, to be used as
+    /// `user`.
+    pub(super) fn granted(&mut self, now: Moment, ask: Ask, fetched: Fetched<P>, user: &str) {
+        let is_unwanted = self.was_withdrawn(ask, user);
         self.answered(ask);
         let cut_short = fetched.calls < ask.calls;
         self.headroom = fetched
@@ -331,7 +344,7 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         if fetched.calls == 0 || now >= fetched.deadline {
             return;
         }
-        if ask.withdrawals != self.withdrawals {
+        if is_unwanted {
             self.withdrawn.push((batch.permit, batch.room));
             return;
         }
@@ -370,20 +383,42 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
         self.refuse(error, |until| until.is_none() || ask.until.is_some())
     }
 
-    /// Nobody gets what is at hand of the permits that `chosen` names, nor what is
-    /// being fetched: it goes back at the next step. Nothing is fetched ahead until
-    /// something is asked for.
-    pub(super) fn withdraw(&mut self, chosen: impl Fn(&P) -> bool) {
+    /// Nobody gets what is at hand of an execution user, nor what is being fetched
+    /// and turns out to be this one's: it goes back at the next step. Nothing is
+    /// fetched ahead until something is asked for.
+    pub(super) fn withdraw(&mut self, user: &str, user_of: impl Fn(&P) -> &str) {
+        self.take_back(|permit| user_of(permit) == user);
+        if self.asks == 0 && self.parked.is_none() {
+            return;
+        }
+        self.withdrawn_users.retain(|(other, _)| other != user);
+        if self.withdrawn_users.len() == MANY_USERS {
+            self.withdrawn_users.clear();
+            self.all_withdrawn = self.withdrawals;
+        } else {
+            self.withdrawn_users.push((user.to_owned(), self.withdrawals));
+        }
+    }
+
+    /// Nobody will take anything any more.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.take_back(|_| true);
+        self.all_withdrawn = self.withdrawals;
+    }
+
+    fn take_back(&mut self, chosen: impl Fn(&P) -> bool) {
         self.headroom = self.headroom.map(|room| Headroom { calls: 0, ..room });
         self.withdrawals += 1;
         let returns = self.give_back(|batch| chosen(&batch.permit));
         self.withdrawn.extend(returns);
     }
 
-    /// Nobody will take anything any more.
-    pub(super) fn close(&mut self) {
-        self.closed = true;
-        self.withdraw(|_| true);
+    /// Whether a user's calls were withdrawn after this was asked.
+    fn was_withdrawn(&self, ask: Ask, user: &str) -> bool {
+        let of_user = self.withdrawn_users.iter().find(|(other, _)| other == user);
+        let last = of_user.map_or(0, |(_, last)| *last).max(self.all_withdrawn);
+        ask.withdrawals < last
     }
 
     /// Whether everything has been told to the service that can be.
@@ -516,6 +551,10 @@ impl<P: Clone, A: Merge, E: Clone, W> Stock<P, A, E, W> {
             self.asked -= ask.calls;
         } else {
             self.parked = None;
+        }
+        if self.asks == 0 && self.parked.is_none() {
+            // All that will be asked for is asked after it.
+            self.withdrawn_users.clear();
         }
     }
 

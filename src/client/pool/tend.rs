@@ -219,17 +219,20 @@ impl<S: Source> Shared<S> {
             // Who waits has left the line, under this lock, before it stops listening.
             let _ = waiter.sender.send(Ok(taken));
         }
-        for ask in asks {
-            let request = Request { shared: Arc::clone(self), ask: Some(ask) };
-            let task = tokio::spawn(request.send());
-            if ask.until.is_some() {
-                state.parked = Some(task.abort_handle());
-            }
-        }
         if cancel_parked && let Some(task) = state.parked.take() {
             task.abort();
         }
         state.telling += returns.len() + outcomes.len();
+        let is_over = wake.is_none() && state.stock.is_idle();
+        state.is_tended = !is_over;
+        let is_at_rest = state.is_at_rest();
+        drop(state);
+        if is_at_rest {
+            self.rest.notify_waiters();
+        }
+        // Not under the lock: a runtime that closes drops what is spawned at once,
+        // which takes the lock itself.
+        let is_lost = self.send(asks);
         for (permit, unused) in returns {
             let telling = Telling(Arc::clone(self));
             tokio::spawn(async move { telling.0.source.release(permit, unused).await });
@@ -239,18 +242,27 @@ impl<S: Source> Shared<S> {
             let Outcome { permit, first, calls, answer, .. } = outcome;
             tokio::spawn(async move { telling.0.told(permit, first, calls, answer).await });
         }
-        let is_over = wake.is_none() && state.stock.is_idle();
-        state.is_tended = !is_over;
-        let is_at_rest = state.is_at_rest();
-        drop(state);
-        if is_at_rest {
-            self.rest.notify_waiters();
-        }
         match wake {
             _ if is_over => Next::Nothing,
+            _ if is_lost => Next::Again,
             None => Next::Work,
             Some(wake) => Next::Sleep(wake.since(now)),
         }
+    }
+
+    /// Sends requests. True if one is over already, as on a runtime that closes.
+    fn send(self: &Arc<Self>, asks: Vec<Ask>) -> bool {
+        let mut is_over = false;
+        for ask in asks {
+            let request = Request { shared: Arc::clone(self), ask: Some(ask) };
+            let task = tokio::spawn(request.send());
+            is_over |= task.is_finished();
+            if ask.until.is_some() {
+                // If it has been answered meanwhile, this one ends nothing.
+                self.lock().parked = Some(task.abort_handle());
+            }
+        }
+        is_over
     }
 
     /// Tells an outcome, and gives back what had better not be used.
@@ -264,8 +276,7 @@ impl<S: Source> Shared<S> {
         let is_advised = self.source.report(permit.clone(), first, calls, answer).await;
         if is_advised {
             let user = self.source.execution_user(&permit);
-            let is_of_user = |other: &S::Permit| self.source.execution_user(other) == user;
-            self.lock().stock.withdraw(is_of_user);
+            self.lock().stock.withdraw(user, |other| self.source.execution_user(other));
             self.work.notify_one();
         }
         is_advised
@@ -284,6 +295,9 @@ enum Next {
     Work,
     /// The same, or this long.
     Sleep(Duration),
+    /// Whatever else the runtime has to do, such as to end this task: if it closes,
+    /// who asks again and again would never let it.
+    Again,
     /// Nothing: there is nothing to look after.
     Nothing,
 }
@@ -298,6 +312,7 @@ async fn tend<S: Source>(mut tending: Tending<S>) {
             Next::Sleep(time) => {
                 let _ = tokio::time::timeout(time, work).await;
             }
+            Next::Again => tokio::task::yield_now().await,
             Next::Nothing => break,
         }
     }
@@ -375,7 +390,8 @@ impl<S: Source> Shared<S> {
         let mut state = self.lock();
         let refused = match result {
             Ok(fetched) => {
-                state.stock.granted(now, ask, fetched);
+                let user = self.source.execution_user(&fetched.permit).to_owned();
+                state.stock.granted(now, ask, fetched, &user);
                 Vec::new()
             }
             Err(Refusal::Denied { error, retry_after }) => {

@@ -2,11 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc::channel},
     time::Duration,
 };
 
-use tokio::time::{Instant, advance, sleep};
+use tokio::{
+    runtime::Builder,
+    time::{Instant, advance, sleep},
+};
 
 use super::{
     Pool, PoolOptions,
@@ -49,6 +52,8 @@ struct Books {
     hangs: bool,
     /// Whether a report is answered with the advice to wait.
     advises_to_wait: bool,
+    /// Happens when somebody looks at the clock.
+    on_now: Option<Box<dyn FnOnce() + Send>>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +103,7 @@ impl Strict {
             is_away: false,
             hangs: false,
             advises_to_wait: false,
+            on_now: None,
         })))
     }
 
@@ -171,6 +177,9 @@ impl Source for Strict {
     type Error = No;
 
     fn now(&self) -> Moment {
+        if let Some(happen) = self.books(|books| books.on_now.take()) {
+            happen();
+        }
         self.books(|books| books.now())
     }
 
@@ -510,6 +519,42 @@ async fn advice_to_wait_gives_back_what_is_at_hand() {
     sleep(5 * MS).await;
     service.books(|books| books.advises_to_wait = false);
     assert!(service.released() > 0);
+}
+
+/// What was spawned then was dropped under the lock that its drop takes.
+#[test]
+fn a_runtime_that_closes_while_a_pool_has_work_leaves_it_usable() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (service, pool, call) = runtime.block_on(async {
+        let service = Strict::new(0, MINUTE, 5 * SECOND);
+        let pool = service.pool(Duration::ZERO);
+        let call = pool.start_owned().await.unwrap();
+        (service, pool, call)
+    });
+    let (works, has_work) = channel();
+    let (open, is_closed) = channel::<()>();
+    // Dropped when the runtime takes no more tasks.
+    runtime.spawn(async move {
+        std::future::pending::<()>().await;
+        drop(open);
+    });
+    service.books(|books| {
+        books.on_now = Some(Box::new(move || {
+            works.send(()).unwrap();
+            let _ = is_closed.recv();
+        }));
+    });
+    call.report_later(Status(429));
+    has_work.recv().unwrap();
+    runtime.shutdown_background();
+    let (looks, has_looked) = channel();
+    std::thread::spawn(move || {
+        while Arc::strong_count(&pool.shared) > 1 {
+            std::thread::yield_now();
+        }
+        looks.send(pool.try_acquire().is_some())
+    });
+    assert_eq!(has_looked.recv_timeout(10 * SECOND), Ok(false), "all has ended");
 }
 
 /// Eight processes share a small limit for ten windows of demand without end.

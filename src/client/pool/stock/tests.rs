@@ -119,6 +119,11 @@ impl Default for World {
 
 type TestStock = Stock<u64, Status, &'static str, u32>;
 
+/// Half of the permits are of one user.
+fn user_of(permit: &u64) -> &str {
+    if permit.is_multiple_of(2) { "ann" } else { "bob" }
+}
+
 fn pick<T>(of: &mut Vec<T>, number: usize) -> Option<T> {
     (!of.is_empty()).then(|| of.swap_remove(number % of.len()))
 }
@@ -207,7 +212,8 @@ impl World {
                 let deadline = self.now + ttl - Duration::from_millis(ttl_ms % 7);
                 let window = Duration::from_secs(60);
                 let headroom = Some(Headroom { calls: left, window, slots: left % 5 == 0 });
-                stock.granted(self.now, ask, Fetched { permit, calls, deadline, ttl, headroom });
+                let fetched = Fetched { permit, calls, deadline, ttl, headroom };
+                stock.granted(self.now, ask, fetched, user_of(&permit));
             }
             Event::Lose(ask) => {
                 if let Some(ask) = pick(&mut self.asks, ask) {
@@ -226,7 +232,7 @@ impl World {
                 self.refused(refused);
             }
             Event::Advance { ms } => self.now = self.now + Duration::from_millis(ms),
-            Event::Withdraw => stock.withdraw(|permit| permit % 2 == 0),
+            Event::Withdraw => stock.withdraw("ann", user_of),
             Event::Close => stock.close(),
         }
     }
@@ -344,5 +350,46 @@ proptest! {
         }
         world.step(&mut stock);
         world.end(&mut stock);
+    }
+}
+
+/// What another user's refusal took away was whatever came next, after its whole
+/// wait.
+#[test]
+fn what_was_waited_for_is_kept_unless_its_own_user_was_withdrawn() {
+    const ANNS: u64 = 2;
+    const BOBS: u64 = 3;
+    // Whether it is withdrawn, and everything is, before and after it is asked for.
+    let withdraw = |stock: &mut TestStock| stock.withdraw("ann", user_of);
+    type Happen = fn(&mut TestStock);
+    let rows: [(Happen, Happen, u64, bool); 6] = [
+        (|_| (), |_| (), ANNS, true),
+        (|_| (), withdraw, ANNS, false),
+        (|_| (), withdraw, BOBS, true),
+        (withdraw, |_| (), ANNS, true),
+        (|_| (), TestStock::close, BOBS, false),
+        (TestStock::close, |_| (), BOBS, true),
+    ];
+    for (number, (before, after, permit, is_kept)) in rows.into_iter().enumerate() {
+        let now = Moment::from_start(Duration::from_secs(1));
+        let ttl = Duration::from_secs(60);
+        let mut stock = TestStock::new(PoolOptions::default());
+        before(&mut stock);
+        stock.wait(now, 7, Some(now + ttl)).unwrap();
+        let asks = stock.step(now, true).asks;
+        after(&mut stock);
+        let fetched = Fetched { permit, calls: 1, deadline: now + ttl, ttl, headroom: None };
+        stock.granted(now, asks[0], fetched, user_of(&permit));
+        let step = stock.step(now, true);
+        assert_eq!(!step.served.is_empty(), is_kept, "{number}");
+        assert_eq!(step.returns, if is_kept { vec![] } else { vec![(permit, 1)] }, "{number}");
+        // Who waits still is asked for again, and that is nobody's refusal.
+        for ask in step.asks {
+            let fetched =
+                Fetched { permit: ANNS, calls: 1, deadline: now + ttl, ttl, headroom: None };
+            stock.granted(now, ask, fetched, user_of(&ANNS));
+            assert_eq!(stock.step(now, true).served.len(), 1, "{number}");
+        }
+        assert!(stock.withdrawn_users.is_empty(), "{number}");
     }
 }

@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
     sync::Mutex,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 use crate::{
@@ -31,8 +31,10 @@ const WINDOWS: u64 = 10;
 /// then for the window. (Of a minute's windows it is two.)
 const LOST_IN: u64 = 4;
 
-/// Timers are at most 1 ms late, and a bit, where nobody waits for a processor.
-const BUSY: Duration = Duration::from_millis(3);
+/// The least part of the limit, in percent, that must be used: on a quiet machine 98
+/// (`QUOTAGATE_FLEET_LEAST=98`). A minute passes in two seconds here, so where
+/// processes wait for a processor, room stands empty meanwhile.
+const LEAST: u32 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_processes_use_a_limit_up_and_never_overrun_it() {
@@ -68,7 +70,6 @@ pub async fn share(worker: &str, held: u64) {
     sleep(WINDOW).await;
     let start_us = salesforce.handle.now_us();
     let length = WINDOW * u32::try_from(WINDOWS).expect("few");
-    let late_by = tokio::spawn(how_late(length * 9 / 10));
     sleep(length / 2).await;
     let killed_us = salesforce.handle.now_us();
     workers.remove(0).kill().await.expect("it runs");
@@ -83,9 +84,8 @@ pub async fn share(worker: &str, held: u64) {
     let arrivals = salesforce.handle.arrivals();
     let refused = arrivals.iter().filter(|call| call.refusal.is_some()).count();
     assert_eq!((refused, salesforce.handle.overruns()), (0, vec![]));
-    // Where each step waits for a processor, room stands empty meanwhile.
-    let late_by = late_by.await.expect("it does not panic");
-    let least = if late_by < BUSY { 0.98 } else { 0.5 };
+    let least = env::var("QUOTAGATE_FLEET_LEAST").ok();
+    let least = least.map_or(LEAST, |least| least.parse().expect("a percentage"));
     for (name, from, to, lost) in
         [("before", start_us, killed_us, 0), ("after", killed_us, end_us, held * LOST_IN)]
     {
@@ -94,22 +94,10 @@ pub async fn share(worker: &str, held: u64) {
         let share = used as f64 / possible;
         println!("{name} one is killed: {:.1} % of what the limit allows", share * 100.0);
         assert!(
-            used as f64 >= possible * least - lost as f64,
-            "{name} one was killed {used} of {possible:.0} calls were used; timers are late by \
-             {late_by:?}"
+            used as f64 >= possible * f64::from(least) / 100.0 - lost as f64,
+            "{name} one was killed {used} of {possible:.0} calls were used"
         );
     }
-}
-
-/// By how much timers are late on this machine now, on average.
-async fn how_late(length: Duration) -> Duration {
-    const STEP: Duration = Duration::from_millis(10);
-    let (start, mut steps) = (Instant::now(), 0);
-    while start.elapsed() < length {
-        sleep(STEP).await;
-        steps += 1;
-    }
-    (start.elapsed() / steps).saturating_sub(STEP)
 }
 
 /// One of the processes: it calls until its input ends.

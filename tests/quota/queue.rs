@@ -178,9 +178,10 @@ fn so_many_wait_and_not_more() {
 /// none of those that a request to any user of the pool would have touched.
 #[test]
 fn a_full_queue_names_every_limit_of_who_would_be_chosen() {
-    let rules = Rules { max_waiting: 0, ..Rules::default() };
+    let rules = Rules { max_waiting: 1, ..Rules::default() };
     let mut bench = Bench::with(org(), built_in(), rules);
     bench.grant(ask(READ).calls(90));
+    bench.park(patient());
     let names = |denial: Denial| denial.limits.into_iter().map(|of| of.name).collect::<Vec<_>>();
     let full = bench.deny(patient());
     assert_eq!(full.reason, DenialReason::QueueFull);

@@ -98,6 +98,10 @@ impl<A: Merge + Send + 'static> Source for Endless<A> {
         Moment::now()
     }
 
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     async fn fetch(&self, calls: u32, _: Duration) -> Result<Fetched<()>, Refusal<()>> {
         let ttl = Duration::from_secs(5);
         let deadline = Moment::now() + ttl;

@@ -303,7 +303,13 @@ func use(permit *Permit, args object) error {
 func (p *play) http(args, expect object, _ string) error {
 	caller := &http.Client{}
 	if args["direct"] != true {
-		caller.Transport = NewTransport(nil, p.client, Options{
+		// Closed after the step: what it reports has been told before the next one.
+		client, err := New([]string{p.address}, WithTimeout(5*time.Second))
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		caller.Transport = NewTransport(nil, client, Options{
 			Org: p.org, Workspace: args.text("workspace"), ExecutionUser: args.text("user"), Class: classOf(args),
 		})
 	}

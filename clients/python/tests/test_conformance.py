@@ -72,9 +72,10 @@ class Threads:
     def http(
         self, method: str, url: str, token: str, body: bytes | None, quota: dict[str, Any] | None
     ) -> scenarios.Sent:
-        with requests.Session() as session:
+        # Closed after the step: what it reports has been told before the next one.
+        with quotagate.Client(self._address, timeout=5) as client, requests.Session() as session:
             if quota is not None:
-                quotagate.requests.mount(session, self._client, **quota)
+                quotagate.requests.mount(session, client, **quota)
             try:
                 answer = session.request(method, url, data=body, headers=headers(token))
             except requests.RequestException as error:
@@ -89,16 +90,17 @@ class ThreadsHttpx(Threads):
     def http(
         self, method: str, url: str, token: str, body: bytes | None, quota: dict[str, Any] | None
     ) -> scenarios.Sent:
-        transport = None
-        if quota is not None:
-            transport = quotagate.httpx.Transport(self._client, **quota)
-        with httpx.Client(transport=transport) as session:
-            try:
-                answer = session.request(method, url, content=body, headers=headers(token))
-            except httpx.TransportError as error:
-                assert isinstance(error, quotagate.QuotaError)
-                raise
-            return scenarios.Sent(answer.status_code, answer.content)
+        with quotagate.Client(self._address, timeout=5) as client:
+            transport = None
+            if quota is not None:
+                transport = quotagate.httpx.Transport(client, **quota)
+            with httpx.Client(transport=transport) as session:
+                try:
+                    answer = session.request(method, url, content=body, headers=headers(token))
+                except httpx.TransportError as error:
+                    assert isinstance(error, quotagate.QuotaError)
+                    raise
+                return scenarios.Sent(answer.status_code, answer.content)
 
 
 class Asyncio:
@@ -159,18 +161,19 @@ class Asyncio:
         self, method: str, url: str, token: str, body: bytes | None, quota: dict[str, Any] | None
     ) -> scenarios.Sent:
         async def work() -> scenarios.Sent:
-            transport = None
-            if quota is not None:
-                transport = quotagate.httpx.AsyncTransport(self._client, **quota)
-            async with httpx.AsyncClient(transport=transport) as session:
-                try:
-                    answer = await session.request(
-                        method, url, content=body, headers=headers(token)
-                    )
-                except httpx.TransportError as error:
-                    assert isinstance(error, quotagate.QuotaError)
-                    raise
-                return scenarios.Sent(answer.status_code, answer.content)
+            async with quotagate.aio.Client(self._address, timeout=5) as client:
+                transport = None
+                if quota is not None:
+                    transport = quotagate.httpx.AsyncTransport(client, **quota)
+                async with httpx.AsyncClient(transport=transport) as session:
+                    try:
+                        answer = await session.request(
+                            method, url, content=body, headers=headers(token)
+                        )
+                    except httpx.TransportError as error:
+                        assert isinstance(error, quotagate.QuotaError)
+                        raise
+                    return scenarios.Sent(answer.status_code, answer.content)
 
         return self._run(work())
 

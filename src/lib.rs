@@ -10,7 +10,7 @@
 //!    [`cluster`] divides the shards among the nodes.
 //! 4. [`node`] is where a request is decided, by settings that [`config`] reads;
 //!    [`webhook`] tells others what happens by itself.
-//! 5. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
+//! 5. [`auth`] knows who calls, and what they may do. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
 //!    [`json`]. The messages are in [`proto`].
 //! 6. [`server`] puts all of it together, with [`metrics`] and [`telemetry`].
 //! 7. [`client`] is the library for callers, [`cli`] the program; [`duration`]
@@ -22,6 +22,8 @@
 //! only [`client`], [`clock`] and [`proto`] are compiled. ARCHITECTURE.md says which room a
 //! line belongs in, and follows one Acquire through them.
 
+#[cfg(feature = "server")]
+pub mod auth;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "client")]

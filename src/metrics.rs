@@ -1,5 +1,10 @@
 //! Every metric of the service, in domain words. Labels take values from fixed
-//! sets only: nothing that a caller sends becomes a label.
+//! sets only: nothing that a caller sends becomes a label, but for the names of the
+//! few orgs that an operator wants to see.
+
+mod cluster;
+mod orgs;
+mod shards;
 
 use std::{
     array, fmt,
@@ -13,6 +18,12 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::{cluster::ClusterGauges, shards::ShardMetrics};
+pub use self::{
+    cluster::{ClusterSample, Source as ClusterSource},
+    orgs::{Busiest, OrgGauges, ShownOrgs},
+    shards::{Left, UnitsByScope},
+};
 use crate::quota::{
     Class, CoolingCause, DenialReason, OperationId, Wall, salesforce::errors::TroubleKind,
 };
@@ -241,6 +252,10 @@ pub struct Metrics {
     troubles: Counters<1>,
     cooling: [Gauge; CoolingCause::ALL.len()],
     wait_seconds: [Histogram; 4],
+    shards: ShardMetrics,
+    shown_orgs: ShownOrgs,
+    org_gauges: OrgGauges,
+    cluster: ClusterGauges,
 }
 
 impl Metrics {
@@ -400,6 +415,11 @@ impl Metrics {
         let cooling =
             CoolingCause::ALL.map(|cause| cooling.get_or_create_owned(&[("cause", cause.name())]));
 
+        let shards = ShardMetrics::new(&mut registry);
+        let (org_gauges, cluster) = (OrgGauges::default(), ClusterGauges::default());
+        registry.register_collector(Box::new(org_gauges.clone()));
+        registry.register_collector(Box::new(cluster.clone()));
+
         Self {
             granted,
             denied,
@@ -428,6 +448,10 @@ impl Metrics {
             troubles,
             cooling,
             wait_seconds,
+            shards,
+            shown_orgs: ShownOrgs::default(),
+            org_gauges,
+            cluster,
             registry,
         }
     }
@@ -601,6 +625,28 @@ impl Metrics {
         }
     }
 
+    /// The same, with so many orgs shown by name.
+    #[must_use]
+    pub fn showing(self, shown_orgs: ShownOrgs) -> Self {
+        Self { shown_orgs, ..self }
+    }
+
+    /// Chooses the orgs that are shown by name.
+    #[must_use]
+    pub fn choose_orgs(&self) -> Busiest {
+        Busiest::new(self.shown_orgs)
+    }
+
+    /// These orgs are shown by name now.
+    pub fn show_orgs(&self, busiest: Busiest) {
+        self.org_gauges.show(busiest);
+    }
+
+    /// At each scrape the source is asked how this node stands in its cluster.
+    pub fn show_cluster(&self, source: ClusterSource) {
+        self.cluster.show(source);
+    }
+
     /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
     #[must_use]
     pub fn encode(&self) -> String {
@@ -702,6 +748,12 @@ mod tests {
             "quotagate_permits_out 0",
             r#"quotagate_troubles_total{kind="total_exceeded"} 0"#,
             r#"quotagate_cooling{cause="throttled"} 0"#,
+            r#"quotagate_recovered_shards_total{left="open"} 0"#,
+            "quotagate_recover_seconds_count 0",
+            "quotagate_handed_over_shards_total 0",
+            r#"quotagate_lost_units_total{scope="workspace"} 0"#,
+            "quotagate_decision_seconds_count 0",
+            "quotagate_forward_seconds_count 0",
             "# UNIT quotagate_reserve_seconds seconds",
             "# EOF",
         ] {
@@ -753,6 +805,27 @@ mod tests {
             r#"quotagate_wait_seconds_bucket{le="120.0",class="bulk"} 1"#,
             r#"quotagate_troubles_total{kind="unavailable"} 1"#,
             r#"quotagate_cooling{cause="total_exceeded"} 6"#,
+        ] {
+            shows(&metrics, line);
+        }
+    }
+
+    #[test]
+    fn a_node_in_a_cluster_shows_how_it_stands_and_one_that_is_alone_does_not() {
+        let metrics = new();
+        assert!(!metrics.encode().contains("session_left"));
+        let sample = ClusterSample {
+            session_left: Duration::from_millis(7_500),
+            clock_offset: Some(Duration::from_millis(250)),
+            answering: 1,
+            silent: 1,
+        };
+        metrics.show_cluster(Box::new(move || Some(sample)));
+        for line in [
+            "quotagate_session_left_seconds 7.5",
+            "quotagate_clock_offset_seconds 0.25",
+            r#"quotagate_peers{state="answering"} 1"#,
+            r#"quotagate_peers{state="silent"} 1"#,
         ] {
             shows(&metrics, line);
         }

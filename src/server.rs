@@ -35,7 +35,7 @@ use crate::{
         Config,
         reload::{self, Reload, Watcher},
     },
-    metrics::{Metrics, ReloadOutcome},
+    metrics::{Metrics, ReloadOutcome, ShownOrgs},
     node::{Node, Routes, Settings},
     rpc::{self, Forward, Health},
     shard::{Running, Shards},
@@ -67,6 +67,8 @@ pub struct Options {
     pub max_connection_age: Option<Duration>,
     /// Names under which HTTP may write, besides loopback's and its own address.
     pub http_hosts: Vec<String>,
+    /// How many orgs the metrics show by name.
+    pub metrics_orgs: ShownOrgs,
 }
 
 /// What a service has around it. A process has TCP and the machine's clocks;
@@ -187,7 +189,8 @@ impl Service {
     {
         let Surroundings { clock, grpc, http, peer, dial } = surroundings;
         let (grpc_addr, http_addr) = (grpc.address, http.local_addr()?);
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall));
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall);
+        let metrics = Arc::new(metrics.showing(options.metrics_orgs));
         let parts = Parts { store, clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let stop = watch::channel(false).0;
         let (webhook, _) = Webhook::start(
@@ -221,6 +224,10 @@ impl Service {
         };
         shards.shards().listen(Arc::new(webhook.clone()));
         let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
+        if cluster.is_some() {
+            let node = Arc::downgrade(&node);
+            metrics.show_cluster(Box::new(move || node.upgrade()?.sample()));
+        }
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
         let (router, health) =
@@ -440,6 +447,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         node,
         cluster,
         http_hosts: args.http_hosts,
+        metrics_orgs: args.metrics_orgs,
         max_connection_age: Some(args.max_connection_age).filter(|age| !age.is_zero()),
     })
     .await?;

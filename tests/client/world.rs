@@ -54,6 +54,7 @@ impl Server {
             cluster: None,
             max_connection_age: None,
             http_hosts: Vec::new(),
+            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
             node: "test".to_owned(),
         };
         let start = Instant::now();
@@ -99,6 +100,7 @@ fn clone(options: &Options) -> Options {
         cluster: None,
         max_connection_age: None,
         http_hosts: Vec::new(),
+        metrics_orgs: quotagate::metrics::ShownOrgs::default(),
         node: options.node.clone(),
     }
 }

@@ -67,6 +67,7 @@ impl TestServer {
             cluster: None,
             max_connection_age,
             http_hosts: vec!["quota.example".to_owned()],
+            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
             node: "test".to_owned(),
         };
         let service = Service::start_on(opened, options).await.expect("it starts");

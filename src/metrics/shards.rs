@@ -107,8 +107,8 @@ impl ShardMetrics {
         let lost_units: Counters<1> = family(
             registry,
             "lost_units",
-            "Units in blocks that former owners left open, by the scope of their limit: they \
-             count as spent until their window has passed",
+            "Units in blocks that were found open when a shard was taken, by the scope of their \
+             limit: they count as spent until their window has passed",
         );
         let lost_units = ["org", "workspace", "execution_user"]
             .map(|scope| lost_units.get_or_create_owned(&[("scope", scope)]));

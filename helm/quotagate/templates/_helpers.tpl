@@ -94,6 +94,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if $values.tokens -}}{{- $_ := set $auth "tokens" $values.tokens -}}{{- end -}}
 {{- if $oidc -}}{{- $_ := set $auth "oidc" $oidc -}}{{- end -}}
 {{- if $values.rules -}}{{- $_ := set $auth "rules" $values.rules -}}{{- end -}}
+{{- if $values.limits -}}{{- $_ := set $auth "limits" $values.limits -}}{{- end -}}
+{{- with $values.sessionKey -}}
+{{- if .existingSecret -}}{{- $_ := set $auth "session_key_file" (printf "/etc/quotagate-session/%s" .key) -}}{{- end -}}
+{{- end -}}
 {{- if $auth -}}{{- toYaml $auth -}}{{- end -}}
 {{- end }}
 

@@ -266,8 +266,8 @@ impl Metrics {
 
         registry.register(
             "build",
-            "The version of the running program",
-            Info::new([("version", version.to_owned())]),
+            "The version of the running program, and the commit that it was built from",
+            Info::new([("version", version.to_owned()), ("commit", crate::COMMIT.to_owned())]),
         );
         let start = gauge(
             &mut registry,
@@ -728,7 +728,7 @@ mod tests {
     fn every_metric_has_its_name_its_unit_and_starts_at_zero() {
         let metrics = new();
         for line in [
-            r#"quotagate_build_info{version="1.2.3"} 1"#,
+            &format!(r#"quotagate_build_info{{version="1.2.3",commit="{}"}} 1"#, crate::COMMIT),
             "quotagate_process_start_time_seconds 1700000000",
             r#"quotagate_decisions_total{decision="granted",reason="none",class="bulk"} 0"#,
             r#"quotagate_decisions_total{decision="denied",reason="org_limit",class="event"} 0"#,

@@ -254,4 +254,6 @@ impl State {
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -239,13 +239,14 @@ fn read_issuers(item: &Item<'_>) -> Option<Vec<OidcConfig>> {
             Some(item) => item.parsed(parse_text),
             None => Some("sub".to_owned()),
         };
+        let keys = read_key_source(&fields);
         let (ca_file, token_file) =
             (read_path(&fields, "ca_file"), read_path(&fields, "token_file"));
         Some(OidcConfig {
             name: name?,
             issuer: issuer?,
             audiences: audiences?,
-            keys: read_key_source(&fields)?,
+            keys: keys?,
             ca_file: ca_file?,
             token_file: token_file?,
             claim: claim?,
@@ -448,3 +449,6 @@ fn parse_pattern<E: fmt::Display>(
         _ => Ok(text.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

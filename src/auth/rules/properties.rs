@@ -55,9 +55,8 @@ fn model_allows(rules: &[Rule], who: &str, action: &Action<'_>) -> bool {
     let any = |patterns: &[Pattern], name: &str| patterns.iter().any(|p| model_fits(p, name));
     let mut allowed = false;
     for rule in rules.iter().rev() {
-        let mut fits = any(&rule.who, who)
-            && any(&rule.orgs, action.org)
-            && rule.verbs.iter().any(|verb| *verb == action.verb);
+        let mut fits =
+            any(&rule.who, who) && any(&rule.orgs, action.org) && rule.verbs.contains(&action.verb);
         if action.verb != Verb::Report {
             fits = fits && any(&rule.workspaces, action.workspace);
         }

@@ -26,6 +26,7 @@ use tonic::transport::server::{Connected, TcpIncoming};
 pub use self::args::{ClusterArgs, ColdStart, ServeArgs};
 use self::cluster::{Addresses, Around, Place};
 use crate::{
+    auth::Authority,
     clock::Clock,
     cluster::{
         peers::{self, Dial, Peers},
@@ -37,7 +38,7 @@ use crate::{
     },
     metrics::{Metrics, ReloadOutcome},
     node::{Node, Routes, Settings},
-    rpc::{self, Forward, Health},
+    rpc::{self, Forward, Gate, Health, gate::Limits},
     shard::{Running, Shards},
     store::{self, Opened, SharedStore, StoreAddress, StoreOptions},
     telemetry,
@@ -223,9 +224,14 @@ impl Service {
         let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
-        let (router, health) =
-            rpc::router(Arc::clone(&forward), Arc::clone(&metrics), options.max_connection_age)
-                .await;
+        let gate = Gate::new(Authority::open(), Limits::default());
+        let (router, health) = rpc::router(
+            Arc::clone(&forward),
+            Arc::clone(&gate),
+            Arc::clone(&metrics),
+            options.max_connection_age,
+        )
+        .await;
         let served = router.serve_with_incoming_shutdown(grpc.connections, stopped(&stop));
         let grpc = tokio::spawn(served);
         let services = web::Services {
@@ -233,6 +239,7 @@ impl Service {
             admin: rpc::Admin::new(Arc::clone(&forward)),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
+            gate,
         };
         let http_options = web::Options { hosts: options.http_hosts, ..web::Options::default() };
         let http = tokio::spawn(web::serve(http, services, http_options, stopped(&stop)));

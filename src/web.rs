@@ -1,5 +1,6 @@
 //! The HTTP edge: probes, metrics, and the services as JSON.
 
+mod admit;
 mod api;
 mod origin;
 mod ratelimit;
@@ -22,11 +23,13 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore, time};
 
+use self::admit::Guard;
 use crate::{
     metrics::{self, Metrics},
     proto::{
         admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService,
     },
+    rpc::Gate,
 };
 
 /// How long a client may take to send the head of a request, and to stay idle
@@ -52,6 +55,8 @@ pub struct Services<Q, A> {
     pub metrics: Arc<Metrics>,
     /// Whether requests can be decided.
     pub readiness: Readiness,
+    /// Knows who calls: the same that lets requests in by gRPC.
+    pub gate: Arc<Gate>,
 }
 
 /// Asks whether the process can decide requests: `None` if it can, else a
@@ -136,13 +141,14 @@ pub async fn serve<Q: QuotaService, A: AdminService>(
 }
 
 fn router<Q: QuotaService, A: AdminService>(services: Services<Q, A>, options: &Options) -> Router {
-    let Services { quota, admin, metrics, readiness } = services;
+    let Services { quota, admin, metrics, readiness, gate } = services;
+    let guard = Arc::new(Guard::new(gate, options));
     Router::new()
         .route("/", get(landing))
         .route("/livez", get(alive))
         .route("/readyz", get(move || async move { ready(&readiness) }))
         .route("/metrics", get(exposition).with_state(metrics))
-        .merge(api::router(quota, admin, options))
+        .merge(api::router(quota, admin, guard))
         .fallback(status::not_found)
         .method_not_allowed_fallback(status::method_not_allowed)
         .layer(middleware::from_fn(secure))

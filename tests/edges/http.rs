@@ -9,8 +9,10 @@ use std::{
 };
 
 use quotagate::{
+    auth::Authority,
     metrics::Metrics,
     quota::Wall,
+    rpc::{Gate, gate::Limits},
     web::{self, Options, Services},
 };
 use serde_json::{Value, json};
@@ -49,6 +51,7 @@ impl Edge {
             quota: Fake,
             admin: Fake,
             metrics: Arc::new(Metrics::new("1.2.3", Wall(0))),
+            gate: Gate::new(Authority::open(), Limits::default()),
             readiness: Arc::new(move || {
                 seen.load(Ordering::Relaxed).then(|| "the process is stopping".to_owned())
             }),

@@ -5,6 +5,8 @@ mod admin;
 mod audit;
 mod bench;
 mod call;
+#[cfg(feature = "server")]
+mod can;
 mod cluster;
 mod exec;
 mod exit;
@@ -15,6 +17,8 @@ mod poll;
 #[cfg(feature = "standin")]
 mod standin;
 mod table;
+#[cfg(feature = "server")]
+mod token;
 mod top;
 mod usage;
 
@@ -102,6 +106,14 @@ enum Verb {
     #[cfg(feature = "server")]
     #[command(after_help = local::CHECK_HELP)]
     Check(local::CheckArgs),
+    /// Say from a configuration who may do what, and which rule decides; exits with 3 for no
+    #[cfg(feature = "server")]
+    #[command(after_help = can::HELP)]
+    Can(can::CanArgs),
+    /// Make a token for a caller, and the line that the configuration needs for it
+    #[cfg(feature = "server")]
+    #[command(after_help = token::HELP)]
+    Token(token::TokenArgs),
     /// Show what it is for: the service, a strict stand-in for Salesforce, and a fleet of callers
     #[cfg(feature = "server")]
     #[command(after_help = local::DEMO_HELP)]
@@ -196,6 +208,10 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
         Verb::Audit(args) => audit::audit(args).await,
         #[cfg(feature = "server")]
         Verb::Check(args) => local::check(args),
+        #[cfg(feature = "server")]
+        Verb::Can(args) => can::can(&args),
+        #[cfg(feature = "server")]
+        Verb::Token(args) => token::token(&args),
         #[cfg(feature = "server")]
         Verb::Demo(args) => local::demo(args).await,
         #[cfg(feature = "standin")]
@@ -313,6 +329,13 @@ mod tests {
             ("poll-limits --targets f --api-version v66", false),
             ("bench --concurrency 0", false),
             ("bench --duration 1s --concurrency 1", true),
+            ("can token:ci acquire --org o --operation rest --config f", true),
+            ("can token:ci acquire --org o --config f", false),
+            ("can token:ci read --org o --config f -o json", true),
+            ("can token:ci read --org o", false),
+            ("can token:ci fly --org o --config f", false),
+            ("token", true),
+            ("token ci --hash -o json", true),
             ("completions zsh", true),
             ("completions tcsh7", false),
             ("", false),

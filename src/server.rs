@@ -119,6 +119,7 @@ pub struct Service {
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<()>,
     webhook: Webhook,
+    authority: Arc<Authority>,
 }
 
 /// How long requests that run at the end may go on.
@@ -198,6 +199,11 @@ impl Service {
             Patience::default(),
         )?;
 
+        for warning in options.config.auth.warnings() {
+            tracing::warn!("auth: {warning}");
+        }
+        let authority = Authority::new(&options.config.auth, clock.clone(), Arc::clone(&metrics));
+
         let (node, shards, forward, cluster) = match options.cluster {
             None => {
                 let (node, shards) =
@@ -261,6 +267,7 @@ impl Service {
             grpc,
             http,
             webhook,
+            authority,
         })
     }
 
@@ -501,12 +508,22 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
     let (tell, mut told) = mpsc::channel(RELOADS);
     let (node, metrics) = (Arc::clone(&service.node), Arc::clone(&service.metrics));
     let webhook = service.webhook.clone();
+    let authority = Arc::clone(&service.authority);
     tokio::spawn(async move {
         let apply = async {
             while let Some(reload) = told.recv().await {
                 let now = node.now().wall;
                 match reload {
                     Reload::Accepted(config) => {
+                        if let Err(error) = authority.accepts(&config.auth) {
+                            metrics.reloaded(ReloadOutcome::Rejected, now);
+                            tracing::error!(
+                                %error,
+                                "the configuration was refused for its auth; the last good one \
+                                 stays in force"
+                            );
+                            continue;
+                        }
                         if let Err(error) = webhook.configure(config.webhook.as_ref()) {
                             metrics.reloaded(ReloadOutcome::Rejected, now);
                             tracing::error!(
@@ -515,6 +532,9 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
                                  stays in force"
                             );
                             continue;
+                        }
+                        if let Err(error) = authority.reconfigure(&config.auth) {
+                            tracing::error!(%error, "the former identities stay in force");
                         }
                         node.reconfigure(*config).await;
                         metrics.reloaded(ReloadOutcome::Applied, now);

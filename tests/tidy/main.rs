@@ -27,7 +27,7 @@ const fn room(name: &'static str, may_name: &'static [&'static str]) -> Room {
 #[rustfmt::skip]
 pub const ROOMS: &[Room] = &[
     room("bin",       &["cli", "demo", "server", "config", "telemetry", "client", "duration"]),
-    room("cli",       &["demo", "server", "standin", "cluster", "client", "store", "config", "telemetry", "metrics", "quota", "https", "json", "clock", "duration", "proto"]),
+    room("cli",       &["demo", "server", "auth", "standin", "cluster", "client", "store", "config", "telemetry", "metrics", "quota", "https", "json", "clock", "duration", "proto"]),
     room("demo",      &["server", "standin", "client", "config", "telemetry", "metrics", "quota", "json", "clock", "duration", "proto"]),
     room("server",    &["rpc", "web", "auth", "tls", "node", "webhook", "shard", "cluster", "store", "config", "telemetry", "metrics", "quota", "https", "clock", "duration"]),
     room("web",       &["rpc", "auth", "node", "config", "metrics", "quota", "json", "clock", "duration", "proto"]),

@@ -6,7 +6,7 @@ pub mod cluster;
 use std::{
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -26,7 +26,10 @@ use tonic::transport::server::{Connected, TcpIncoming};
 pub use self::args::{ClusterArgs, ColdStart, ServeArgs};
 use self::cluster::{Addresses, Around, Place};
 use crate::{
-    auth::Authority,
+    auth::{
+        Authority,
+        session::{KEY_BYTES, Seal},
+    },
     clock::Clock,
     cluster::{
         peers::{self, Dial, Peers},
@@ -38,7 +41,7 @@ use crate::{
     },
     metrics::{Metrics, ReloadOutcome},
     node::{Node, Routes, Settings},
-    rpc::{self, Forward, Gate, Health, gate::Limits},
+    rpc::{self, Forward, Gate, Health},
     shard::{Running, Shards},
     store::{self, Opened, SharedStore, StoreAddress, StoreOptions},
     telemetry,
@@ -120,6 +123,7 @@ pub struct Service {
     http: JoinHandle<()>,
     webhook: Webhook,
     authority: Arc<Authority>,
+    gate: Arc<Gate>,
 }
 
 /// How long requests that run at the end may go on.
@@ -202,7 +206,8 @@ impl Service {
         for warning in options.config.auth.warnings() {
             tracing::warn!("auth: {warning}");
         }
-        let authority = Authority::new(&options.config.auth, clock.clone(), Arc::clone(&metrics));
+        let auth = options.config.auth.clone();
+        let authority = Authority::new(&auth, clock.clone(), Arc::clone(&metrics));
 
         let (node, shards, forward, cluster) = match options.cluster {
             None => {
@@ -230,7 +235,8 @@ impl Service {
         let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
-        let gate = Gate::new(Authority::open(), Limits::default());
+        let seal = seal(auth.session_key_file.as_deref())?;
+        let gate = Gate::new(Arc::clone(&authority), auth.limits);
         let (router, health) = rpc::router(
             Arc::clone(&forward),
             Arc::clone(&gate),
@@ -245,7 +251,8 @@ impl Service {
             admin: rpc::Admin::new(Arc::clone(&forward)),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            gate,
+            gate: Arc::clone(&gate),
+            seal,
         };
         let http_options = web::Options { hosts: options.http_hosts, ..web::Options::default() };
         let http = tokio::spawn(web::serve(http, services, http_options, stopped(&stop)));
@@ -268,6 +275,7 @@ impl Service {
             http,
             webhook,
             authority,
+            gate,
         })
     }
 
@@ -390,6 +398,22 @@ struct Cluster {
     served: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
+/// Seals sessions with the key in a file; without one, with a key of this process
+/// alone.
+fn seal(file: Option<&Path>) -> anyhow::Result<Seal> {
+    let Some(file) = file else { return Ok(Seal::random()) };
+    let key = std::fs::read(file)
+        .with_context(|| format!("cannot read auth.session_key_file {}", file.display()))?;
+    if key.len() < KEY_BYTES {
+        bail!(
+            "auth.session_key_file {} holds {} bytes: it needs at least {KEY_BYTES} random ones",
+            file.display(),
+            key.len()
+        );
+    }
+    Ok(Seal::new(&key))
+}
+
 /// Why requests cannot be decided by this process, if they cannot.
 fn readiness(node: Arc<Node>, standing: Option<watch::Receiver<Standing>>) -> Readiness {
     Arc::new(move || {
@@ -508,7 +532,7 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
     let (tell, mut told) = mpsc::channel(RELOADS);
     let (node, metrics) = (Arc::clone(&service.node), Arc::clone(&service.metrics));
     let webhook = service.webhook.clone();
-    let authority = Arc::clone(&service.authority);
+    let (authority, gate) = (Arc::clone(&service.authority), Arc::clone(&service.gate));
     tokio::spawn(async move {
         let apply = async {
             while let Some(reload) = told.recv().await {
@@ -536,6 +560,7 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
                         if let Err(error) = authority.reconfigure(&config.auth) {
                             tracing::error!(%error, "the former identities stay in force");
                         }
+                        gate.set_limits(config.auth.limits);
                         node.reconfigure(*config).await;
                         metrics.reloaded(ReloadOutcome::Applied, now);
                         tracing::info!("the configuration was read again and is in force");

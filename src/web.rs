@@ -2,8 +2,10 @@
 
 mod admit;
 mod api;
+mod landing;
 mod origin;
 mod ratelimit;
+mod session;
 mod status;
 
 use std::{fmt, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -13,7 +15,7 @@ use axum::{
     extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use hyper_util::{
@@ -25,6 +27,7 @@ use tokio::{net::TcpListener, sync::Semaphore, time};
 
 use self::admit::Guard;
 use crate::{
+    auth::session::Seal,
     metrics::{self, Metrics},
     proto::{
         admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService,
@@ -57,6 +60,8 @@ pub struct Services<Q, A> {
     pub readiness: Readiness,
     /// Knows who calls: the same that lets requests in by gRPC.
     pub gate: Arc<Gate>,
+    /// Seals sessions.
+    pub seal: Seal,
 }
 
 /// Asks whether the process can decide requests: `None` if it can, else a
@@ -87,6 +92,8 @@ impl Default for Options {
 struct Ends {
     local: SocketAddr,
     remote: SocketAddr,
+    /// Nobody between could read or change what was sent.
+    is_encrypted: bool,
 }
 
 /// Serves until `stop` is ready, then lets requests that run end, for 5 s at
@@ -124,8 +131,8 @@ pub async fn serve<Q: QuotaService, A: AdminService>(
         };
         // A peer that is gone already has no address any more.
         let Ok(local) = stream.local_addr() else { continue };
-        let service =
-            TowerToHyperService::new(router.clone().layer(Extension(Ends { local, remote })));
+        let ends = Ends { local, remote, is_encrypted: false };
+        let service = TowerToHyperService::new(router.clone().layer(Extension(ends)));
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -141,10 +148,11 @@ pub async fn serve<Q: QuotaService, A: AdminService>(
 }
 
 fn router<Q: QuotaService, A: AdminService>(services: Services<Q, A>, options: &Options) -> Router {
-    let Services { quota, admin, metrics, readiness, gate } = services;
-    let guard = Arc::new(Guard::new(gate, options));
+    let Services { quota, admin, metrics, readiness, gate, seal } = services;
+    let guard = Arc::new(Guard::new(gate, seal, options));
     Router::new()
-        .route("/", get(landing))
+        .route("/", get(landing::page).with_state(Arc::clone(&guard)))
+        .merge(session::router(Arc::clone(&guard)))
         .route("/livez", get(alive))
         .route("/readyz", get(move || async move { ready(&readiness) }))
         .route("/metrics", get(exposition).with_state(metrics))
@@ -152,13 +160,6 @@ fn router<Q: QuotaService, A: AdminService>(services: Services<Q, A>, options: &
         .fallback(status::not_found)
         .method_not_allowed_fallback(status::method_not_allowed)
         .layer(middleware::from_fn(secure))
-}
-
-async fn landing() -> Response {
-    const PAGE: &str = include_str!("web/landing.html");
-    let page = PAGE.replace("{version}", env!("CARGO_PKG_VERSION"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }
 
 /// That this is answered at all shows that the loop turns.

@@ -15,30 +15,22 @@ use tonic::{
 };
 
 use super::status::Problem;
-use crate::auth::{Authority, Caller, Credentials, Principal, Refused, Verb};
-
-/// What one principal may take of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests that are served at the same time, parked ones included.
-    pub in_flight: u32,
-    /// Requests a second, on average; as many may come at once. `None`: any.
-    pub requests_per_second: Option<u32>,
-}
-
-impl Default for Limits {
-    /// A third of what a node serves at once: three greedy principals leave some
-    /// to others.
-    fn default() -> Self {
-        Self { in_flight: 4_000, requests_per_second: None }
-    }
-}
+use crate::{
+    auth::{
+        Authority, Caller, Credentials, Principal, Refused, Verb,
+        session::{Seal, Statement},
+    },
+    config::PrincipalLimits as Limits,
+};
 
 /// Principals that are told apart at the same time. Each takes about 200 bytes.
 const MAX_PRINCIPALS: usize = 20_000;
 
 /// Principals that need no memory any more are looked for at most this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// An issuer that could not be reached is asked again soon.
+const KEYS_RETRY: Duration = Duration::from_secs(2);
 
 /// A principal's requests are over some time; nobody knows when.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
@@ -96,16 +88,24 @@ impl Gate {
         let certificate = extensions.get::<CertificatePrincipals>();
         let certificate = certificate.map_or(&[][..], |names| &names.0);
         let credentials = Credentials { certificate, bearer: bearer(headers) };
-        self.authority.identify(credentials).await.map_err(|refused| unauthenticated(&refused))
+        self.authority.identify(credentials).await.map_err(unauthenticated)
     }
 
-    /// Who a token is of.
+    /// Proves a token for a session, and says how long that may last. `None` where
+    /// nobody is asked for a name.
     ///
     /// # Errors
-    /// Nobody knows.
-    pub async fn identify_token(&self, token: &str) -> Result<Caller, Problem> {
-        let credentials = Credentials { certificate: &[], bearer: Some(token) };
-        self.authority.identify(credentials).await.map_err(|refused| unauthenticated(&refused))
+    /// Nobody knows whose it is.
+    pub async fn sign_in(&self, token: &str) -> Result<Option<(Statement, Duration)>, Problem> {
+        Ok(self.authority.sign_in(token).await.map_err(unauthenticated)?)
+    }
+
+    /// Who comes again in a session.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn recall(&self, seal: &Seal, sealed: &str) -> Result<Caller, Problem> {
+        self.authority.recall(seal, sealed).map_err(unauthenticated)
     }
 
     /// Takes a caller's turn, which is given back when it is dropped.
@@ -204,10 +204,28 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn unauthenticated(refused: &Refused) -> Problem {
+fn unauthenticated(refused: Refused) -> Problem {
     let reason = match refused {
         Refused::Nothing => "NO_CREDENTIALS",
+        Refused::TooLarge => "TOKEN_TOO_LARGE",
+        Refused::Malformed => "TOKEN_MALFORMED",
+        Refused::UnknownToken => "TOKEN_UNKNOWN",
+        Refused::Issuer => "TOKEN_OF_WRONG_ISSUER",
+        Refused::Algorithm => "TOKEN_OF_WRONG_ALGORITHM",
+        Refused::UnknownKey => "TOKEN_OF_UNKNOWN_KEY",
+        Refused::Signature => "TOKEN_NOT_SIGNED",
+        Refused::NoExpiry => "TOKEN_WITHOUT_EXPIRY",
+        Refused::Expired => "TOKEN_EXPIRED",
+        Refused::NotYetValid => "TOKEN_NOT_YET_VALID",
+        Refused::Audience => "TOKEN_FOR_ANOTHER_AUDIENCE",
+        Refused::Subject => "TOKEN_WITHOUT_SUBJECT",
+        Refused::KeysUnavailable => "KEYS_UNAVAILABLE",
+        Refused::Session => "SESSION_ENDED",
     };
+    if refused.is_temporary() {
+        let problem = Problem::new(Code::Unavailable, reason, refused.to_string());
+        return problem.retry_after(KEYS_RETRY);
+    }
     Problem::new(Code::Unauthenticated, reason, refused.to_string())
 }
 

@@ -256,7 +256,7 @@ impl Context {
     fn request<M>(self, message: M) -> tonic::Request<M> {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = MetadataMap::from_headers(self.headers);
-        if let Some(Ends { local, remote }) = self.ends {
+        if let Some(Ends { local, remote, .. }) = self.ends {
             request
                 .extensions_mut()
                 .insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(remote) });

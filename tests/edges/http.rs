@@ -9,10 +9,11 @@ use std::{
 };
 
 use quotagate::{
-    auth::Authority,
+    auth::{Authority, session::Seal},
+    config::PrincipalLimits,
     metrics::Metrics,
     quota::Wall,
-    rpc::{Gate, gate::Limits},
+    rpc::Gate,
     web::{self, Options, Services},
 };
 use serde_json::{Value, json};
@@ -51,7 +52,8 @@ impl Edge {
             quota: Fake,
             admin: Fake,
             metrics: Arc::new(Metrics::new("1.2.3", Wall(0))),
-            gate: Gate::new(Authority::open(), Limits::default()),
+            gate: Gate::new(Authority::open(), PrincipalLimits::default()),
+            seal: Seal::random(),
             readiness: Arc::new(move || {
                 seen.load(Ordering::Relaxed).then(|| "the process is stopping".to_owned())
             }),

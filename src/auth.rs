@@ -59,6 +59,12 @@ impl Authority {
         Arc::default()
     }
 
+    /// True if no request is served unless it is known who makes it.
+    #[must_use]
+    pub const fn requires_identity(&self) -> bool {
+        false
+    }
+
     /// Who calls.
     ///
     /// # Errors

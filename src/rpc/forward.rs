@@ -37,6 +37,7 @@ use crate::{
     node::{Node, NodeError, PeerTarget, Route},
     proto::peer::v1::Forwarded,
     quota::Mono,
+    tls,
 };
 
 /// How long a request that does not wait for room is sent after its owner.
@@ -114,7 +115,9 @@ impl Forward {
 
     /// What is known of a request that has just come.
     pub fn context<M>(&self, request: &Request<M>) -> Context {
-        let address = request.remote_addr();
+        // tonic itself knows only the connections that it has accepted.
+        let peer = request.extensions().get::<tls::Peer>();
+        let address = peer.map(|peer| peer.remote).or_else(|| request.remote_addr());
         Context {
             arrived: self.node.now().mono,
             deadline: Deadline::of(request),

@@ -15,11 +15,11 @@ use axum::{
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost::Name;
 use tokio::{sync::Semaphore, time};
-use tonic::{Code, Status, metadata::MetadataMap, transport::server::TcpConnectInfo};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
-    Ends, Options, origin, ratelimit,
+    Options, origin, ratelimit,
     status::{self, refuse},
 };
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
             ReportRequest, acquire_response::Outcome, quota_service_server::QuotaService,
         },
     },
+    tls::Peer,
 };
 
 /// The most that a body may take, as for gRPC.
@@ -102,12 +103,12 @@ pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Op
 /// Lets a request in: writes from the right place, and no more than are bounded.
 async fn admit(
     State(guard): State<Arc<Guard>>,
-    Extension(ends): Extension<Ends>,
+    Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && let Err(why) = origin::check(request.headers(), ends.local, &guard.hosts) {
+    if !reads && let Err(why) = origin::check(request.headers(), peer.local, &guard.hosts) {
         return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
     }
     let Ok(_place) = guard.places.try_acquire() else {
@@ -269,7 +270,7 @@ async fn cluster<Q: QuotaService, A: AdminService>(
 /// Who calls, over what, with which headers.
 struct Context {
     headers: HeaderMap,
-    ends: Option<Ends>,
+    peer: Option<Peer>,
 }
 
 impl Context {
@@ -277,10 +278,8 @@ impl Context {
     fn request<M>(self, message: M) -> tonic::Request<M> {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = MetadataMap::from_headers(self.headers);
-        if let Some(Ends { local, remote }) = self.ends {
-            request
-                .extensions_mut()
-                .insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(remote) });
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
         }
         request
     }
@@ -290,7 +289,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Context {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self { headers: parts.headers.clone(), ends: parts.extensions.get::<Ends>().copied() })
+        Ok(Self { headers: parts.headers.clone(), peer: parts.extensions.get().cloned() })
     }
 }
 

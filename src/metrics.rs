@@ -1,6 +1,8 @@
 //! Every metric of the service, in domain words. Labels take values from fixed
 //! sets only: nothing that a caller sends becomes a label.
 
+mod connections;
+
 use std::{
     array, fmt,
     sync::{OnceLock, atomic::AtomicU64},
@@ -13,6 +15,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::connections::Connections;
+pub use self::connections::{Listener, Refusal, TlsFiles};
 use crate::quota::{
     Class, CoolingCause, DenialReason, OperationId, Wall, salesforce::errors::TroubleKind,
 };
@@ -261,6 +265,7 @@ pub struct Metrics {
     cooling: [Gauge; CoolingCause::ALL.len()],
     wait_seconds: [Histogram; 4],
     authentications: [Counter; AUTHENTICATIONS.len()],
+    connections: Connections,
 }
 
 impl Metrics {
@@ -457,6 +462,7 @@ impl Metrics {
             cooling,
             wait_seconds,
             authentications,
+            connections: Connections::register(&mut registry),
             registry,
         }
     }

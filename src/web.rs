@@ -8,7 +8,7 @@ mod ratelimit;
 mod session;
 mod status;
 
-use std::{fmt, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -23,7 +23,8 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time};
+use tokio::time;
+use tokio_stream::{Stream, StreamExt as _};
 
 use self::admit::Guard;
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
         admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService,
     },
     rpc::Gate,
+    tls::{Connection, Transport},
 };
 
 /// How long a client may take to send the head of a request, and to stay idle
@@ -44,9 +46,6 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 
 /// How long requests that run at the end may go on.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long to wait after an accept that failed (too many open files, mostly).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the edge serves.
 pub struct Services<Q, A> {
@@ -74,8 +73,6 @@ pub struct Options {
     /// Names under which browsers may reach it for writing, besides loopback
     /// and the address that it listens on. Without port.
     pub hosts: Vec<String>,
-    /// The most connections at a time; more wait to be accepted.
-    pub max_connections: usize,
     /// The most API requests at a time, parked ones included; more are refused
     /// with 429. Fewer than the connections, so that probes are always answered.
     pub max_requests: usize,
@@ -83,28 +80,19 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: Vec::new(), max_connections: 1_024, max_requests: 768 }
+        Self { hosts: Vec::new(), max_requests: 768 }
     }
 }
 
-/// The two ends of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    local: SocketAddr,
-    remote: SocketAddr,
-    /// Nobody between could read or change what was sent.
-    is_encrypted: bool,
-}
-
-/// Serves until `stop` is ready, then lets requests that run end, for 5 s at
-/// most.
-pub async fn serve<Q: QuotaService, A: AdminService>(
-    listener: TcpListener,
+/// Serves connections until `stop` is ready, then lets requests that run end, for
+/// 5 s at most. A handler finds the [`Peer`](crate::tls::Peer) among a request's
+/// extensions.
+pub async fn serve<Q: QuotaService, A: AdminService, C: Transport>(
+    connections: impl Stream<Item = io::Result<Connection<C>>>,
     services: Services<Q, A>,
     options: Options,
     stop: impl Future<Output = ()>,
 ) {
-    let connections = Arc::new(Semaphore::new(options.max_connections));
     let router = router(services, &options);
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -112,36 +100,30 @@ pub async fn serve<Q: QuotaService, A: AdminService>(
         .header_read_timeout(HEADER_READ_TIMEOUT)
         .max_header_size(MAX_HEADER_BYTES);
     let mut stop = pin!(stop);
-    loop {
-        let accept = async {
-            let place = connections.clone().acquire_owned().await.expect("it is never closed");
-            loop {
-                match listener.accept().await {
-                    Ok((stream, remote)) => break (place, stream, remote),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept an HTTP connection");
-                        time::sleep(ACCEPT_PAUSE).await;
-                    }
+    {
+        // It closes when this is over.
+        let mut connections = pin!(connections);
+        loop {
+            let connection = tokio::select! {
+                () = &mut stop => break,
+                connection = connections.next() => match connection {
+                    Some(Ok(connection)) => connection,
+                    Some(Err(_)) => continue,
+                    None => break,
+                },
+            };
+            let peer = connection.peer().clone();
+            let remote = peer.remote;
+            let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
+            let connection =
+                graceful.watch(http.serve_connection(TokioIo::new(connection), service));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, %remote, "an HTTP connection ended early");
                 }
-            }
-        };
-        let (place, stream, remote) = tokio::select! {
-            accepted = accept => accepted,
-            () = &mut stop => break,
-        };
-        // A peer that is gone already has no address any more.
-        let Ok(local) = stream.local_addr() else { continue };
-        let ends = Ends { local, remote, is_encrypted: false };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(ends)));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %remote, "an HTTP connection ended early");
-            }
-            drop(place);
-        });
+            });
+        }
     }
-    drop(listener);
     if time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("HTTP requests still ran after {DRAIN_TIMEOUT:?} and were cut off");
     }

@@ -39,6 +39,7 @@ use crate::{
     node::{Author, Node, NodeError, PeerTarget, Route},
     proto::peer::v1::Forwarded,
     quota::{Mono, OrgId, Teller},
+    tls,
 };
 
 /// How long a request that does not wait for room is sent after its owner.
@@ -149,8 +150,10 @@ impl Forward {
     /// # Errors
     /// No edge has asked who calls: such a request is nobody's.
     pub fn context<M>(&self, request: &Request<M>) -> Result<Context, Problem> {
-        let address = request.remote_addr();
         let extensions = request.extensions();
+        // tonic itself knows only the connections that it has accepted.
+        let peer = extensions.get::<tls::Peer>();
+        let address = peer.map(|peer| peer.remote).or_else(|| request.remote_addr());
         Ok(Context {
             arrived: self.node.now().mono,
             deadline: Deadline::of(request),

@@ -21,6 +21,7 @@ use crate::{
         session::{Seal, Statement},
     },
     config::PrincipalLimits as Limits,
+    tls::Peer,
 };
 
 /// Principals that are told apart at the same time. Each takes about 200 bytes.
@@ -34,11 +35,6 @@ const KEYS_RETRY: Duration = Duration::from_secs(2);
 
 /// A principal's requests are over some time; nobody knows when.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
-
-/// The names in the certificate that a connection's client has shown, among the
-/// extensions of its requests.
-#[derive(Clone, Debug)]
-pub struct CertificatePrincipals(pub Arc<[Principal]>);
 
 /// Lets requests in.
 #[derive(Debug)]
@@ -85,9 +81,11 @@ impl Gate {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Result<Caller, Problem> {
-        let certificate = extensions.get::<CertificatePrincipals>();
-        let certificate = certificate.map_or(&[][..], |names| &names.0);
-        let credentials = Credentials { certificate, bearer: bearer(headers) };
+        let shown = extensions.get::<Peer>().and_then(|peer| peer.certificate.as_ref());
+        let names = shown.map(|names| names.principals()).unwrap_or_default();
+        let certificate: Vec<Principal> =
+            names.iter().filter_map(|name| Principal::new(name)).collect();
+        let credentials = Credentials { certificate: &certificate, bearer: bearer(headers) };
         self.authority.identify(credentials).await.map_err(unauthenticated)
     }
 

@@ -14,13 +14,14 @@ use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use super::{
-    Ends, Options, origin,
+    Options, origin,
     session::{self, Failures},
     status::{self, refuse},
 };
 use crate::{
     auth::{Caller, session::Seal},
     rpc::{Gate, gate, status::Problem},
+    tls::Peer,
 };
 
 /// Requests of operators that are served when all places are taken, besides.
@@ -75,10 +76,10 @@ impl Guard {
         &self,
         headers: &HeaderMap,
         extensions: &Extensions,
-        ends: Ends,
+        peer: &Peer,
     ) -> Result<Identified, Problem> {
         let has_token = headers.contains_key(header::AUTHORIZATION);
-        let session = session::cookie(headers, ends).filter(|_| !has_token);
+        let session = session::cookie(headers, peer).filter(|_| !has_token);
         let recalled = session.map(|sealed| self.gate.recall(&self.seal, sealed));
         if let Some(Ok(caller)) = recalled {
             return Ok(Identified { caller, by_session: true });
@@ -104,12 +105,12 @@ pub struct Identified {
 /// Lets a request in, and notes among its extensions who makes it.
 pub async fn admit(
     State(guard): State<Arc<Guard>>,
-    Extension(ends): Extension<Ends>,
+    Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && let Err(why) = origin::check(request.headers(), ends.local, &guard.hosts) {
+    if !reads && let Err(why) = origin::check(request.headers(), peer.local, &guard.hosts) {
         return foreign(why);
     }
     let place = guard.places.try_acquire().ok();
@@ -117,7 +118,7 @@ pub async fn admit(
     let Some(_place) = place.or_else(|| guard.operators.try_acquire().ok()) else {
         return overloaded();
     };
-    let identified = guard.identify(request.headers(), request.extensions(), ends).await;
+    let identified = guard.identify(request.headers(), request.extensions(), &peer).await;
     let Identified { caller, by_session } = match identified {
         Ok(identified) => identified,
         Err(problem) => return status::response(&Status::from(problem)),

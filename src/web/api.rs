@@ -15,11 +15,10 @@ use axum::{
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost::Name;
 use tokio::time;
-use tonic::{Code, Status, metadata::MetadataMap, transport::server::TcpConnectInfo};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
-    Ends,
     admit::{Guard, admit},
     ratelimit,
     status::{self, refuse},
@@ -39,6 +38,7 @@ use crate::{
         },
     },
     rpc::OverHttp,
+    tls::Peer,
 };
 
 /// The most that a body may take, as for gRPC.
@@ -247,7 +247,7 @@ async fn cluster<Q: QuotaService, A: AdminService>(
 /// Who calls, over what, with which headers.
 struct Context {
     headers: HeaderMap,
-    ends: Option<Ends>,
+    peer: Option<Peer>,
     caller: Option<Caller>,
 }
 
@@ -256,10 +256,8 @@ impl Context {
     fn request<M>(self, message: M) -> tonic::Request<M> {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = MetadataMap::from_headers(self.headers);
-        if let Some(Ends { local, remote, .. }) = self.ends {
-            request
-                .extensions_mut()
-                .insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(remote) });
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
         }
         // Without a caller the services refuse it.
         if let Some(caller) = self.caller {
@@ -277,7 +275,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Context {
         let Parts { headers, extensions, .. } = parts;
         Ok(Self {
             headers: headers.clone(),
-            ends: extensions.get::<Ends>().copied(),
+            peer: extensions.get::<Peer>().cloned(),
             caller: extensions.get::<Caller>().cloned(),
         })
     }

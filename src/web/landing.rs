@@ -11,10 +11,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::digest;
 
-use super::{
-    Ends,
-    admit::{Guard, Identified},
-};
+use super::admit::{Guard, Identified};
+use crate::tls::Peer;
 
 const PAGE: &str = include_str!("landing.html");
 
@@ -33,11 +31,11 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 /// The page.
 pub async fn page(
     State(guard): State<Arc<Guard>>,
-    Extension(ends): Extension<Ends>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let session = match guard.identify(&parts.headers, &parts.extensions, ends).await {
+    let session = match guard.identify(&parts.headers, &parts.extensions, &peer).await {
         // Nobody is asked for a name, or a certificate tells it.
         Ok(Identified { by_session: false, .. }) => String::new(),
         Ok(Identified { caller, .. }) => {

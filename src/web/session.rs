@@ -24,12 +24,11 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Status};
 
 use super::{
-    Ends,
     admit::Guard,
     origin,
     status::{self, refuse},
 };
-use crate::auth::session::LONGEST;
+use crate::{auth::session::LONGEST, tls::Peer};
 
 /// The longest token, and what stands around it.
 const MAX_BODY_BYTES: usize = 12 << 10;
@@ -51,8 +50,8 @@ pub fn router(guard: Arc<Guard>) -> Router {
 
 /// The sealed statement that came with a request. Of several nobody knows which
 /// one counts: there is none.
-pub fn cookie(headers: &HeaderMap, ends: Ends) -> Option<&str> {
-    let name = cookie_name(ends);
+pub fn cookie<'h>(headers: &'h HeaderMap, peer: &Peer) -> Option<&'h str> {
+    let name = cookie_name(peer);
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut ours = cookies
         .flat_map(|value| value.split(';'))
@@ -64,13 +63,13 @@ pub fn cookie(headers: &HeaderMap, ends: Ends) -> Option<&str> {
 /// Takes a token, as a form or as JSON, for a session.
 async fn begin(
     State(guard): State<Arc<Guard>>,
-    Extension(ends): Extension<Ends>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    if let Err(why) = origin::check(request.headers(), ends.local, guard.hosts()) {
+    if let Err(why) = origin::check(request.headers(), peer.local, guard.hosts()) {
         return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
     }
-    let from = ends.remote.ip();
+    let from = peer.remote.ip();
     if let Err(wait) = guard.failures().check(from, Instant::now()) {
         return too_many_failures(wait);
     }
@@ -82,7 +81,7 @@ async fn begin(
         Err(refused) => return status::response(&refused),
     };
     let Asked::Begin(token) = asked else {
-        return with_cookie(see_other(), ends, "", Duration::ZERO);
+        return with_cookie(see_other(), &peer, "", Duration::ZERO);
     };
     let signed_in = match guard.gate().sign_in(token.trim()).await {
         Ok(signed_in) => signed_in,
@@ -104,19 +103,19 @@ async fn begin(
     } else {
         see_other()
     };
-    with_cookie(answer, ends, &sealed, life)
+    with_cookie(answer, &peer, &sealed, life)
 }
 
 /// Has the browser forget the session.
 async fn end(
     State(guard): State<Arc<Guard>>,
-    Extension(ends): Extension<Ends>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    if let Err(why) = origin::check(request.headers(), ends.local, guard.hosts()) {
+    if let Err(why) = origin::check(request.headers(), peer.local, guard.hosts()) {
         return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
     }
-    with_cookie(StatusCode::NO_CONTENT.into_response(), ends, "", Duration::ZERO)
+    with_cookie(StatusCode::NO_CONTENT.into_response(), &peer, "", Duration::ZERO)
 }
 
 /// What a form, or JSON, asks for.
@@ -156,14 +155,14 @@ async fn read(body: Body, is_json: bool) -> Result<Asked, Status> {
     }
 }
 
-const fn cookie_name(ends: Ends) -> &'static str {
-    if ends.is_encrypted { SECURE_COOKIE } else { COOKIE }
+const fn cookie_name(peer: &Peer) -> &'static str {
+    if peer.is_encrypted { SECURE_COOKIE } else { COOKIE }
 }
 
 /// Sets the cookie for a time; for none it is forgotten at once.
-fn with_cookie(mut answer: Response, ends: Ends, value: &str, life: Duration) -> Response {
-    let secure = if ends.is_encrypted { "; Secure" } else { "" };
-    let (name, seconds) = (cookie_name(ends), life.min(LONGEST).as_secs());
+fn with_cookie(mut answer: Response, peer: &Peer, value: &str, life: Duration) -> Response {
+    let secure = if peer.is_encrypted { "; Secure" } else { "" };
+    let (name, seconds) = (cookie_name(peer), life.min(LONGEST).as_secs());
     let cookie =
         format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     // A sealed statement has nothing that a header cannot have.
@@ -235,9 +234,9 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn ends(is_encrypted: bool) -> Ends {
+    fn peer(is_encrypted: bool) -> Peer {
         let address = "127.0.0.1:1".parse().expect("an address");
-        Ends { local: address, remote: address, is_encrypted }
+        Peer { local: address, remote: address, is_encrypted, certificate: None }
     }
 
     #[test]
@@ -247,7 +246,7 @@ mod tests {
             for value in values {
                 headers.append(header::COOKIE, value.parse().expect("a header's value"));
             }
-            assert_eq!(cookie(&headers, ends(is_encrypted)), expected, "{values:?}");
+            assert_eq!(cookie(&headers, &peer(is_encrypted)), expected, "{values:?}");
         };
         check(false, &[], None);
         check(false, &["quotagate-session=a"], Some("a"));
@@ -264,7 +263,7 @@ mod tests {
     fn over_tls_the_cookie_is_this_hosts_and_secure() {
         let check = |is_encrypted: bool, life: u64, expected: &str| {
             let answer = StatusCode::OK.into_response();
-            let answer = with_cookie(answer, ends(is_encrypted), "v", Duration::from_secs(life));
+            let answer = with_cookie(answer, &peer(is_encrypted), "v", Duration::from_secs(life));
             assert_eq!(answer.headers()[header::SET_COOKIE], expected);
         };
         let in_the_clear = "quotagate-session=v; Path=/; Max-Age=60; HttpOnly; SameSite=Strict";

@@ -11,9 +11,10 @@ use std::{
 use quotagate::{
     auth::{Authority, session::Seal},
     config::PrincipalLimits,
-    metrics::Metrics,
+    metrics::{self, Metrics},
     quota::Wall,
     rpc::Gate,
+    tls::{Acceptor, Protocol},
     web::{self, Options, Services},
 };
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
+
+use tonic::transport::server::TcpIncoming;
 
 use super::fake::{self, Fake};
 
@@ -58,9 +61,12 @@ impl Edge {
                 seen.load(Ordering::Relaxed).then(|| "the process is stopping".to_owned())
             }),
         };
+        let metrics = Arc::clone(&services.metrics);
+        let acceptor = Acceptor::plain(metrics::Listener::Http, Protocol::Http1, metrics);
+        let incoming = acceptor.take(TcpIncoming::from(listener));
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { _ = stopped.await };
-        let served = tokio::spawn(web::serve(listener, services, options, stopped));
+        let served = tokio::spawn(web::serve(incoming, services, options, stopped));
         Self { address, draining, stop, served }
     }
 

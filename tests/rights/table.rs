@@ -92,7 +92,7 @@ async fn who_looks_sees_their_workspaces_and_no_others() {
             let names: Vec<_> = usage.workspaces.iter().map(|w| w.workspace.as_str()).collect();
             assert_eq!(names, mine, "{what}");
             assert!(!usage.limits.is_empty(), "{what}: the org's totals are for all of them");
-            let sees_all = *who == "ops";
+            let sees_all = who == "ops";
             assert_eq!(!usage.execution_users.is_empty(), sees_all && org == "acme", "{what}");
             assert!(sees_all || usage.attribution.is_none() && usage.queue.is_none(), "{what}");
         }
@@ -162,7 +162,7 @@ async fn limits_are_changed_by_those_who_administer_them_and_by_nobody_else() {
             let what = format!("{who}: {method} {workspace:?} of {org}");
             let allowed = match workspace {
                 Some(workspace) => may(who, May::Admin, org, workspace),
-                None => *who == "ops",
+                None => who == "ops",
             };
             // An org can be declared that was not; of one that is not, nothing can
             // be withdrawn.

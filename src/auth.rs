@@ -22,6 +22,7 @@ pub mod keys;
 mod proved;
 mod refused;
 pub mod rules;
+pub mod session;
 pub mod token;
 
 use std::{
@@ -39,6 +40,7 @@ use self::{
     issuer::Issuer,
     jwt::Expected,
     proved::{Entry, ProvedTokens},
+    session::{Seal, Statement},
     token::Tokens,
 };
 use crate::{clock::Clock, config::AuthConfig, metrics::Metrics, quota::Mono};
@@ -164,6 +166,44 @@ impl Authority {
         }
     }
 
+    /// Proves a token, and states whose it is for a session, with how long that
+    /// will last: until the token expires by itself, and never for longer than
+    /// [`session::LONGEST`]. `None` where nobody is asked for a name.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn sign_in(&self, token: &str) -> Result<Option<(Statement, Duration)>, Refused> {
+        let caller = self.identify(Credentials { certificate: &[], bearer: Some(token) }).await?;
+        let (Some(principal), Some(state)) = (caller.principal(), self.state()) else {
+            return Ok(None);
+        };
+        let (hash, now) = (token::hash(token), self.clock.wall());
+        let longest = now + session::LONGEST;
+        let is_static = state.tokens.find(&hash).is_ok();
+        let until = match state.proved.get(&hash, self.clock.mono()) {
+            _ if is_static => longest,
+            Some(entry) => entry.until.min(longest),
+            // Its own end is known no more: better too early.
+            None => return Err(Refused::Expired),
+        };
+        let statement =
+            Statement { principal: principal.clone(), until, proof: session::proof_of(&hash) };
+        Ok(Some((statement, Duration::from_micros(until.0.saturating_sub(now.0)))))
+    }
+
+    /// Who comes again with a statement that was sealed here, by the rules of now.
+    ///
+    /// # Errors
+    /// The statement has ended, or what it was proved with is not taken any more.
+    pub fn recall(&self, seal: &Seal, sealed: &str) -> Result<Caller, Refused> {
+        let Some(state) = self.state() else { return Ok(Caller::anybody()) };
+        let statement = seal.open(sealed, self.clock.wall()).ok_or(Refused::Session)?;
+        if !state.still_takes(&statement) {
+            return Err(Refused::Session);
+        }
+        Ok(Caller::known(statement.principal, Arc::clone(&state.rules)))
+    }
+
     fn state(&self) -> Option<Arc<State>> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -208,6 +248,18 @@ impl State {
                 first.cloned().ok_or(Refused::Nothing)
             }
         }
+    }
+
+    /// True while what a statement was proved with would be taken still.
+    fn still_takes(&self, statement: &Statement) -> bool {
+        let name = statement.principal.as_str();
+        if name.starts_with("token:") {
+            return self.tokens.has(&statement.principal, &statement.proof);
+        }
+        self.issuers.iter().any(|issuer| {
+            let of_issuer = name.strip_prefix("oidc:").and_then(|name| name.split_once(':'));
+            of_issuer.is_some_and(|(of, _)| of == issuer.config().name)
+        })
     }
 
     async fn bearer(&self, token: &str, clock: &Clock) -> Result<Principal, Refused> {

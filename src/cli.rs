@@ -7,7 +7,9 @@ mod bench;
 mod call;
 #[cfg(feature = "server")]
 mod can;
+mod changes;
 mod cluster;
+mod connection;
 mod exec;
 mod exit;
 #[cfg(feature = "server")]
@@ -31,10 +33,11 @@ use clap::{
 use clap_complete::Shell;
 
 use self::{
+    connection::Connection,
     exit::{Exit, Fault},
     output::Format,
 };
-use crate::client::{Client, DEFAULT_SERVER};
+use crate::client::Client;
 
 const AFTER_HELP: &str = "\
 Every option is also an environment variable: QUOTAGATE_SERVER for --server, and so on.
@@ -141,9 +144,8 @@ enum Verb {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct Remote {
-    /// The server's gRPC address; of several, separated by commas, those that are healthy are asked
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_SERVER, help_heading = "Connection")]
-    server: String,
+    #[command(flatten)]
+    connection: Connection,
     /// How to print the answer: for people, or as canonical proto JSON
     #[arg(
         short,
@@ -158,7 +160,7 @@ struct Remote {
 
 impl Remote {
     async fn connect(&self) -> Result<Client, Fault> {
-        Ok(Client::connect(&self.server).await?)
+        self.connection.connect().await
     }
 }
 
@@ -289,6 +291,12 @@ mod tests {
             ("acquire --org o --operation rest --calls 3 --max-wait 1m30s", true),
             ("acquire --org o --operation rest --traffic-class bulk --mode check-only", true),
             ("acquire --org o --operation rest -o json --server h:1,h:2", true),
+            (
+                "acquire --org o --operation rest --server https://h:1 --tls-ca c --token-file t",
+                true,
+            ),
+            ("acquire --org o --operation rest --tls-cert c --tls-key k --tls-name n", true),
+            ("acquire --org o --operation rest --tls-cert c", false),
             ("acquire --operation rest", false),
             ("acquire --org o --operation rest --max-wait 30", false),
             ("acquire --org o --operation rest --traffic-class slow", false),
@@ -353,7 +361,7 @@ mod tests {
         let Verb::Serve(args) = Cli::from_arg_matches(&matches).expect("it fits").command else {
             panic!("it is another command");
         };
-        assert_eq!(args.grpc.to_string(), DEFAULT_SERVER);
+        assert_eq!(args.grpc.to_string(), crate::client::DEFAULT_SERVER);
         assert_eq!(args.http.to_string(), "127.0.0.1:7401");
         assert_eq!(args.store.to_string(), "file:./quotagate-data");
         assert!(!args.insecure);

@@ -25,7 +25,7 @@ mod webhook;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 pub use self::{
-    auth::{AuthConfig, KeySource, OidcConfig, Right, RuleConfig, TokenConfig},
+    auth::{AuthConfig, KeySource, OidcConfig, PrincipalLimits, Right, RuleConfig, TokenConfig},
     catalogue::{BUILT_IN_CATALOGUE, print_catalogue},
     envoy::EnvoyConfig,
     webhook::{SecretSource, WebhookConfig},

@@ -3,6 +3,7 @@
 //! few orgs that an operator wants to see.
 
 mod cluster;
+mod connections;
 mod orgs;
 mod shards;
 
@@ -18,6 +19,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::connections::Connections;
+pub use self::connections::{Listener, Refusal, TlsFiles};
 use self::{cluster::ClusterGauges, shards::ShardMetrics};
 pub use self::{
     cluster::{ClusterSample, Source as ClusterSource},
@@ -276,6 +279,7 @@ pub struct Metrics {
     org_gauges: OrgGauges,
     cluster: ClusterGauges,
     authentications: [Counter; AUTHENTICATIONS.len()],
+    connections: Connections,
 }
 
 impl Metrics {
@@ -480,6 +484,7 @@ impl Metrics {
             org_gauges,
             cluster,
             authentications,
+            connections: Connections::register(&mut registry),
             registry,
         }
     }

@@ -53,11 +53,14 @@ pub enum Refused {
     /// The issuer does not say which keys are its own.
     #[error("the token cannot be checked now: its issuer's keys could not be had; try again soon")]
     KeysUnavailable,
+    /// A session that was not begun here, or has ended.
+    #[error("the session has ended: sign in again")]
+    Session,
 }
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Nothing,
         Self::TooLarge,
         Self::Malformed,
@@ -72,6 +75,7 @@ impl Refused {
         Self::Audience,
         Self::Subject,
         Self::KeysUnavailable,
+        Self::Session,
     ];
 
     /// The cause as it stands in a metric's label and in the log; it stays the same
@@ -93,6 +97,7 @@ impl Refused {
             Self::Audience => "wrong_audience",
             Self::Subject => "no_subject",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::Session => "session_ended",
         }
     }
 

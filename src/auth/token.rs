@@ -10,7 +10,7 @@ use std::{collections::HashMap, fmt};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
 
-use super::{caller::Principal, refused::Refused};
+use super::{caller::Principal, refused::Refused, session};
 use crate::config::TokenConfig;
 
 /// How a token begins, so that it is recognised where it should not be: in a
@@ -40,6 +40,12 @@ impl Tokens {
     /// Nobody's.
     pub fn find(&self, hash: &Hash) -> Result<Principal, Refused> {
         self.0.get(hash).cloned().ok_or(Refused::UnknownToken)
+    }
+
+    /// True if a session of this principal was proved with one of them.
+    #[must_use]
+    pub fn has(&self, principal: &Principal, proof: &Hash) -> bool {
+        self.0.iter().any(|(hash, of)| of == principal && session::proof_of(hash) == *proof)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     config::{BUILT_IN_CATALOGUE, check::check_file},
     demo::{self, DemoService},
     metrics::ShownOrgs,
-    server::{Options, Service},
+    server::{Connections, Options, Service},
     store::{StoreAddress, StoreOptions},
 };
 
@@ -83,6 +83,7 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             max_connection_age: None,
             http_hosts: Vec::new(),
             metrics_orgs: ShownOrgs::default(),
+            connections: Connections::default(),
         };
         let service = Service::start(options).await?;
         Ok(DemoService { grpc_addr: service.grpc_addr(), stop: Box::pin(service.stop()) })

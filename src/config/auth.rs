@@ -24,6 +24,27 @@ pub struct AuthConfig {
     pub certificates: bool,
     /// In order: the first that fits decides.
     pub rules: Vec<RuleConfig>,
+    /// What one principal may take of the service.
+    pub limits: PrincipalLimits,
+    /// Holds the key that sessions are sealed with, at least 32 bytes: nodes with
+    /// the same take each other's. `None`: each process has its own.
+    pub session_key_file: Option<PathBuf>,
+}
+
+/// What one principal may take of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrincipalLimits {
+    /// Requests that are served at the same time, parked ones included.
+    pub in_flight: u32,
+    /// Requests a second, on average; as many may come at once. `None`: any.
+    pub requests_per_second: Option<u32>,
+}
+
+impl Default for PrincipalLimits {
+    /// A third of what a node serves at once.
+    fn default() -> Self {
+        Self { in_flight: 4_000, requests_per_second: None }
+    }
 }
 
 /// A static token.
@@ -153,7 +174,8 @@ impl AuthConfig {
 }
 
 pub fn read(item: Item<'_>) -> Option<AuthConfig> {
-    let fields = item.fields(&["tokens", "oidc", "certificates", "rules"])?;
+    let fields =
+        item.fields(&["tokens", "oidc", "certificates", "rules", "limits", "session_key_file"])?;
     let tokens = match fields.get("tokens") {
         Some(item) => read_tokens(&item),
         None => Some(Vec::new()),
@@ -170,8 +192,19 @@ pub fn read(item: Item<'_>) -> Option<AuthConfig> {
         Some(item) => read_list(&item, bounds::MAX_AUTH_RULES, read_rule),
         None => Some(Vec::new()),
     };
-    let config =
-        AuthConfig { tokens: tokens?, oidc: oidc?, certificates: certificates?, rules: rules? };
+    let limits = match fields.get("limits") {
+        Some(item) => read_limits(item),
+        None => Some(PrincipalLimits::default()),
+    };
+    let session_key_file = read_path(&fields, "session_key_file");
+    let config = AuthConfig {
+        tokens: tokens?,
+        oidc: oidc?,
+        certificates: certificates?,
+        rules: rules?,
+        limits: limits?,
+        session_key_file: session_key_file?,
+    };
     if let Some(rules) = fields.get("rules")
         && !config.requires_identity()
     {
@@ -180,6 +213,17 @@ pub fn read(item: Item<'_>) -> Option<AuthConfig> {
         );
     }
     Some(config)
+}
+
+fn read_limits(item: Item<'_>) -> Option<PrincipalLimits> {
+    let fields = item.fields(&["in_flight", "requests_per_second"])?;
+    let number = |key, otherwise| match fields.get(key) {
+        Some(item) => Some(item.number(1..=bounds::MAX_AUTH_REQUESTS)?.try_into().ok()),
+        None => Some(otherwise),
+    };
+    let in_flight = number("in_flight", Some(PrincipalLimits::default().in_flight));
+    let requests_per_second = number("requests_per_second", None);
+    Some(PrincipalLimits { in_flight: in_flight??, requests_per_second: requests_per_second? })
 }
 
 fn read_tokens(item: &Item<'_>) -> Option<Vec<TokenConfig>> {

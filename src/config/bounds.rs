@@ -75,6 +75,9 @@ pub const MAX_AUTH_RULES: usize = 1_000;
 /// Patterns of one part of such a rule.
 pub const MAX_AUTH_PATTERNS: usize = 200;
 
+/// Requests of one principal, at a time or in a second: more than one node serves.
+pub const MAX_AUTH_REQUESTS: u64 = 1_000_000;
+
 /// A text in `auth`: as long as the name of a principal.
 pub const MAX_TEXT_BYTES: usize = 255;
 

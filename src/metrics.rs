@@ -1,6 +1,8 @@
 //! Every metric of the service, in domain words. Labels take values from fixed
 //! sets only: nothing that a caller sends becomes a label.
 
+mod connections;
+
 use std::{
     array, fmt,
     sync::{OnceLock, atomic::AtomicU64},
@@ -13,6 +15,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::connections::Connections;
+pub use self::connections::{Listener, Refusal, TlsFiles};
 use crate::quota::{
     Class, CoolingCause, DenialReason, OperationId, Wall, salesforce::errors::TroubleKind,
 };
@@ -97,6 +101,25 @@ const REASONS: [DenialReason; 7] = [
     DenialReason::ConcurrencyLimit,
     DenialReason::CoolingDown,
     DenialReason::QueueFull,
+];
+
+/// How attempts to say who calls end: in a name, or refused for a reason.
+pub const AUTHENTICATIONS: [&str; 15] = [
+    "accepted",
+    "missing",
+    "too_large",
+    "malformed",
+    "unknown_token",
+    "wrong_issuer",
+    "wrong_algorithm",
+    "unknown_key",
+    "bad_signature",
+    "no_expiry",
+    "expired",
+    "not_yet_valid",
+    "wrong_audience",
+    "no_subject",
+    "keys_unavailable",
 ];
 
 /// Upper bounds of `wait_seconds`: from a slot that is freed at once to the ten
@@ -241,6 +264,8 @@ pub struct Metrics {
     troubles: Counters<1>,
     cooling: [Gauge; CoolingCause::ALL.len()],
     wait_seconds: [Histogram; 4],
+    authentications: [Counter; AUTHENTICATIONS.len()],
+    connections: Connections,
 }
 
 impl Metrics {
@@ -400,6 +425,14 @@ impl Metrics {
         let cooling =
             CoolingCause::ALL.map(|cause| cooling.get_or_create_owned(&[("cause", cause.name())]));
 
+        let authentications: Counters<1> = family(
+            &mut registry,
+            "authentications",
+            "Requests whose caller had to be known, by whether it was, or why not",
+        );
+        let authentications = AUTHENTICATIONS
+            .map(|outcome| authentications.get_or_create_owned(&[("outcome", outcome)]));
+
         Self {
             granted,
             denied,
@@ -428,6 +461,8 @@ impl Metrics {
             troubles,
             cooling,
             wait_seconds,
+            authentications,
+            connections: Connections::register(&mut registry),
             registry,
         }
     }
@@ -601,6 +636,16 @@ impl Metrics {
         }
     }
 
+    /// Somebody was asked who they are: `outcome` is one of [`AUTHENTICATIONS`].
+    pub fn authenticated(&self, outcome: &str) {
+        match AUTHENTICATIONS.iter().position(|known| *known == outcome) {
+            Some(index) => {
+                self.authentications[index].inc();
+            }
+            None => debug_assert!(false, "there is no outcome {outcome}"),
+        }
+    }
+
     /// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
     #[must_use]
     pub fn encode(&self) -> String {
@@ -702,6 +747,7 @@ mod tests {
             "quotagate_permits_out 0",
             r#"quotagate_troubles_total{kind="total_exceeded"} 0"#,
             r#"quotagate_cooling{cause="throttled"} 0"#,
+            r#"quotagate_authentications_total{outcome="accepted"} 0"#,
             "# UNIT quotagate_reserve_seconds seconds",
             "# EOF",
         ] {
@@ -733,6 +779,7 @@ mod tests {
         metrics.waited_for_room(Class::Bulk, Duration::from_secs(90));
         metrics.troubled(TroubleKind::Unavailable);
         metrics.set_cooling([1, 2, 3, 4, 5, 6]);
+        metrics.authenticated("wrong_audience");
         for line in [
             r#"quotagate_decisions_total{decision="granted",reason="none",class="event"} 1"#,
             r#"quotagate_decisions_total{decision="denied",reason="queue_full",class="bulk"} 1"#,
@@ -753,6 +800,7 @@ mod tests {
             r#"quotagate_wait_seconds_bucket{le="120.0",class="bulk"} 1"#,
             r#"quotagate_troubles_total{kind="unavailable"} 1"#,
             r#"quotagate_cooling{cause="total_exceeded"} 6"#,
+            r#"quotagate_authentications_total{outcome="wrong_audience"} 1"#,
         ] {
             shows(&metrics, line);
         }

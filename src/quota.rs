@@ -28,8 +28,8 @@ pub use self::{
     decision::{
         Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
         DenialReason, LimitExplanation, LimitUsage, OrgUsage, Outcome, Permit, PermitKey,
-        QueueUsage, Queued, Reading, Released, Report, Reported, RequestKey, SeenReading,
-        Transition, UserUsage, WaitsFor, Warning, WorkspaceUsage,
+        PermitOfAnother, QueueUsage, Queued, Reading, Released, Report, Reported, RequestKey,
+        SeenReading, Teller, Transition, UserUsage, WaitsFor, Warning, WorkspaceUsage,
     },
     event::{Event, EventKind, Happening},
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name},

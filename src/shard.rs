@@ -43,8 +43,8 @@ use crate::{
     metrics::Metrics,
     quota::{
         Answer, Ask, AskError, Catalogue, CoolingCause, DemandView, Event, Ledger, Mono, Now,
-        OrgId, OrgPolicy, OrgUsage, Outcome, Released, Report, Reported, Rules, Transition,
-        WaiterId, Wall, WorkspaceId,
+        OrgId, OrgPolicy, OrgUsage, Outcome, PermitOfAnother, Released, Report, Reported, Rules,
+        Teller, Transition, WaiterId, Wall, WorkspaceId,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
 };
@@ -275,48 +275,71 @@ impl Shards {
     }
 
     /// Gives back calls of a permit.
-    pub fn release(&self, id: &PermitId, unused: Option<u32>) -> Released {
+    ///
+    /// # Errors
+    /// The permit is another principal's.
+    pub fn release(
+        &self,
+        id: &PermitId,
+        unused: Option<u32>,
+        by: &Teller,
+    ) -> Result<Released, PermitOfAnother> {
         let released = self.with_live(&id.org, |_, inner, now| {
             if inner.ledger.epoch() != id.epoch {
                 return None;
             }
-            let released = inner.ledger.release(now.mono, id.key, unused);
+            let released = inner.ledger.release(now.mono, id.key, unused, by);
             self.pump(inner, now.mono);
             Some(released)
         });
         let ended = Released::Returned { calls: 0, already_settled: true };
-        let released = released.flatten().unwrap_or(ended);
+        let released = released.flatten().unwrap_or(Ok(ended))?;
         if let Released::Returned { calls, already_settled } = released {
             self.metrics.released(if already_settled { 0 } else { calls });
         }
-        released
+        Ok(released)
     }
 
     /// Settles calls of a permit. A permit of a former epoch still feeds
     /// readings and cooling-down.
-    pub fn report(&self, id: &PermitId, report: &Report) -> Reported {
+    ///
+    /// # Errors
+    /// The permit is another principal's.
+    pub fn report(
+        &self,
+        id: &PermitId,
+        report: &Report,
+        by: &Teller,
+    ) -> Result<Reported, PermitOfAnother> {
         let reported = self.with(&id.org, |_, inner, now| {
             let reported = if inner.ledger.epoch() == id.epoch {
-                inner.ledger.report(now, id.key, report)
+                inner.ledger.report(now, id.key, report, by)
             } else {
-                let advice = inner.ledger.report_without_permit(now, report, true);
-                Reported { already_settled: true, class_state: None, advice }
+                let advice = inner.ledger.report_without_permit(now, report, true, by);
+                Ok(Reported { already_settled: true, class_state: None, advice })
             };
             self.pump(inner, now.mono);
             reported
         });
+        let nothing = Reported { already_settled: true, ..Reported::default() };
+        let reported = reported.unwrap_or(Ok(nothing))?;
         self.note_report(report);
-        reported.unwrap_or(Reported { already_settled: true, ..Reported::default() })
+        Ok(reported)
     }
 
     /// Takes what a client tells of a call that had no permit.
     ///
     /// # Errors
     /// The org has no ledger here.
-    pub fn report_org(&self, org: &OrgId, report: &Report) -> Result<Reported, NoLedger> {
+    pub fn report_org(
+        &self,
+        org: &OrgId,
+        report: &Report,
+        by: &Teller,
+    ) -> Result<Reported, NoLedger> {
         self.note_report(report);
         self.with(org, |_, inner, now| {
-            let advice = inner.ledger.report_without_permit(now, report, false);
+            let advice = inner.ledger.report_without_permit(now, report, false, by);
             self.pump(inner, now.mono);
             Reported { already_settled: false, class_state: None, advice }
         })
@@ -784,6 +807,7 @@ mod tests {
     fn ask(operation: &str, max_wait: Duration) -> Ask {
         Ask {
             caller: None,
+            principal: None,
             workspace: None,
             operation: OperationId::parse(operation).expect("an operation"),
             user: None,

@@ -453,6 +453,7 @@ impl Ledger {
             charges,
             ask.request.clone(),
             origin,
+            ask.principal.clone(),
         );
         self.permits.insert(key, state);
         self.update_classes_of(now, plan.tag);

@@ -61,6 +61,12 @@ const MAX_REFLECTIONS: usize = 64;
 /// still get its reports through.
 const MAX_STREAMS_PER_CONNECTION: u32 = 2_000;
 
+/// Streams of one connection that the server itself had to reset, because what was
+/// sent on them was wrong; after them the connection ends. Such streams do not count
+/// to those of the connection, so without this bound a client could have any number
+/// begun ("MadeYouReset", CVE-2025-8671): tonic sets none where nothing is said.
+const MAX_ERROR_RESET_STREAMS: usize = 1_024;
+
 /// hyper's own default, said here because memory hangs on it.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
@@ -114,6 +120,7 @@ pub fn server(
         // all at once when it goes on: no attack, and no reason to end what else
         // waits on the connection.
         .http2_max_pending_accept_reset_streams(Some(MAX_STREAMS_PER_CONNECTION as usize))
+        .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESET_STREAMS))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -128,6 +135,7 @@ pub fn peer_server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> 
     Server::builder()
         .max_concurrent_streams(u32::try_from(MAX_REQUESTS).unwrap_or(u32::MAX))
         .http2_max_pending_accept_reset_streams(Some(MAX_REQUESTS))
+        .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESET_STREAMS))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .initial_connection_window_size(PEER_WINDOW)
         .http2_keepalive_interval(Some(PEER_KEEPALIVE_INTERVAL))

@@ -123,7 +123,7 @@ fn closed() -> Way {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::security::Security, *};
 
     #[tokio::test]
     async fn nodes_that_came_and_went_leave_room_for_new_ones() {
@@ -132,9 +132,7 @@ mod tests {
             let address = format!("127.0.0.1:{port}");
             let mut answer = MetadataMap::new();
             answer.insert("quotagate-owner", address.parse().expect("it is ASCII"));
-            owners.learn("org", &answer, |owner| {
-                Endpoint::from_shared(format!("http://{owner}")).ok()
-            });
+            owners.learn("org", &answer, |owner| Security::default().dial(owner).ok());
             assert!(owners.known().nodes.contains_key(&*address), "{address} is connected to");
             assert!(owners.known().nodes.len() <= MAX_NODES);
         }

@@ -14,6 +14,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput};
 use quotagate::{
+    auth::Caller,
     clock::Clock,
     cluster::{View, peers::Peers},
     config::Config,
@@ -25,7 +26,7 @@ use quotagate::{
     },
     quota::{
         Answer, Ask, Class, Ledger, Mono, OperationId, OrgId, Outcome, Permit, Report,
-        ReserveOutcome, Rules, UserId,
+        ReserveOutcome, Rules, Teller, UserId,
     },
     rpc::{Forward, Quota},
     shard::{Policies as _, Running, Shards},
@@ -125,7 +126,8 @@ impl Core {
             },
         };
         let key = permit.key.expect("it is no check");
-        black_box(self.ledger.report(self.clock.now(), key, &report()));
+        let told = self.ledger.report(self.clock.now(), key, &report(), &Teller::anybody());
+        black_box(told.expect("nobody is asked for a name"));
         if self.ledger.wants_reserve(now.mono) {
             self.reserve();
         }
@@ -195,11 +197,13 @@ impl Owner {
         let Ok(Decided { decision: Decision::Permit { permit_id, .. }, .. }) = decided else {
             panic!("{decided:?}")
         };
-        black_box(self.node.report(&permit_id, report()).await.expect("it is taken"));
+        black_box(
+            self.node.report(&permit_id, report(), &Teller::anybody()).await.expect("it is taken"),
+        );
     }
 
     async fn serves(&self) {
-        let answer = self.quota.acquire(Request::new(self.request.clone())).await;
+        let answer = self.quota.acquire(by_anybody(self.request.clone())).await;
         let answer = answer.expect("it is decided").into_inner();
         let Some(Answered::Permit(permit)) = answer.outcome else { panic!("{answer:?}") };
         let report = ReportRequest {
@@ -208,8 +212,15 @@ impl Owner {
             http_status: 200,
             ..ReportRequest::default()
         };
-        black_box(self.quota.report(Request::new(report)).await.expect("it is taken"));
+        black_box(self.quota.report(by_anybody(report)).await.expect("it is taken"));
     }
+}
+
+/// As it comes from an edge that asks nobody for a name.
+fn by_anybody<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Caller::anybody());
+    request
 }
 
 fn settings() -> Settings {
@@ -224,6 +235,7 @@ fn org() -> OrgId {
 fn ask() -> Ask {
     Ask {
         caller: None,
+        principal: None,
         workspace: None,
         operation: OperationId::parse("hot").expect("a good id"),
         user: Some(UserId::parse("alice").expect("a good id")),

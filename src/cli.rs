@@ -5,7 +5,11 @@ mod admin;
 mod audit;
 mod bench;
 mod call;
+#[cfg(feature = "server")]
+mod can;
+mod changes;
 mod cluster;
+mod connection;
 mod exec;
 mod exit;
 #[cfg(feature = "server")]
@@ -15,6 +19,8 @@ mod poll;
 #[cfg(feature = "standin")]
 mod standin;
 mod table;
+#[cfg(feature = "server")]
+mod token;
 mod top;
 mod usage;
 
@@ -27,10 +33,11 @@ use clap::{
 use clap_complete::Shell;
 
 use self::{
+    connection::Connection,
     exit::{Exit, Fault},
     output::Format,
 };
-use crate::client::{Client, DEFAULT_SERVER};
+use crate::client::Client;
 
 const AFTER_HELP: &str = "\
 Every option is also an environment variable: QUOTAGATE_SERVER for --server, and so on.
@@ -102,6 +109,14 @@ enum Verb {
     #[cfg(feature = "server")]
     #[command(after_help = local::CHECK_HELP)]
     Check(local::CheckArgs),
+    /// Say from a configuration who may do what, and which rule decides; exits with 3 for no
+    #[cfg(feature = "server")]
+    #[command(after_help = can::HELP)]
+    Can(can::CanArgs),
+    /// Make a token for a caller, and the line that the configuration needs for it
+    #[cfg(feature = "server")]
+    #[command(after_help = token::HELP)]
+    Token(token::TokenArgs),
     /// Show what it is for: the service, a strict stand-in for Salesforce, and a fleet of callers
     #[cfg(feature = "server")]
     #[command(after_help = local::DEMO_HELP)]
@@ -129,9 +144,8 @@ enum Verb {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct Remote {
-    /// The server's gRPC address; of several, separated by commas, those that are healthy are asked
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_SERVER, help_heading = "Connection")]
-    server: String,
+    #[command(flatten)]
+    connection: Connection,
     /// How to print the answer: for people, or as canonical proto JSON
     #[arg(
         short,
@@ -146,7 +160,7 @@ struct Remote {
 
 impl Remote {
     async fn connect(&self) -> Result<Client, Fault> {
-        Ok(Client::connect(&self.server).await?)
+        self.connection.connect().await
     }
 }
 
@@ -196,6 +210,10 @@ async fn run(verb: Verb) -> Result<Exit, Fault> {
         Verb::Audit(args) => audit::audit(args).await,
         #[cfg(feature = "server")]
         Verb::Check(args) => local::check(args),
+        #[cfg(feature = "server")]
+        Verb::Can(args) => can::can(&args),
+        #[cfg(feature = "server")]
+        Verb::Token(args) => token::token(&args),
         #[cfg(feature = "server")]
         Verb::Demo(args) => local::demo(args).await,
         #[cfg(feature = "standin")]
@@ -273,6 +291,12 @@ mod tests {
             ("acquire --org o --operation rest --calls 3 --max-wait 1m30s", true),
             ("acquire --org o --operation rest --traffic-class bulk --mode check-only", true),
             ("acquire --org o --operation rest -o json --server h:1,h:2", true),
+            (
+                "acquire --org o --operation rest --server https://h:1 --tls-ca c --token-file t",
+                true,
+            ),
+            ("acquire --org o --operation rest --tls-cert c --tls-key k --tls-name n", true),
+            ("acquire --org o --operation rest --tls-cert c", false),
             ("acquire --operation rest", false),
             ("acquire --org o --operation rest --max-wait 30", false),
             ("acquire --org o --operation rest --traffic-class slow", false),
@@ -313,6 +337,13 @@ mod tests {
             ("poll-limits --targets f --api-version v66", false),
             ("bench --concurrency 0", false),
             ("bench --duration 1s --concurrency 1", true),
+            ("can token:ci acquire --org o --operation rest --config f", true),
+            ("can token:ci acquire --org o --config f", false),
+            ("can token:ci read --org o --config f -o json", true),
+            ("can token:ci read --org o", false),
+            ("can token:ci fly --org o --config f", false),
+            ("token", true),
+            ("token ci --hash -o json", true),
             ("completions zsh", true),
             ("completions tcsh7", false),
             ("", false),
@@ -330,7 +361,7 @@ mod tests {
         let Verb::Serve(args) = Cli::from_arg_matches(&matches).expect("it fits").command else {
             panic!("it is another command");
         };
-        assert_eq!(args.grpc.to_string(), DEFAULT_SERVER);
+        assert_eq!(args.grpc.to_string(), crate::client::DEFAULT_SERVER);
         assert_eq!(args.http.to_string(), "127.0.0.1:7401");
         assert_eq!(args.store.to_string(), "file:./quotagate-data");
         assert!(!args.insecure);

@@ -47,6 +47,7 @@ pub mod pool;
 mod race;
 mod random;
 pub mod rules;
+mod security;
 mod settle;
 mod wire;
 
@@ -62,7 +63,6 @@ use tokio::time::Instant;
 use tonic::{
     Status, Streaming,
     metadata::{AsciiMetadataValue, errors::InvalidMetadataValue},
-    transport::Channel,
 };
 
 pub use self::{
@@ -77,6 +77,7 @@ pub use self::{
 use self::{
     outage::{Leave, OUTAGE_TTL, Policies, Shares},
     permit::Terms,
+    security::Connection,
     settle::{Settler, Settling},
     wire::{MAX_ANSWER_BYTES, Repeat, Wire, org_of, quota, within},
 };
@@ -98,6 +99,7 @@ use crate::proto::{
 pub use crate::{
     clock::Moment,
     proto::v1::{Advice, DenialReason, TrafficClass},
+    tls::ClientFiles as TlsFiles,
 };
 
 /// How long a call of the RPCs themselves may take besides the wait that the
@@ -132,7 +134,7 @@ struct Shared {
 }
 
 impl Client {
-    /// Connects to `host:port` or `http://host:port`; several are separated by
+    /// Connects to `host:port`, `http://host:port` or `https://host:port`; several are separated by
     /// commas. See [`Client::builder`] for more.
     ///
     /// # Errors
@@ -358,7 +360,7 @@ impl Client {
         &self,
         org: &str,
         wait: Duration,
-        ask: impl Fn(QuotaServiceClient<Channel>, Duration) -> F,
+        ask: impl Fn(QuotaServiceClient<Connection>, Duration) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
@@ -367,7 +369,7 @@ impl Client {
     }
 
     /// The connection to the next server.
-    async fn channel(&self) -> Result<Channel, Status> {
+    async fn channel(&self) -> Result<Connection, Status> {
         let way = self.wire.balance().pick(Instant::now() + CALL_TIMEOUT).await?;
         Ok(way.channel)
     }
@@ -414,6 +416,6 @@ calls! {
     admin.get_cluster(GetClusterRequest) -> GetClusterResponse;
 }
 
-fn admin(channel: Channel) -> AdminServiceClient<Channel> {
+fn admin(channel: Connection) -> AdminServiceClient<Connection> {
     AdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }

@@ -5,9 +5,10 @@
 //! every value is within its [`bounds`], or the list of everything that is
 //! wrong with it. The rooms: [`check`] is the command, [`reload`] watches the
 //! file; within, `document` turns text into a tree that knows its lines,
-//! `fields` reads values out of it, `parse`, `catalogue`, `declaration`, `envoy`
-//! and `webhook` are the grammar, `policy` resolves defaults.
+//! `fields` reads values out of it, `parse`, `auth`, `catalogue`, `declaration`,
+//! `envoy` and `webhook` are the grammar, `policy` resolves defaults.
 
+mod auth;
 pub mod bounds;
 mod catalogue;
 pub mod check;
@@ -24,6 +25,7 @@ mod webhook;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 pub use self::{
+    auth::{AuthConfig, KeySource, OidcConfig, PrincipalLimits, Right, RuleConfig, TokenConfig},
     catalogue::{BUILT_IN_CATALOGUE, print_catalogue},
     envoy::EnvoyConfig,
     webhook::{SecretSource, WebhookConfig},
@@ -48,6 +50,8 @@ pub struct Config {
     pub webhook: Option<WebhookConfig>,
     /// What the descriptors of proxies' requests mean.
     pub envoy: EnvoyConfig,
+    /// Who may call, and who may do what.
+    pub auth: AuthConfig,
 }
 
 /// What happens to names that nobody declared.

@@ -8,7 +8,7 @@ use std::{error::Error as _, fmt, io, time::Duration};
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 pub use hyper::{HeaderMap, Method, Request, StatusCode, Uri, body::Bytes, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, builderstates::WantsSchemes};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -54,16 +54,43 @@ impl HttpsClient {
     /// # Errors
     /// The system has no certificate of an authority to trust.
     pub fn new(patience: Duration) -> io::Result<Self> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()?
-            .https_or_http()
-            .enable_http1()
-            .build();
+        Ok(Self::over(HttpsConnectorBuilder::new().with_native_roots()?, patience))
+    }
+
+    /// The same, which trusts these certificates, in PEM, and not the system's.
+    ///
+    /// # Errors
+    /// They are no certificates, or there is none.
+    #[cfg(feature = "server")]
+    pub fn trusting(patience: Duration, pem: &[u8]) -> io::Result<Self> {
+        use tokio_rustls::rustls::{
+            ClientConfig, RootCertStore,
+            crypto::ring,
+            pki_types::{CertificateDer, pem::PemObject as _},
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+        }
+        if roots.is_empty() {
+            return Err(io::Error::other("there is no certificate"));
+        }
+        let provider = std::sync::Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self::over(HttpsConnectorBuilder::new().with_tls_config(config), patience))
+    }
+
+    fn over(builder: HttpsConnectorBuilder<WantsSchemes>, patience: Duration) -> Self {
+        let connector = builder.https_or_http().enable_http1().build();
         let connections = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Ok(Self { connections, patience })
+        Self { connections, patience }
     }
 
     /// Sends a request, once, and reads the whole answer.

@@ -11,7 +11,8 @@
 //! 4. [`node`] is where a request is decided, by settings that [`config`] reads;
 //!    [`webhook`] tells others what happens by itself.
 //! 5. [`auth`] knows who calls, and what they may do. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
-//!    [`json`]. The messages are in [`proto`].
+//!    [`json`]. The messages are in [`proto`]. [`tls`] secures connections, those that come and
+//!    those that go out.
 //! 6. [`server`] puts all of it together, with [`metrics`] and [`telemetry`].
 //! 7. [`client`] is the library for callers, [`cli`] the program; [`duration`]
 //!    reads lengths of time for both, [`https`] asks servers that are not ours.
@@ -66,6 +67,8 @@ pub mod standin;
 pub mod store;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod tls;
 #[cfg(feature = "server")]
 pub mod web;
 #[cfg(feature = "server")]

@@ -17,12 +17,14 @@ pub use self::{
 use crate::{
     cluster::{
         View,
-        pings::{Facts, Pings, Standing},
+        pings::{Facts, Pinged, Pings, Standing},
     },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
+    metrics::ClusterSample,
     quota::{
-        Ask, AskError, DemandView, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit, Released,
-        Report, Reported, Transition, Unknown, UserId, Wall, WorkspaceId,
+        Ask, AskError, DemandView, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit,
+        PermitOfAnother, Released, Report, Reported, Teller, Transition, Unknown, UserId, Wall,
+        WorkspaceId,
     },
     shard::{NoLedger, Policies as _, Shards, Usage, permit_id::PermitId},
     store::{SharedStore, keys::SHARDS},
@@ -49,6 +51,9 @@ pub enum NodeError {
     /// The org is not decided here now, and nothing was done.
     #[error("the org is not decided here now")]
     NotOwner,
+    /// The permit is held by another principal; nothing was done.
+    #[error("the permit is another principal's")]
+    PermitOfAnother,
 }
 
 impl NodeError {
@@ -144,8 +149,10 @@ pub struct OrgEntry {
 pub struct Change {
     /// When.
     pub time: Wall,
-    /// Who.
+    /// Who, as proved; else the address.
     pub who: String,
+    /// From where: an address; empty if it is not known.
+    pub from: String,
     /// The RPC's name.
     pub action: String,
     /// YAML; empty if there was nothing.
@@ -169,6 +176,15 @@ pub enum AdminChange {
     PutExecutionUser(UserId),
     /// Take it out.
     DeleteExecutionUser(UserId),
+}
+
+/// Who changes settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Author {
+    /// Who, as proved; else the address.
+    pub who: String,
+    /// From where: an address; empty if it is not known.
+    pub from: String,
 }
 
 /// The facts of `GetCluster`.
@@ -379,15 +395,16 @@ impl Node {
     /// Gives back calls.
     ///
     /// # Errors
-    /// The permit id is garbled, a number is needed, or the org is not served
-    /// here.
+    /// The permit id is garbled, the permit is another's, a number is needed, or
+    /// the org is not served here.
     pub async fn release(
         &self,
         permit_id: &str,
         unused: Option<u32>,
+        by: &Teller,
     ) -> Result<Released, NodeError> {
         let id = parse(permit_id)?;
-        match self.shards.release(&id, unused) {
+        match self.shards.release(&id, unused, by)? {
             Released::NumberNeeded => Err(NodeError::NumberNeeded),
             // Asked of a ledger that has just gone: the owner may know more.
             Released::Returned { already_settled: true, .. } if !self.is_here(&id.org) => {
@@ -400,15 +417,21 @@ impl Node {
     /// Settles calls of a permit.
     ///
     /// # Errors
-    /// The permit id is garbled, or the org is not served here.
-    pub async fn report(&self, permit_id: &str, report: Report) -> Result<Reported, NodeError> {
+    /// The permit id is garbled, the permit is another's, or the org is not
+    /// served here.
+    pub async fn report(
+        &self,
+        permit_id: &str,
+        report: Report,
+        by: &Teller,
+    ) -> Result<Reported, NodeError> {
         let id = parse(permit_id)?;
         // A name that could have been ours, of an org that nobody may create:
         // there is nothing to settle, and no memory is spent on it.
         if self.admit(&id.org).is_err() {
             return Ok(Reported { already_settled: true, ..Reported::default() });
         }
-        let reported = self.shards.report(&id, &report);
+        let reported = self.shards.report(&id, &report, by)?;
         // Told to a ledger that has just gone: the owner may take it.
         if reported.already_settled && !self.is_here(&id.org) {
             return Err(NodeError::NotOwner);
@@ -420,9 +443,14 @@ impl Node {
     ///
     /// # Errors
     /// The org is not served here.
-    pub async fn report_org(&self, org: &OrgId, report: Report) -> Result<Reported, NodeError> {
+    pub async fn report_org(
+        &self,
+        org: &OrgId,
+        report: Report,
+        by: &Teller,
+    ) -> Result<Reported, NodeError> {
         self.admit(org)?;
-        Ok(self.shards.report_org(org, &report)?)
+        Ok(self.shards.report_org(org, &report, by)?)
     }
 
     /// One org's usage. Never creates an org: an accepted unknown one shows its
@@ -485,12 +513,17 @@ impl Node {
         self.shards.reconfigure(&self.shards.orgs());
     }
 
-    /// Orgs after `after`, by name, at most `limit`; true if there are more.
-    #[must_use]
-    pub fn list_orgs(&self, after: Option<&OrgId>, limit: usize) -> (Vec<OrgEntry>, bool) {
+    /// Of the orgs that `may_show` lets through those after `after`, by name, at
+    /// most `limit`; true if there are more.
+    pub fn list_orgs(
+        &self,
+        after: Option<&OrgId>,
+        limit: usize,
+        may_show: impl Fn(&OrgId) -> bool,
+    ) -> (Vec<OrgEntry>, bool) {
         let mut names = self.settings.declared();
         names.extend(self.shards.orgs());
-        let later = |name: &OrgId| after.is_none_or(|after| name > after);
+        let later = |name: &OrgId| after.is_none_or(|after| name > after) && may_show(name);
         let mut later: Vec<OrgId> = names.into_iter().filter(later).take(limit + 1).collect();
         let more = later.len() > limit;
         later.truncate(limit);
@@ -518,19 +551,19 @@ impl Node {
         change: AdminChange,
         etag: Option<&str>,
         validate_only: bool,
-        who: &str,
+        author: &Author,
     ) -> Result<OrgEntry, AdminError> {
         let now = self.now().wall;
         let (settings, store) = (Arc::clone(&self.settings), Arc::clone(&self.store));
         let shards = Arc::clone(&self.shards);
-        let (org, who) = (org.clone(), who.to_owned());
+        let (org, author) = (org.clone(), author.clone());
         let etag = etag.map(ToOwned::to_owned);
         // In a task of its own: a caller that goes away does not leave a change
         // in the store that is not in force.
         let carried_out = tokio::spawn(async move {
             let etag = etag.as_deref();
             let changed =
-                settings.change(&*store, now, &org, change, etag, validate_only, &who).await;
+                settings.change(&*store, now, &org, change, etag, validate_only, &author).await;
             match &changed {
                 Ok(_) if !validate_only => shards.reconfigure(&[org]),
                 Err(AdminError::Store(_)) => {
@@ -560,6 +593,24 @@ impl Node {
             started: self.started,
             problem,
         }
+    }
+
+    /// How this node stands in its cluster; `None` where it is alone.
+    #[must_use]
+    pub fn sample(&self) -> Option<ClusterSample> {
+        let insight = self.insight.as_ref()?;
+        let now = self.now().mono;
+        let session_until = insight.standing.borrow().session_until;
+        let pings = insight.pings.borrow();
+        let answering: Vec<_> = pings.values().filter_map(|ping| ping.as_ref().ok()).collect();
+        let offset = |pinged: &&Pinged| Duration::from_micros(pinged.offset_us.unsigned_abs());
+        let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
+        Some(ClusterSample {
+            session_left: session_until.map_or(Duration::ZERO, |until| until.since(now)),
+            clock_offset: answering.iter().map(offset).max(),
+            answering: count(answering.len()),
+            silent: count(pings.len() - answering.len()),
+        })
     }
 
     /// The cluster, as far as there is one.
@@ -625,6 +676,12 @@ fn parse(permit_id: &str) -> Result<PermitId, NodeError> {
 impl From<AskError> for NodeError {
     fn from(error: AskError) -> Self {
         Self::Ask(error)
+    }
+}
+
+impl From<PermitOfAnother> for NodeError {
+    fn from(_: PermitOfAnother) -> Self {
+        Self::PermitOfAnother
     }
 }
 

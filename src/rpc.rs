@@ -8,10 +8,12 @@ mod admin;
 pub mod convert;
 mod envoy;
 mod forward;
+pub mod gate;
 mod layers;
 mod operation;
 mod peer;
 mod quota;
+mod rights;
 pub mod status;
 mod watch;
 
@@ -25,7 +27,12 @@ use tonic_health::{
 use tower::layer::util::{Identity, Stack};
 
 pub use self::{
-    admin::Admin, forward::Forward, layers::EdgeLayer, peer::peer_router, quota::Quota,
+    admin::Admin,
+    forward::{Forward, OverHttp},
+    gate::Gate,
+    layers::EdgeLayer,
+    peer::peer_router,
+    quota::Quota,
 };
 use crate::{
     metrics::Metrics,
@@ -47,12 +54,15 @@ use crate::{
 /// Everything that is served over gRPC: both services, those for Envoy, health v1
 /// and reflection v1 and v1alpha. Health starts as "not serving".
 ///
+/// Whoever asks for anything but health and reflection is identified by `gate`.
+///
 /// A connection is given up for a new one at the age of `max_connection_age`.
 ///
 /// The router is served with `serve_with_incoming_shutdown`; the listener sets
 /// `TCP_NODELAY`, which tonic does not do for listeners that it is given.
 pub async fn router(
     forward: Arc<Forward>,
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     max_connection_age: Option<Duration>,
 ) -> (Router<Stack<EdgeLayer, Identity>>, Health) {
@@ -64,7 +74,7 @@ pub async fn router(
         envoy::RateLimit::new(Arc::clone(&forward), Arc::clone(&metrics)),
         envoy::AccessLog::new(Arc::clone(&forward), Arc::clone(&metrics)),
     );
-    let router = layers::server(metrics, max_connection_age)
+    let router = layers::server(gate, metrics, max_connection_age)
         .add_service(
             QuotaServiceServer::new(quota::Quota::new(Arc::clone(&forward)))
                 .max_decoding_message_size(limit),

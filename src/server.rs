@@ -2,18 +2,19 @@
 
 mod args;
 pub mod cluster;
+mod exposure;
 
 use std::{
+    fmt,
     io::{self, Write as _},
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -21,11 +22,21 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::Stream;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::TcpIncoming;
 
-pub use self::args::{ClusterArgs, ColdStart, ServeArgs};
-use self::cluster::{Addresses, Around, Place};
+pub use self::{
+    args::{ClusterArgs, ColdStart, ConnectionArgs, HttpTls, ServeArgs},
+    exposure::Connections,
+};
+use self::{
+    cluster::{Addresses, Around, Place, counting},
+    exposure::{Port, warn_of_store},
+};
 use crate::{
+    auth::{
+        Authority,
+        session::{KEY_BYTES, Seal},
+    },
     clock::Clock,
     cluster::{
         peers::{self, Dial, Peers},
@@ -35,12 +46,13 @@ use crate::{
         Config,
         reload::{self, Reload, Watcher},
     },
-    metrics::{Metrics, ReloadOutcome},
+    metrics::{self, Metrics, ReloadOutcome, ShownOrgs, TlsFiles},
     node::{Node, Routes, Settings},
-    rpc::{self, Forward, Health},
+    rpc::{self, Forward, Gate, Health},
     shard::{Running, Shards},
     store::{self, Opened, SharedStore, StoreAddress, StoreOptions},
     telemetry,
+    tls::{Acceptor, Protocol, Transport},
     web::{self, Readiness},
     webhook::{Patience, Webhook},
 };
@@ -67,6 +79,10 @@ pub struct Options {
     pub max_connection_age: Option<Duration>,
     /// Names under which HTTP may write, besides loopback's and its own address.
     pub http_hosts: Vec<String>,
+    /// How many orgs the metrics show by name.
+    pub metrics_orgs: ShownOrgs,
+    /// How the connections of clients come in.
+    pub connections: Connections,
 }
 
 /// What a service has around it. A process has TCP and the machine's clocks;
@@ -118,6 +134,8 @@ pub struct Service {
     grpc: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<()>,
     webhook: Webhook,
+    authority: Arc<Authority>,
+    gate: Arc<Gate>,
 }
 
 /// How long requests that run at the end may go on.
@@ -147,7 +165,7 @@ impl Service {
     /// # Errors
     /// What kept it from starting.
     pub async fn start_on(opened: Opened, options: Options) -> anyhow::Result<Self> {
-        let Opened { store, last_wall } = opened;
+        let Opened { store, last_wall, tls } = opened;
         let clock = Clock::not_before(last_wall);
         if !clock.behind().is_zero() {
             tracing::warn!(
@@ -166,7 +184,11 @@ impl Service {
             peer,
             dial: peers::dial_tcp(),
         };
-        Self::start_among(store, options, surroundings).await
+        let service = Self::start_among(store, options, surroundings).await?;
+        if let Some(tls) = tls {
+            tls.on_reload(counting(&service.metrics, TlsFiles::Store));
+        }
+        Ok(service)
     }
 
     /// The same among surroundings that are not the process's own; the addresses
@@ -181,14 +203,15 @@ impl Service {
     ) -> anyhow::Result<Self>
     where
         I: Stream<Item = Result<C, E>> + Send + 'static,
-        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-        C::ConnectInfo: Clone + Send + Sync + 'static,
-        E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+        C: Transport,
+        E: fmt::Display + Send + 'static,
     {
         let Surroundings { clock, grpc, http, peer, dial } = surroundings;
         let (grpc_addr, http_addr) = (grpc.address, http.local_addr()?);
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall));
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall);
+        let metrics = Arc::new(metrics.showing(options.metrics_orgs));
         let parts = Parts { store, clock: clock.clone(), metrics: Arc::clone(&metrics) };
+        let [grpc_acceptor, http_acceptor] = options.connections.acceptors(&metrics)?;
         let stop = watch::channel(false).0;
         let (webhook, _) = Webhook::start(
             options.config.webhook.as_ref(),
@@ -196,6 +219,12 @@ impl Service {
             Arc::clone(&metrics),
             Patience::default(),
         )?;
+
+        for warning in options.config.auth.warnings() {
+            tracing::warn!("auth: {warning}");
+        }
+        let auth = options.config.auth.clone();
+        let authority = Authority::new(&auth, clock.clone(), Arc::clone(&metrics));
 
         let (node, shards, forward, cluster) = match options.cluster {
             None => {
@@ -209,11 +238,18 @@ impl Service {
                 let listener = peer.context("a node of a cluster has a port for the others")?;
                 let peer_addr = listener.address;
                 let addresses = cluster.addresses(grpc_addr, peer_addr)?;
+                let (acceptor, dial) = match &cluster.tls {
+                    Some(tls) => (tls.acceptor(&metrics)?, tls.secure(dial, &metrics)?),
+                    None => {
+                        let (peer, metrics) = (metrics::Listener::Peer, Arc::clone(&metrics));
+                        (Acceptor::plain(peer, Protocol::Http2, metrics), dial)
+                    }
+                };
                 let (node, shards, place) =
                     parts.shared(options.node, &addresses, &cluster, dial, options.config);
                 let forward = Forward::new(Arc::clone(&node), place.peers(), Arc::clone(&metrics));
                 let router = rpc::peer_router(&forward, cluster.token, Arc::clone(&metrics));
-                let incoming = listener.connections;
+                let incoming = acceptor.take(listener.connections);
                 let served = router.serve_with_incoming_shutdown(incoming, stopped(&stop));
                 let cluster = Cluster { peer_addr, place, served: tokio::spawn(served) };
                 (node, shards, Arc::new(forward), Some(cluster))
@@ -221,20 +257,34 @@ impl Service {
         };
         shards.shards().listen(Arc::new(webhook.clone()));
         let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
+        if cluster.is_some() {
+            let node = Arc::downgrade(&node);
+            metrics.show_cluster(Box::new(move || node.upgrade()?.sample()));
+        }
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
-        let (router, health) =
-            rpc::router(Arc::clone(&forward), Arc::clone(&metrics), options.max_connection_age)
-                .await;
-        let served = router.serve_with_incoming_shutdown(grpc.connections, stopped(&stop));
+        let seal = seal(auth.session_key_file.as_deref())?;
+        let gate = Gate::new(Arc::clone(&authority), auth.limits);
+        let (router, health) = rpc::router(
+            Arc::clone(&forward),
+            Arc::clone(&gate),
+            Arc::clone(&metrics),
+            options.max_connection_age,
+        )
+        .await;
+        let incoming = grpc_acceptor.take(grpc.connections);
+        let served = router.serve_with_incoming_shutdown(incoming, stopped(&stop));
         let grpc = tokio::spawn(served);
         let services = web::Services {
             quota: rpc::Quota::new(Arc::clone(&forward)),
             admin: rpc::Admin::new(Arc::clone(&forward)),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
+            gate: Arc::clone(&gate),
+            seal,
         };
         let http_options = web::Options { hosts: options.http_hosts, ..web::Options::default() };
+        let http = http_acceptor.take(TcpIncoming::from(http).with_nodelay(Some(true)));
         let http = tokio::spawn(web::serve(http, services, http_options, stopped(&stop)));
         health.set_serving(readiness().is_none()).await;
         let told =
@@ -254,6 +304,8 @@ impl Service {
             grpc,
             http,
             webhook,
+            authority,
+            gate,
         })
     }
 
@@ -376,6 +428,22 @@ struct Cluster {
     served: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
+/// Seals sessions with the key in a file; without one, with a key of this process
+/// alone.
+fn seal(file: Option<&Path>) -> anyhow::Result<Seal> {
+    let Some(file) = file else { return Ok(Seal::random()) };
+    let key = std::fs::read(file)
+        .with_context(|| format!("cannot read auth.session_key_file {}", file.display()))?;
+    if key.len() < KEY_BYTES {
+        bail!(
+            "auth.session_key_file {} holds {} bytes: it needs at least {KEY_BYTES} random ones",
+            file.display(),
+            key.len()
+        );
+    }
+    Ok(Seal::new(&key))
+}
+
 /// Why requests cannot be decided by this process, if they cannot.
 fn readiness(node: Arc<Node>, standing: Option<watch::Receiver<Standing>>) -> Readiness {
     Arc::new(move || {
@@ -395,22 +463,6 @@ fn readiness(node: Arc<Node>, standing: Option<watch::Receiver<Standing>>) -> Re
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log)?;
     let in_cluster = matches!(args.store, StoreAddress::Etcd(_));
-    let mut listeners = vec![("--grpc", args.grpc), ("--http", args.http)];
-    if in_cluster && args.cluster.peer_token_file.is_none() {
-        listeners.push(("--peer", args.cluster.peer));
-    }
-    for (name, address) in listeners {
-        if !is_loopback(address.ip()) && !args.insecure {
-            let instead = match name {
-                "--peer" => "name a --peer-token-file",
-                _ => "listen on 127.0.0.1",
-            };
-            bail!(
-                "{name} {address} can be reached from other machines, and callers are not \
-                 identified: {instead}, or say --insecure"
-            );
-        }
-    }
     let node = match args.node {
         Some(name) => name,
         None if in_cluster => host_name(),
@@ -429,6 +481,16 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
             (config, Some(watcher))
         }
     };
+    let connections = args.connections.connections();
+    let asks_for_names = config.auth.requires_identity();
+    let mut ports =
+        Vec::from(Port::of_clients([args.grpc, args.http], &connections, asks_for_names));
+    let peer = cluster.as_ref().map(|cluster| Port::of_peers(cluster.peer, cluster.tls.is_some()));
+    ports.extend(peer);
+    for port in ports {
+        port.check(args.insecure)?;
+    }
+    warn_of_store(&args.store);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let service = Service::start(Options {
@@ -440,13 +502,15 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         node,
         cluster,
         http_hosts: args.http_hosts,
+        metrics_orgs: args.metrics_orgs,
+        connections,
         max_connection_age: Some(args.max_connection_age).filter(|age| !age.is_zero()),
     })
     .await?;
     if let Some(file) = args.cluster.test_clock_offset {
         tokio::spawn(follow_clock_offset(file, service.clock.clone()));
     }
-    announce(&service, &args.store);
+    announce(&service, &args.store, &args.connections);
     let reloads = watcher.map(|watcher| follow(watcher, &service));
     let told = stop_told(&mut terminate, &mut interrupt).await;
     tracing::info!("{told}: stopping");
@@ -467,8 +531,11 @@ async fn stop_told(terminate: &mut Signal, interrupt: &mut Signal) -> &'static s
 }
 
 /// Says where it listens, and what to try first.
-fn announce(service: &Service, store: &StoreAddress) {
+fn announce(service: &Service, store: &StoreAddress, args: &ConnectionArgs) {
     let (grpc, http) = (service.grpc_addr, service.http_addr);
+    let is_tls = args.tls_cert.is_some();
+    let scheme = if is_tls && args.http_tls == HttpTls::On { "https" } else { "http" };
+    let plaintext = if is_tls { "" } else { "-plaintext " };
     let note = match store {
         StoreAddress::Memory => " (everything is forgotten at the end)",
         StoreAddress::File(_) | StoreAddress::Etcd(_) => "",
@@ -478,9 +545,9 @@ fn announce(service: &Service, store: &StoreAddress) {
     let _ = writeln!(
         io::stdout(),
         "gRPC   {grpc}\n\
-         HTTP   http://{http}/\n\
+         HTTP   {scheme}://{http}/\n\
          {peer}store  {store}{note}\n\
-         try    grpcurl -plaintext -d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire"
+         try    grpcurl {plaintext}-d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire"
     );
     tracing::info!(%grpc, %http, %store, version = env!("CARGO_PKG_VERSION"), "serving");
 }
@@ -494,12 +561,22 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
     let (tell, mut told) = mpsc::channel(RELOADS);
     let (node, metrics) = (Arc::clone(&service.node), Arc::clone(&service.metrics));
     let webhook = service.webhook.clone();
+    let (authority, gate) = (Arc::clone(&service.authority), Arc::clone(&service.gate));
     tokio::spawn(async move {
         let apply = async {
             while let Some(reload) = told.recv().await {
                 let now = node.now().wall;
                 match reload {
                     Reload::Accepted(config) => {
+                        if let Err(error) = authority.accepts(&config.auth) {
+                            metrics.reloaded(ReloadOutcome::Rejected, now);
+                            tracing::error!(
+                                %error,
+                                "the configuration was refused for its auth; the last good one \
+                                 stays in force"
+                            );
+                            continue;
+                        }
                         if let Err(error) = webhook.configure(config.webhook.as_ref()) {
                             metrics.reloaded(ReloadOutcome::Rejected, now);
                             tracing::error!(
@@ -509,6 +586,10 @@ fn follow(watcher: Watcher, service: &Service) -> JoinHandle<()> {
                             );
                             continue;
                         }
+                        if let Err(error) = authority.reconfigure(&config.auth) {
+                            tracing::error!(%error, "the former identities stay in force");
+                        }
+                        gate.set_limits(config.auth.limits);
                         node.reconfigure(*config).await;
                         metrics.reloaded(ReloadOutcome::Applied, now);
                         tracing::info!("the configuration was read again and is in force");
@@ -593,8 +674,4 @@ async fn follow_clock_offset(file: PathBuf, clock: Clock) {
         }
         tokio::time::sleep(EVERY).await;
     }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }

@@ -1,18 +1,21 @@
 //! The HTTP edge: probes, metrics, and the services as JSON.
 
+mod admit;
 mod api;
+mod landing;
 mod origin;
 mod ratelimit;
+mod session;
 mod status;
 
-use std::{fmt, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
     extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use hyper_util::{
@@ -20,13 +23,18 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time};
+use tokio::time;
+use tokio_stream::{Stream, StreamExt as _};
 
+use self::admit::Guard;
 use crate::{
+    auth::session::Seal,
     metrics::{self, Metrics},
     proto::{
         admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService,
     },
+    rpc::Gate,
+    tls::{Connection, Transport},
 };
 
 /// How long a client may take to send the head of a request, and to stay idle
@@ -39,9 +47,6 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// How long requests that run at the end may go on.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait after an accept that failed (too many open files, mostly).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// What the edge serves.
 pub struct Services<Q, A> {
     /// The same service that gRPC serves.
@@ -52,6 +57,10 @@ pub struct Services<Q, A> {
     pub metrics: Arc<Metrics>,
     /// Whether requests can be decided.
     pub readiness: Readiness,
+    /// Knows who calls: the same that lets requests in by gRPC.
+    pub gate: Arc<Gate>,
+    /// Seals sessions.
+    pub seal: Seal,
 }
 
 /// Asks whether the process can decide requests: `None` if it can, else a
@@ -64,8 +73,6 @@ pub struct Options {
     /// Names under which browsers may reach it for writing, besides loopback
     /// and the address that it listens on. Without port.
     pub hosts: Vec<String>,
-    /// The most connections at a time; more wait to be accepted.
-    pub max_connections: usize,
     /// The most API requests at a time, parked ones included; more are refused
     /// with 429. Fewer than the connections, so that probes are always answered.
     pub max_requests: usize,
@@ -73,26 +80,19 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: Vec::new(), max_connections: 1_024, max_requests: 768 }
+        Self { hosts: Vec::new(), max_requests: 768 }
     }
 }
 
-/// The two ends of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    local: SocketAddr,
-    remote: SocketAddr,
-}
-
-/// Serves until `stop` is ready, then lets requests that run end, for 5 s at
-/// most.
-pub async fn serve<Q: QuotaService, A: AdminService>(
-    listener: TcpListener,
+/// Serves connections until `stop` is ready, then lets requests that run end, for
+/// 5 s at most. A handler finds the [`Peer`](crate::tls::Peer) among a request's
+/// extensions.
+pub async fn serve<Q: QuotaService, A: AdminService, C: Transport>(
+    connections: impl Stream<Item = io::Result<Connection<C>>>,
     services: Services<Q, A>,
     options: Options,
     stop: impl Future<Output = ()>,
 ) {
-    let connections = Arc::new(Semaphore::new(options.max_connections));
     let router = router(services, &options);
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -100,59 +100,48 @@ pub async fn serve<Q: QuotaService, A: AdminService>(
         .header_read_timeout(HEADER_READ_TIMEOUT)
         .max_header_size(MAX_HEADER_BYTES);
     let mut stop = pin!(stop);
-    loop {
-        let accept = async {
-            let place = connections.clone().acquire_owned().await.expect("it is never closed");
-            loop {
-                match listener.accept().await {
-                    Ok((stream, remote)) => break (place, stream, remote),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept an HTTP connection");
-                        time::sleep(ACCEPT_PAUSE).await;
-                    }
+    {
+        // It closes when this is over.
+        let mut connections = pin!(connections);
+        loop {
+            let connection = tokio::select! {
+                () = &mut stop => break,
+                connection = connections.next() => match connection {
+                    Some(Ok(connection)) => connection,
+                    Some(Err(_)) => continue,
+                    None => break,
+                },
+            };
+            let peer = connection.peer().clone();
+            let remote = peer.remote;
+            let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
+            let connection =
+                graceful.watch(http.serve_connection(TokioIo::new(connection), service));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, %remote, "an HTTP connection ended early");
                 }
-            }
-        };
-        let (place, stream, remote) = tokio::select! {
-            accepted = accept => accepted,
-            () = &mut stop => break,
-        };
-        // A peer that is gone already has no address any more.
-        let Ok(local) = stream.local_addr() else { continue };
-        let service =
-            TowerToHyperService::new(router.clone().layer(Extension(Ends { local, remote })));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %remote, "an HTTP connection ended early");
-            }
-            drop(place);
-        });
+            });
+        }
     }
-    drop(listener);
     if time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("HTTP requests still ran after {DRAIN_TIMEOUT:?} and were cut off");
     }
 }
 
 fn router<Q: QuotaService, A: AdminService>(services: Services<Q, A>, options: &Options) -> Router {
-    let Services { quota, admin, metrics, readiness } = services;
+    let Services { quota, admin, metrics, readiness, gate, seal } = services;
+    let guard = Arc::new(Guard::new(gate, seal, options));
     Router::new()
-        .route("/", get(landing))
+        .route("/", get(landing::page).with_state(Arc::clone(&guard)))
+        .merge(session::router(Arc::clone(&guard)))
         .route("/livez", get(alive))
         .route("/readyz", get(move || async move { ready(&readiness) }))
         .route("/metrics", get(exposition).with_state(metrics))
-        .merge(api::router(quota, admin, options))
+        .merge(api::router(quota, admin, guard))
         .fallback(status::not_found)
         .method_not_allowed_fallback(status::method_not_allowed)
         .layer(middleware::from_fn(secure))
-}
-
-async fn landing() -> Response {
-    const PAGE: &str = include_str!("web/landing.html");
-    let page = PAGE.replace("{version}", env!("CARGO_PKG_VERSION"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }
 
 /// That this is answered at all shows that the loop turns.

@@ -4,7 +4,10 @@
 
 use std::fmt;
 
-use crate::quota::Class;
+use crate::{
+    config::{Right, RuleConfig},
+    quota::Class,
+};
 
 /// What can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,17 @@ impl Verb {
             Self::Report => "report",
             Self::Read => "read",
             Self::Admin => "admin",
+        }
+    }
+}
+
+impl From<Right> for Verb {
+    fn from(right: Right) -> Self {
+        match right {
+            Right::Acquire => Self::Acquire,
+            Right::Report => Self::Report,
+            Right::Read => Self::Read,
+            Right::Admin => Self::Admin,
         }
     }
 }
@@ -88,6 +102,28 @@ impl Rules {
         Self(rules)
     }
 
+    /// What a configuration says.
+    #[must_use]
+    pub fn of_config(rules: &[RuleConfig]) -> Self {
+        let patterns = |texts: &[String]| texts.iter().map(Pattern::new).collect();
+        let rule = |rule: &RuleConfig| Rule {
+            who: patterns(&rule.who),
+            orgs: patterns(&rule.orgs),
+            workspaces: patterns(&rule.workspaces),
+            operations: patterns(&rule.operations),
+            highest_class: rule.highest_class,
+            verbs: rule.may.iter().copied().map(Verb::from).collect(),
+            deny: rule.deny,
+        };
+        Self(rules.iter().map(rule).collect())
+    }
+
+    /// The rules, in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Rule] {
+        &self.0
+    }
+
     /// True if the first rule that fits allows it.
     #[must_use]
     pub fn allow(&self, who: &str, action: &Action<'_>) -> bool {
@@ -112,8 +148,14 @@ impl Rules {
     /// workspace are not asked about.
     #[must_use]
     pub fn allow_all(&self, who: &str, verb: Verb, org: &str) -> bool {
-        let mut about = self.0.iter().filter(|rule| rule.is_about(who, verb, org));
-        about.find(|rule| rule.deny || rule.fits_all(verb)).is_some_and(|rule| !rule.deny)
+        self.deciding_all(who, verb, org).is_some_and(|place| !self.0[place].deny)
+    }
+
+    /// The place of the rule that decides whether everything in the org is allowed.
+    #[must_use]
+    pub fn deciding_all(&self, who: &str, verb: Verb, org: &str) -> Option<usize> {
+        let decides = |rule: &Rule| rule.deny || rule.fits_all(verb);
+        self.0.iter().position(|rule| rule.is_about(who, verb, org) && decides(rule))
     }
 
     /// True if everything in every org is allowed.
@@ -227,6 +269,9 @@ fn is_deep(pattern: &[u8], place: usize) -> bool {
     pattern[place] == b'*'
         && (pattern.get(place + 1) == Some(&b'*') || place > 0 && pattern[place - 1] == b'*')
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, io::Read as _, path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 
 use super::{
-    Remote,
+    Remote, changes,
     exit::{Exit, Fault},
     output::{answer, clean},
     table::{Align, Table, human, thousands, unless_zero},
@@ -25,6 +25,7 @@ pub const ORGS_HELP: &str = "\
 Examples:
   quotagate orgs list
   quotagate orgs get --org acme
+  quotagate orgs changes --org acme
   quotagate orgs put --org acme --daily-calls 100000 --execution-user alice --execution-user bob
   quotagate orgs get --org acme -o json | jq .entry.org > acme.json
   quotagate orgs put --org acme --from acme.json --validate-only";
@@ -57,6 +58,16 @@ pub enum Orgs {
     },
     /// Show an org's settings and its last changes
     Get {
+        #[command(flatten)]
+        org: OrgName,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show who has changed an org's settings: when, from where, and what
+    ///
+    /// The last 100 changes are kept, newest first. They are for those who may
+    /// administer all of the org.
+    Changes {
         #[command(flatten)]
         org: OrgName,
         #[command(flatten)]
@@ -263,6 +274,11 @@ pub async fn orgs(verb: Orgs) -> Result<Exit, Fault> {
         Orgs::Get { org: OrgName { org }, remote } => {
             let response = remote.connect().await?.get_org(GetOrgRequest { org }).await?;
             answer(remote.output, &response, org_text)?;
+        }
+        Orgs::Changes { org: OrgName { org }, remote } => {
+            let response = remote.connect().await?.get_org(GetOrgRequest { org }).await?;
+            let response = GetOrgResponse { entry: None, ..response };
+            answer(remote.output, &response, changes::text)?;
         }
         Orgs::Put(args) => {
             let org = declared(&args)?;

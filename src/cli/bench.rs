@@ -92,7 +92,7 @@ pub async fn bench(args: BenchArgs) -> Result<Exit, Fault> {
     eprintln!(
         "this spends quota of the org {:?} at {}{}",
         args.org,
-        args.remote.server,
+        args.remote.connection.server,
         if args.release { ", and gives it back" } else { "" }
     );
     let mut clients = Vec::new();

@@ -19,12 +19,13 @@ use tokio::{
 
 use super::{
     call::{AskArgs, denial_text, undecided},
+    connection::Connection,
     exit::{Exit, Fault, tell},
     output::clean,
     table::human,
 };
 use crate::{
-    client::{Client, DEFAULT_SERVER},
+    client::Client,
     clock::Moment,
     proto::v1::{AcquireMode, Permit, ReleaseRequest, ReportRequest, acquire_response::Outcome},
 };
@@ -55,9 +56,8 @@ Examples:
 pub struct ExecArgs {
     #[command(flatten)]
     ask: AskArgs,
-    /// The server's gRPC address
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_SERVER, help_heading = "Connection")]
-    server: String,
+    #[command(flatten)]
+    connection: Connection,
     /// The command and its arguments, after a `--`
     #[arg(value_name = "COMMAND", last = true, required = true)]
     command: Vec<OsString>,
@@ -65,7 +65,7 @@ pub struct ExecArgs {
 
 /// Runs a command with a permit.
 pub async fn exec(args: ExecArgs) -> Result<Exit, Fault> {
-    let client = Client::connect(&args.server).await?;
+    let client = args.connection.connect().await?;
     // The permit's life counts from here on, whenever the answer comes.
     let asked = Moment::now();
     let response = args.ask.ask(client.clone(), AcquireMode::Enforce).await?;
@@ -86,7 +86,7 @@ pub async fn exec(args: ExecArgs) -> Result<Exit, Fault> {
         return Err(Fault::unavailable("the permit came when its life was over: nothing was run"));
     }
     let mut signals = Signals::listen()?;
-    match start(&args.command, &args.server, &permit, deadline) {
+    match start(&args.command, &args.connection, &permit, deadline) {
         Ok(mut child) => {
             let status = attend(&mut child, &mut signals, deadline, ttl).await?;
             settle(&client, permit, status).await;
@@ -103,7 +103,7 @@ pub async fn exec(args: ExecArgs) -> Result<Exit, Fault> {
 
 fn start(
     command: &[OsString],
-    server: &str,
+    connection: &Connection,
     permit: &Permit,
     deadline: Moment,
 ) -> std::io::Result<Child> {
@@ -111,7 +111,7 @@ fn start(
     let mut child = Command::new(&command[0]);
     child
         .args(&command[1..])
-        .env("QUOTAGATE_SERVER", server)
+        .envs(connection.variables())
         .env("QUOTAGATE_PERMIT_ID", &permit.permit_id)
         // Not under the names of options: a `report` of the command's is of one
         // call unless it says more, and an `acquire` of its own asks for what it says.

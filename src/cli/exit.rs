@@ -90,7 +90,10 @@ impl From<Status> for Fault {
 impl From<ConnectError> for Fault {
     fn from(error: ConnectError) -> Self {
         let exit = match error {
-            ConnectError::Address { .. } | ConnectError::Caller(_) => Exit::Usage,
+            ConnectError::Address { .. }
+            | ConnectError::Caller(_)
+            | ConnectError::Credentials(_)
+            | ConnectError::TokenInTheClear { .. } => Exit::Usage,
             ConnectError::Unreachable { .. } => Exit::Unavailable,
         };
         let mut lines = vec![error.to_string()];

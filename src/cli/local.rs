@@ -12,7 +12,8 @@ use super::exit::{Exit, Fault};
 use crate::{
     config::{BUILT_IN_CATALOGUE, check::check_file},
     demo::{self, DemoService},
-    server::{Options, Service},
+    metrics::ShownOrgs,
+    server::{Connections, Options, Service},
     store::{StoreAddress, StoreOptions},
 };
 
@@ -81,6 +82,8 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             cluster: None,
             max_connection_age: None,
             http_hosts: Vec::new(),
+            metrics_orgs: ShownOrgs::default(),
+            connections: Connections::default(),
         };
         let service = Service::start(options).await?;
         Ok(DemoService { grpc_addr: service.grpc_addr(), stop: Box::pin(service.stop()) })

@@ -633,6 +633,7 @@ mod tests {
                 limit: 15_000,
                 own: 2_990,
                 foreign: 1_500,
+                told_by: String::new(),
             }],
         }
     }

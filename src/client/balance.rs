@@ -18,15 +18,13 @@ use tokio::{
     task::AbortHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status};
 
 use super::{
     health,
     race::{First, first_of},
     random,
+    security::{Connection, Dial},
 };
 
 /// The servers. Their tasks end when this is dropped.
@@ -42,7 +40,7 @@ pub struct Balance {
 struct Server {
     /// As it was configured, without a scheme.
     address: Arc<str>,
-    endpoint: Endpoint,
+    dial: Dial,
     state: Mutex<State>,
     /// Counts connections.
     connections: AtomicU64,
@@ -54,10 +52,10 @@ struct Server {
 enum State {
     /// It is being connected to; the first time, or again.
     Opening,
-    Ready(Channel),
+    Ready(Connection),
     /// Connected, but it says that it does not serve: it is asked if nobody else
     /// is there, for it can say why.
-    NotServing(Channel),
+    NotServing(Connection),
     Away {
         why: Arc<str>,
     },
@@ -69,7 +67,7 @@ pub struct Way {
     /// Which it is.
     pub server: usize,
     /// The connection.
-    pub channel: Channel,
+    pub channel: Connection,
     /// Which of that server's it is.
     connection: u64,
 }
@@ -87,15 +85,15 @@ const STEADY: Duration = Duration::from_secs(1);
 
 impl Balance {
     /// Begins to connect to all of them, on the runtime that this is called on.
-    pub fn start(endpoints: impl IntoIterator<Item = (Arc<str>, Endpoint)>) -> Self {
-        let server = |(address, endpoint)| Server {
+    pub fn start(servers: impl IntoIterator<Item = (Arc<str>, Dial)>) -> Self {
+        let server = |(address, dial)| Server {
             address,
-            endpoint,
+            dial,
             state: Mutex::new(State::Opening),
             connections: AtomicU64::new(0),
             suspected: Notify::new(),
         };
-        let servers: Arc<[Server]> = endpoints.into_iter().map(server).collect();
+        let servers: Arc<[Server]> = servers.into_iter().map(server).collect();
         let changed = Arc::new(Notify::new());
         let keep = |number: usize| {
             let (servers, changed) = (Arc::clone(&servers), Arc::clone(&changed));
@@ -202,7 +200,7 @@ impl Balance {
         })
     }
 
-    fn way(&self, server: usize, channel: impl Fn(&State) -> Option<&Channel>) -> Option<Way> {
+    fn way(&self, server: usize, channel: impl Fn(&State) -> Option<&Connection>) -> Option<Way> {
         let kept = &self.servers[server];
         let state = kept.state();
         let channel = channel(&state)?.clone();
@@ -283,7 +281,7 @@ impl Server {
 
     /// Connects to a server, and hears how it is.
     async fn open(&self) -> Result<Opened, String> {
-        let channel = self.endpoint.connect().await.map_err(|error| root_cause(&error))?;
+        let channel = self.dial.connect().await.map_err(|error| root_cause(&error))?;
         let first = async {
             let mut health = health::watch(channel.clone()).await?;
             let now = health.message().await?;
@@ -308,7 +306,7 @@ impl Server {
 
 /// A server that was reached.
 struct Opened {
-    channel: Channel,
+    channel: Connection,
     /// Its health from here on, if it tells.
     health: Option<Health>,
     is_serving: bool,

@@ -1,36 +1,28 @@
 //! A client is told what it needs to know, and connects.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{
-    metadata::{AsciiMetadataValue, errors::InvalidMetadataValue},
-    transport::Endpoint,
-};
+use tonic::metadata::{AsciiMetadataValue, errors::InvalidMetadataValue};
 
 use super::{
     Client,
     balance::Balance,
     outage::{OutagePolicy, Policies},
+    security::{Bearer, Security},
     wire::Wire,
 };
-use crate::proto::v1::TrafficClass;
+use crate::{
+    proto::v1::TrafficClass,
+    tls::{ClientFiles, Connector, Fault},
+};
 
 /// Where the service listens unless it is told otherwise.
 pub const DEFAULT_SERVER: &str = "127.0.0.1:7400";
 
 /// How long to try to connect: a server that is there answers within one round
 /// trip.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long to try to connect to an org's owner. It is tried beside the
-/// requests, which go to the configured servers meanwhile.
-const OWNER_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// How often a connection is tested, so that a server that vanished without a
-/// word is noticed in the middle of a wait.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a question may take, besides the wait that it asks for.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,12 +32,14 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 /// ```no_run
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::{num::NonZeroU32, time::Duration};
-/// use quotagate::client::{Client, OutagePolicy, TrafficClass};
+/// use quotagate::client::{Client, OutagePolicy, TlsFiles, TrafficClass};
 ///
 /// let eight = NonZeroU32::new(8).expect("not zero");
 /// let client = Client::builder("quota-1:7400,quota-2:7400")
 ///     .caller("inbox/eu")
 ///     .timeout(Duration::from_millis(500))
+///     .tls(TlsFiles { ca: Some("/etc/quotagate/ca.pem".into()), ..TlsFiles::default() })
+///     .token_file("/var/run/secrets/tokens/quotagate")
 ///     .outage(OutagePolicy::Safe { processes: eight })
 ///     .outage_of(TrafficClass::Bulk, OutagePolicy::Closed)
 ///     .build()?;
@@ -58,6 +52,9 @@ pub struct ClientBuilder {
     caller: Option<String>,
     timeout: Duration,
     policies: Policies,
+    tls: Option<ClientFiles>,
+    token_file: Option<PathBuf>,
+    token_in_the_clear: bool,
 }
 
 /// Why there is no client.
@@ -73,6 +70,13 @@ pub enum ConnectError {
     },
     /// What was given is not a caller's name.
     Caller(InvalidMetadataValue),
+    /// A certificate, a key or a token cannot be read, or is none.
+    Credentials(Fault),
+    /// The token would be sent to this server where others can read it.
+    TokenInTheClear {
+        /// The address.
+        server: String,
+    },
     /// Nobody answers there.
     Unreachable {
         /// The addresses.
@@ -89,11 +93,15 @@ impl ClientBuilder {
             caller: None,
             timeout: DEFAULT_TIMEOUT,
             policies: Policies::default(),
+            tls: None,
+            token_file: None,
+            token_in_the_clear: false,
         };
         builder.servers(servers.split(','))
     }
 
-    /// More servers: `host:port` or `http://host:port` each.
+    /// More servers: `host:port`, `https://host:port` or `http://host:port` each.
+    /// Without a scheme TLS is spoken where [`tls`](Self::tls) was said.
     pub fn servers<S: AsRef<str>>(mut self, servers: impl IntoIterator<Item = S>) -> Self {
         self.servers.extend(servers.into_iter().map(|server| server.as_ref().trim().to_owned()));
         self
@@ -109,6 +117,25 @@ impl ClientBuilder {
     /// that it asks for; 1 s unless told otherwise.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Speaks TLS with servers that are named without a scheme or with `https://`.
+    /// The files are read again when they change; each new connection uses what they
+    /// say then. (With `https://` alone, the system's authorities are trusted.)
+    pub fn tls(self, files: ClientFiles) -> Self {
+        Self { tls: Some(files), ..self }
+    }
+
+    /// A file with a token that says who asks, in every request. It is read again
+    /// when it changes, as Kubernetes renews those of service accounts.
+    pub fn token_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { token_file: Some(path.into()), ..self }
+    }
+
+    /// Sends the token also over connections that others can read: without TLS, and
+    /// to another machine.
+    pub fn token_in_the_clear(self) -> Self {
+        Self { token_in_the_clear: true, ..self }
     }
 
     /// What all traffic classes do while the service cannot decide.
@@ -128,19 +155,30 @@ impl ClientBuilder {
     /// called within a tokio runtime.
     ///
     /// # Errors
-    /// An address is none, or the caller's name is not printable ASCII.
+    /// An address is none, the caller's name is not printable ASCII, or a file is
+    /// of no use; or a token would be sent in the clear.
     pub fn build(self) -> Result<Client, ConnectError> {
         let caller = self.caller.map(|name| name.parse::<AsciiMetadataValue>()).transpose();
         let caller = caller.map_err(ConnectError::Caller)?;
-        let mut endpoints = Vec::new();
+        let is_default = self.tls.is_some();
+        let wants_tls = is_default || self.servers.iter().any(|s| s.starts_with("https://"));
+        let tls = wants_tls.then(|| Connector::open(self.tls.unwrap_or_default())).transpose();
+        let bearer = self.token_file.as_deref().map(Bearer::open).transpose();
+        let security = Security {
+            tls: tls.map_err(ConnectError::Credentials)?,
+            is_default,
+            bearer: bearer.map_err(ConnectError::Credentials)?.unwrap_or_default(),
+            in_the_clear: self.token_in_the_clear,
+        };
+        let mut ways = Vec::new();
         for server in &self.servers {
             let address = bare(server).into();
-            if !endpoints.iter().any(|(other, _)| *other == address) {
-                endpoints.push((address, endpoint(server)?));
+            if !ways.iter().any(|(other, _)| *other == address) {
+                ways.push((address, security.dial(server)?));
             }
         }
-        let balance = Balance::start(endpoints);
-        let wire = Arc::new(Wire::new(balance, self.timeout, owner_endpoint));
+        let balance = Balance::start(ways);
+        let wire = Arc::new(Wire::new(balance, self.timeout, security));
         Ok(Client::new(wire, self.policies, caller))
     }
 
@@ -160,33 +198,9 @@ impl ClientBuilder {
     }
 }
 
-fn owner_endpoint(address: &str) -> Option<Endpoint> {
-    endpoint(address).ok().map(|endpoint| endpoint.connect_timeout(OWNER_CONNECT_TIMEOUT))
-}
-
 /// The address as answers name it.
 fn bare(server: &str) -> &str {
     server.split_once("://").map_or(server, |(_, server)| server).trim_end_matches('/')
-}
-
-fn endpoint(server: &str) -> Result<Endpoint, ConnectError> {
-    let bad = |why: &str| ConnectError::Address { server: server.into(), why: why.into() };
-    let uri = match server.split_once("://") {
-        None => format!("http://{server}"),
-        Some(("http", _)) => server.to_owned(),
-        Some(("https", _)) => return Err(bad("TLS is not supported")),
-        Some(_) => return Err(bad("the scheme is not http")),
-    };
-    let endpoint = Endpoint::from_shared(uri).map_err(|_| bad("it is not host:port"))?;
-    if endpoint.uri().port().is_none() {
-        return Err(bad("the port is missing"));
-    }
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
 }
 
 impl fmt::Display for ConnectError {
@@ -196,6 +210,10 @@ impl fmt::Display for ConnectError {
                 write!(f, "{server:?} is not the address of a server: {why}")
             }
             Self::Caller(_) => f.write_str("the caller's name is not printable ASCII"),
+            Self::Credentials(_) => f.write_str("a file of the connection is of no use"),
+            Self::TokenInTheClear { server } => {
+                write!(f, "the token would be sent to {server} where others can read it: use https")
+            }
             Self::Unreachable { server, .. } => write!(f, "no quotagate answers at {server}"),
         }
     }
@@ -204,36 +222,10 @@ impl fmt::Display for ConnectError {
 impl Error for ConnectError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Address { .. } => None,
+            Self::Address { .. } | Self::TokenInTheClear { .. } => None,
+            Self::Credentials(fault) => Some(fault),
             Self::Caller(error) => Some(error),
             Self::Unreachable { source, .. } => Some(&**source),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_are_named_by_host_and_port() {
-        for (server, fault) in [
-            ("127.0.0.1:7400", None),
-            ("localhost:7400", None),
-            ("[::1]:7400", None),
-            ("http://quotagate.internal:7400", None),
-            ("https://quotagate.internal:7400", Some("TLS")),
-            ("etcd://h:1", Some("scheme")),
-            ("localhost", Some("port")),
-            ("", Some("host:port")),
-            ("a b:1", Some("host:port")),
-        ] {
-            let error = endpoint(server).err().map(|error| error.to_string());
-            match (error, fault) {
-                (None, None) => {}
-                (Some(error), Some(fault)) => assert!(error.contains(fault), "{server}: {error}"),
-                (error, _) => panic!("{server}: {error:?}"),
-            }
         }
     }
 }

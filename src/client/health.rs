@@ -1,10 +1,10 @@
 //! `grpc.health.v1`, the two messages and the one call of it that are needed: the
 //! published crate would bring the server's side along.
 
-use tonic::{
-    Request, Status, Streaming, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel,
-};
+use tonic::{Request, Status, Streaming, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_prost::ProstCodec;
+
+use super::security::Connection;
 
 /// What health is asked of.
 const SERVICE: &str = "quotagate.v1.QuotaService";
@@ -36,7 +36,7 @@ impl HealthCheckResponse {
 ///
 /// # Errors
 /// `Unimplemented` if the server does not tell; others if it is away.
-pub async fn watch(channel: Channel) -> Result<Streaming<HealthCheckResponse>, Status> {
+pub async fn watch(channel: Connection) -> Result<Streaming<HealthCheckResponse>, Status> {
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let request = Request::new(HealthCheckRequest { service: SERVICE.to_owned() });

@@ -12,10 +12,9 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tonic::{
-    metadata::MetadataMap,
-    transport::{Channel, Endpoint},
-};
+use tonic::metadata::MetadataMap;
+
+use super::security::{Connection, Dial};
 
 /// Orgs whose owner is remembered; beyond, all are forgotten and learnt anew.
 const MAX_ORGS: usize = 10_000;
@@ -44,7 +43,7 @@ struct Known {
 #[derive(Clone, Debug)]
 enum Way {
     Opening,
-    Open(Channel),
+    Open(Connection),
     Closed { until: Instant },
 }
 
@@ -55,22 +54,17 @@ impl Owners {
     }
 
     /// The connection to a node, if it is open.
-    pub fn way_to(&self, address: &Arc<str>) -> Option<Channel> {
+    pub fn way_to(&self, address: &Arc<str>) -> Option<Connection> {
         match self.known().nodes.get(address)? {
             Way::Open(channel) => Some(channel.clone()),
             Way::Opening | Way::Closed { .. } => None,
         }
     }
 
-    /// Takes in which node has answered for an org. `endpoint` makes its
-    /// endpoint, if it is an address at all, and none of the configured servers',
+    /// Takes in which node has answered for an org. `dial` makes the
+    /// way to it, if it is an address at all, and none of the configured servers',
     /// which are connected to anyway.
-    pub fn learn(
-        &self,
-        org: &str,
-        answer: &MetadataMap,
-        endpoint: impl FnOnce(&str) -> Option<Endpoint>,
-    ) {
+    pub fn learn(&self, org: &str, answer: &MetadataMap, dial: impl FnOnce(&str) -> Option<Dial>) {
         let Some(owner) = answer.get("quotagate-owner").and_then(|owner| owner.to_str().ok())
         else {
             return;
@@ -92,13 +86,13 @@ impl Owners {
             Some(Way::Closed { until }) => Instant::now() >= *until,
             Some(Way::Opening | Way::Open(_)) => false,
         };
-        if is_worth_it && let Some(endpoint) = endpoint(owner) {
+        if is_worth_it && let Some(dial) = dial(owner) {
             let owner: Arc<str> = owner.into();
             known.nodes.insert(Arc::clone(&owner), Way::Opening);
             drop(known);
             let owners = self.clone();
             tokio::spawn(async move {
-                let way = match endpoint.connect().await {
+                let way = match dial.connect().await {
                     Ok(channel) => Way::Open(channel),
                     Err(_) => closed(),
                 };
@@ -125,4 +119,24 @@ impl Owners {
 
 fn closed() -> Way {
     Way::Closed { until: Instant::now() + LEFT_ALONE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nodes_that_came_and_went_leave_room_for_new_ones() {
+        let owners = Owners::default();
+        for port in 1..=3 * MAX_NODES {
+            let address = format!("127.0.0.1:{port}");
+            let mut answer = MetadataMap::new();
+            answer.insert("quotagate-owner", address.parse().expect("it is ASCII"));
+            owners.learn("org", &answer, |owner| {
+                Endpoint::from_shared(format!("http://{owner}")).ok()
+            });
+            assert!(owners.known().nodes.contains_key(&*address), "{address} is connected to");
+            assert!(owners.known().nodes.len() <= MAX_NODES);
+        }
+    }
 }

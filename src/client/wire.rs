@@ -12,9 +12,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
-    Code, ConnectError as NotConnected, Request, Response, Status,
-    metadata::AsciiMetadataValue,
-    transport::{Channel, Endpoint},
+    Code, ConnectError as NotConnected, Request, Response, Status, metadata::AsciiMetadataValue,
 };
 
 use super::{
@@ -22,6 +20,7 @@ use super::{
     error::retry_info,
     owners::Owners,
     random,
+    security::{Connection, Security},
 };
 use crate::{
     clock::Moment,
@@ -38,8 +37,8 @@ pub struct Wire {
     owners: Owners,
     /// How long a question may take, besides the wait that it asks for.
     timeout: Duration,
-    /// Makes the endpoint of an owner's address.
-    endpoint: fn(&str) -> Option<Endpoint>,
+    /// Makes the way to an owner's address.
+    security: Security,
     /// The last question could not be decided.
     is_outage: AtomicBool,
 }
@@ -70,13 +69,9 @@ pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 impl Wire {
     /// Over these servers.
-    pub fn new(
-        balance: Balance,
-        timeout: Duration,
-        endpoint: fn(&str) -> Option<Endpoint>,
-    ) -> Self {
+    pub fn new(balance: Balance, timeout: Duration, security: Security) -> Self {
         let (owners, is_outage) = (Owners::default(), AtomicBool::new(false));
-        Self { balance, owners, timeout, endpoint, is_outage }
+        Self { balance, owners, timeout, security, is_outage }
     }
 
     /// The servers.
@@ -152,7 +147,7 @@ impl Wire {
         timeout: Duration,
         wait: Duration,
         repeat: Repeat,
-        ask: impl Fn(QuotaServiceClient<Channel>, Duration) -> F,
+        ask: impl Fn(QuotaServiceClient<Connection>, Duration) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -181,13 +176,13 @@ impl Wire {
                     };
                     match answer(&target, deadline - spare, &ask).await {
                         Ok(answer) => {
-                            let endpoint = |owner: &str| {
+                            let dial = |owner: &str| {
                                 if self.balance.is_configured(owner) {
                                     return None;
                                 }
-                                (self.endpoint)(owner)
+                                self.security.dial_owner(owner)
                             };
-                            self.owners.learn(org, answer.metadata(), endpoint);
+                            self.owners.learn(org, answer.metadata(), dial);
                             return Ok(answer.into_inner());
                         }
                         Err(status) => {
@@ -272,7 +267,7 @@ enum Target {
     /// One of the configured servers.
     Server(Way),
     /// The org's owner, which is none of them.
-    Owner(Arc<str>, Channel),
+    Owner(Arc<str>, Connection),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -330,7 +325,7 @@ impl Fault {
 async fn answer<T, F>(
     target: &Target,
     deadline: Instant,
-    ask: &impl Fn(QuotaServiceClient<Channel>, Duration) -> F,
+    ask: &impl Fn(QuotaServiceClient<Connection>, Duration) -> F,
 ) -> Result<Response<T>, Status>
 where
     F: Future<Output = Result<Response<T>, Status>>,
@@ -350,7 +345,7 @@ where
 }
 
 /// The client of a connection.
-pub fn quota(channel: Channel) -> QuotaServiceClient<Channel> {
+pub fn quota(channel: Connection) -> QuotaServiceClient<Connection> {
     QuotaServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 

@@ -60,6 +60,30 @@ pub const MAX_ENVOY_DOMAINS: usize = 100;
 /// Rules of one domain. They are tried one after the other.
 pub const MAX_ENVOY_RULES: usize = 200;
 
+/// Static tokens. They are looked up by their hash.
+pub const MAX_AUTH_TOKENS: usize = 10_000;
+
+/// Issuers of JWTs. Each is asked for its keys every few minutes.
+pub const MAX_AUTH_ISSUERS: usize = 16;
+
+/// Audiences of an issuer's tokens.
+pub const MAX_AUTH_AUDIENCES: usize = 16;
+
+/// Rules of who may do what. They are tried one after the other, with each request.
+pub const MAX_AUTH_RULES: usize = 1_000;
+
+/// Patterns of one part of such a rule.
+pub const MAX_AUTH_PATTERNS: usize = 200;
+
+/// Requests of one principal, at a time or in a second: more than one node serves.
+pub const MAX_AUTH_REQUESTS: u64 = 1_000_000;
+
+/// A text in `auth`: as long as the name of a principal.
+pub const MAX_TEXT_BYTES: usize = 255;
+
+/// The path of a file: Linux takes no longer one.
+pub const MAX_PATH_BYTES: usize = 4_095;
+
 /// Declared orgs: as many as are served without being declared.
 pub const MAX_ORGS: usize = 10_000;
 

@@ -81,6 +81,7 @@ fn summarize(name: &str, config: &Config) -> Vec<String> {
         let warnings = org.warnings(&config.template);
         lines.extend(warnings.iter().map(|text| format!("warning: org {}: {text}", org.id)));
     }
+    lines.extend(config.auth.warnings().iter().map(|text| format!("warning: auth: {text}")));
     lines
 }
 

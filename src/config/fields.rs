@@ -39,6 +39,11 @@ impl<'n> Item<'n> {
         &self.path
     }
 
+    /// The line of the value, from 1: of its key where there is one.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
     /// True for an absent value.
     pub fn is_null(&self) -> bool {
         self.node.is_null()

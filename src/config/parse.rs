@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use super::{
-    Config, EnvoyConfig, Fault, OrgDeclaration, Template, UnknownNames, bounds, catalogue,
-    declaration, document, envoy,
+    AuthConfig, Config, EnvoyConfig, Fault, OrgDeclaration, Template, UnknownNames, auth, bounds,
+    catalogue, declaration, document, envoy,
     faults::Faults,
     fields::{Item, Once},
     webhook,
@@ -25,6 +25,7 @@ static BUILT_IN: LazyLock<Config> = LazyLock::new(|| {
         orgs: BTreeMap::new(),
         webhook: None,
         envoy: EnvoyConfig::default(),
+        auth: AuthConfig::default(),
     };
     parse_over(&nothing, catalogue::BUILT_IN_CATALOGUE)
         .expect("the built-in catalogue is part of the program, and a test reads it")
@@ -62,7 +63,8 @@ fn read(root: &Item<'_>, base: &Config) -> Config {
     if root.is_null() {
         return config;
     }
-    let known = ["unknown", "template", "outage_share", "catalogue", "orgs", "webhook", "envoy"];
+    let known =
+        ["unknown", "template", "outage_share", "catalogue", "orgs", "webhook", "envoy", "auth"];
     let Some(fields) = root.clone().fields(&known) else { return config };
     if let Some(item) = fields.get("unknown") {
         read_unknown(item, &mut config.unknown);
@@ -86,6 +88,9 @@ fn read(root: &Item<'_>, base: &Config) -> Config {
     }
     if let Some(item) = fields.get("envoy") {
         config.envoy = envoy::read(item, &config.catalogue);
+    }
+    if let Some(auth) = fields.get("auth").and_then(auth::read) {
+        config.auth = auth;
     }
     config
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     config::{
-        Config, EnvoyConfig, OrgDeclaration, PartialClasses, Template, UnknownNames,
+        AuthConfig, Config, EnvoyConfig, OrgDeclaration, PartialClasses, Template, UnknownNames,
         WorkspaceDeclaration,
     },
     quota::{
@@ -220,6 +220,7 @@ impl World {
             catalogue: Catalogue { operations },
             orgs: BTreeMap::from([(self.org.clone(), org)]),
             webhook: None,
+            auth: AuthConfig::default(),
             envoy: EnvoyConfig::default(),
         })
     }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{AdminChange, AdminError, Change, OrgEntry, OrgSource};
+use super::{AdminChange, AdminError, Author, Change, OrgEntry, OrgSource};
 use crate::{
     config::{Config, OrgDeclaration},
     quota::{Catalogue, OrgId, OrgPolicy, Wall},
@@ -169,6 +169,7 @@ impl Settings {
         let change = |record: &ChangeRecord| Change {
             time: record.time,
             who: record.who.clone(),
+            from: record.from.clone(),
             action: record.action.clone(),
             before: record.before.clone(),
             after: record.after.clone(),
@@ -188,13 +189,13 @@ impl Settings {
         change: AdminChange,
         etag: Option<&str>,
         validate_only: bool,
-        who: &str,
+        author: &Author,
     ) -> Result<OrgEntry, AdminError> {
         let _one_at_a_time = self.changing.lock().await;
         for _ in 0..TRIES {
             let change = change.clone();
             if let Some(entry) =
-                self.try_change(store, now, org, change, etag, validate_only, who).await?
+                self.try_change(store, now, org, change, etag, validate_only, author).await?
             {
                 return Ok(entry);
             }
@@ -212,7 +213,7 @@ impl Settings {
         change: AdminChange,
         etag: Option<&str>,
         validate_only: bool,
-        who: &str,
+        author: &Author,
     ) -> Result<Option<OrgEntry>, AdminError> {
         let action = change.action();
         let (before, present) = {
@@ -240,7 +241,8 @@ impl Settings {
         stored.record.change(ChangeRecord {
             // The store keeps milliseconds.
             time: Wall(now.0 / 1_000 * 1_000),
-            who: who.to_owned(),
+            who: author.who.clone(),
+            from: author.from.clone(),
             action: action.to_owned(),
             before: yaml_before,
             after: after.as_ref().map(OrgDeclaration::to_yaml).unwrap_or_default(),
@@ -281,6 +283,7 @@ impl Settings {
                 target: "audit",
                 %org,
                 who = change.who,
+                from = change.from,
                 action = change.action,
                 before = change.before,
                 after = change.after,
@@ -418,7 +421,8 @@ impl State {
 
 impl AdminChange {
     /// The RPC's name.
-    fn action(&self) -> &'static str {
+    #[must_use]
+    pub fn action(&self) -> &'static str {
         match self {
             Self::PutOrg(_) => "PutOrg",
             Self::DeleteOrg => "DeleteOrg",

@@ -14,6 +14,9 @@ use super::{
 pub struct Ask {
     /// Who asks, as far as it is known: for attribution only.
     pub caller: Option<Arc<str>>,
+    /// Who has proved to ask: nobody else can settle what is granted to them.
+    /// `None` where no identity is configured.
+    pub principal: Option<Arc<str>>,
     /// Who pays.
     pub workspace: Option<WorkspaceId>,
     /// What for.
@@ -304,6 +307,40 @@ impl Report {
     }
 }
 
+/// Who tells what became of calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Teller {
+    /// Who has proved to tell it; `None` where no identity is configured.
+    pub principal: Option<Arc<str>>,
+    /// What they tell of Salesforce moves the numbers of others. Of anybody else
+    /// only that calls of their own permits are over is taken.
+    pub believed: bool,
+}
+
+impl Teller {
+    /// Where no identity is configured everybody is believed.
+    #[must_use]
+    pub const fn anybody() -> Self {
+        Self { principal: None, believed: true }
+    }
+
+    /// True unless what is held is known to be somebody else's. What was granted
+    /// while nobody was asked for a name is anybody's, and everybody may do
+    /// everything where nobody is.
+    #[must_use]
+    pub fn may_settle_of(&self, holder: Option<&Arc<str>>) -> bool {
+        match (&self.principal, holder) {
+            (Some(teller), Some(holder)) => teller == holder,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+/// The permit is held by another principal than the one who tells of it: nothing
+/// was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PermitOfAnother;
+
 /// What Salesforce's header said about the org's total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -315,7 +352,7 @@ pub struct Reading {
 
 /// A reading that was taken over, and what was known of our own use at its
 /// moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenReading {
     /// The moment that it speaks of.
     pub as_of: Mono,
@@ -323,6 +360,8 @@ pub struct SeenReading {
     pub usage: ApiUsage,
     /// Our own units in `usage.used`.
     pub own: u64,
+    /// Who told of it; `None` where no identity is configured.
+    pub told_by: Option<Arc<str>>,
 }
 
 impl SeenReading {
@@ -368,6 +407,35 @@ pub enum Released {
     },
     /// Without a number, after a report.
     NumberNeeded,
+}
+
+/// The org's total in 24 hours at a glance, in units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OrgGlance {
+    /// The limit in force.
+    pub limit: u64,
+    /// What went through quotagate.
+    pub used: u64,
+    /// The estimate of what others use.
+    pub foreign: u64,
+    /// Set aside and not spent: open blocks, and what crashes lost.
+    pub held: u64,
+    /// How old Salesforce's newest figure is; `None` if there was none.
+    pub reading_age: Option<Duration>,
+    /// What others use by the newest figure, less what they used by the one
+    /// before: their work between both, or the drift between Salesforce's count
+    /// and ours. `None` before the second.
+    pub drift: Option<i64>,
+}
+
+impl OrgGlance {
+    /// What is used and held, in parts of a million of the limit.
+    #[must_use]
+    pub fn used_in_a_million(&self) -> u64 {
+        let taken = [self.used, self.foreign, self.held].map(u128::from).iter().sum::<u128>();
+        let parts = (taken * 1_000_000).checked_div(u128::from(self.limit)).unwrap_or(u128::MAX);
+        u64::try_from(parts).unwrap_or(u64::MAX)
+    }
 }
 
 /// Everything that is counted for one org.

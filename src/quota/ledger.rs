@@ -18,6 +18,7 @@ mod cooling;
 mod counter;
 mod explain;
 mod forecast;
+mod glance;
 mod groups;
 mod guarantees;
 mod judge;
@@ -453,6 +454,7 @@ impl Ledger {
             charges,
             ask.request.clone(),
             origin,
+            ask.principal.clone(),
         );
         self.permits.insert(key, state);
         self.update_classes_of(now, plan.tag);

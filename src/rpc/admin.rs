@@ -7,12 +7,14 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, admin as wire},
-    forward::Forward,
+    forward::{Context, Forward},
     operation::{Change, Mutation},
+    rights,
 };
 use crate::{
     node::AdminError,
     proto::admin::v1::{self, admin_service_server::AdminService},
+    quota::OrgId,
 };
 
 /// The service's handlers.
@@ -32,8 +34,8 @@ impl Admin {
         &self,
         request: Request<M>,
     ) -> Result<Response<M::Answer>, Status> {
-        let context = self.forward.context(&request);
-        let change = Change::new(request.into_inner(), context.caller.clone())?;
+        let context = self.forward.context(&request)?;
+        let change = Change::new(request.into_inner(), context.author())?;
         self.forward.decide(&change, &context).await
     }
 }
@@ -44,21 +46,33 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ListOrgsRequest>,
     ) -> Result<Response<v1::ListOrgsResponse>, Status> {
+        let Context { caller, .. } = self.forward.context(&request)?;
         let (after, limit) = wire::page(request.get_ref())?;
-        let (orgs, more) = self.forward.node().list_orgs(after.as_ref(), limit);
-        Ok(Response::new(wire::org_page(orgs, more)))
+        // What may not be shown is as if it were not there: pages are full, and
+        // the next one begins after an org that was shown.
+        let may_show = |org: &OrgId| rights::may_administer_some(&caller, org);
+        let (orgs, more) = self.forward.node().list_orgs(after.as_ref(), limit, may_show);
+        let mut page = wire::org_page(orgs, more);
+        for entry in &mut page.orgs {
+            rights::cut_entry(&caller, entry);
+        }
+        Ok(Response::new(page))
     }
 
     async fn get_org(
         &self,
         request: Request<v1::GetOrgRequest>,
     ) -> Result<Response<v1::GetOrgResponse>, Status> {
+        let Context { caller, .. } = self.forward.context(&request)?;
         let org = convert::org(&request.get_ref().org)?;
+        rights::get_org(&caller, &org)?;
         let no_such_org = || AdminError::NotFound(format!("org: there is no org {org}"));
         let (entry, changes) = self.forward.node().get_org(&org).ok_or_else(no_such_org)?;
         let entry = Some(wire::org_entry(entry));
         let changes = changes.into_iter().map(wire::change).collect();
-        Ok(Response::new(v1::GetOrgResponse { entry, changes }))
+        let mut response = v1::GetOrgResponse { entry, changes };
+        rights::cut_org(&caller, &mut response);
+        Ok(Response::new(response))
     }
 
     async fn put_org(
@@ -105,8 +119,9 @@ impl AdminService for Admin {
 
     async fn get_cluster(
         &self,
-        _: Request<v1::GetClusterRequest>,
+        request: Request<v1::GetClusterRequest>,
     ) -> Result<Response<v1::GetClusterResponse>, Status> {
+        rights::cluster(&self.forward.context(&request)?.caller)?;
         Ok(Response::new(wire::cluster(self.forward.node().cluster())))
     }
 }

@@ -61,7 +61,7 @@ impl RateLimitService for RateLimit {
         &self,
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
-        let context = self.forward.context(&request);
+        let context = self.forward.context(&request)?;
         let request = request.into_inner();
         check(&request)?;
         let config = self.forward.node().config();
@@ -161,8 +161,8 @@ impl RateLimit {
         ask: AcquireRequest,
         context: &Context,
     ) -> Result<Result<Permit, Box<Refusal>>, Status> {
-        let (caller, waited) = (context.declared_caller.as_str(), Duration::ZERO);
-        let decided = match Acquire::new(ask, caller, waited, context.deadline) {
+        let (asker, deadline) = (&context.asker(), context.deadline);
+        let decided = match Acquire::new(ask, asker, Duration::ZERO, deadline) {
             Ok(acquire) => self.forward.decide(&acquire, context).await,
             Err(problem) => Err(problem.into()),
         };

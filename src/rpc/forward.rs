@@ -25,18 +25,21 @@ use tracing::{Span, debug};
 use super::{
     convert::quota as wire,
     layers::Deadline,
-    operation::{Failure, Operation},
+    operation::{Asked, Failure, Operation},
+    rights,
     status::Problem,
 };
 use crate::{
+    auth::{Caller, Principal},
     cluster::{
         View,
         peers::{Call, PeerError, Peers, Trace},
     },
     metrics::{ForwardOutcome, Metrics},
-    node::{Node, NodeError, PeerTarget, Route},
+    node::{Author, Node, NodeError, PeerTarget, Route},
     proto::peer::v1::Forwarded,
-    quota::Mono,
+    quota::{Mono, OrgId, Teller},
+    tls,
 };
 
 /// How long a request that does not wait for room is sent after its owner.
@@ -79,11 +82,41 @@ pub struct Context {
     pub deadline: Deadline,
     /// The trace that it belongs to.
     pub trace: Trace,
-    /// Who calls, as far as it is known: the address.
-    pub caller: String,
+    /// Who calls, and what they may do.
+    pub caller: Caller,
+    /// From where: an address.
+    pub address: String,
     /// The name that the caller gives itself, unchecked; empty where it gives
     /// none.
     pub declared_caller: String,
+    /// It came by HTTP, where a write needs the right to administer besides.
+    pub over_http: bool,
+}
+
+/// Marks requests that came by HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct OverHttp;
+
+impl Context {
+    /// Who asks for calls.
+    pub fn asker(&self) -> wire::Asker<'_> {
+        match self.caller.principal() {
+            Some(principal) => wire::Asker::Proved(principal.to_shared()),
+            None => wire::Asker::Declared(&self.declared_caller),
+        }
+    }
+
+    /// Who changes settings.
+    pub fn author(&self) -> Author {
+        let who = self.caller.principal().map_or_else(|| self.address.clone(), ToString::to_string);
+        Author { who, from: self.address.clone() }
+    }
+
+    /// Who tells of the calls of an org.
+    fn teller(&self, org: &OrgId) -> Teller {
+        let principal = self.caller.principal().map(Principal::to_shared);
+        Teller { principal, believed: rights::is_believed(&self.caller, org) }
+    }
 }
 
 impl Forward {
@@ -113,32 +146,54 @@ impl Forward {
     }
 
     /// What is known of a request that has just come.
-    pub fn context<M>(&self, request: &Request<M>) -> Context {
-        let address = request.remote_addr();
-        Context {
+    ///
+    /// # Errors
+    /// No edge has asked who calls: such a request is nobody's.
+    pub fn context<M>(&self, request: &Request<M>) -> Result<Context, Problem> {
+        let extensions = request.extensions();
+        // tonic itself knows only the connections that it has accepted.
+        let peer = extensions.get::<tls::Peer>();
+        let address = peer.map(|peer| peer.remote).or_else(|| request.remote_addr());
+        Ok(Context {
             arrived: self.node.now().mono,
             deadline: Deadline::of(request),
             trace: Trace::of(request.metadata()),
-            caller: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+            caller: extensions.get::<Caller>().cloned().ok_or_else(unidentified)?,
+            address: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
             declared_caller: wire::declared_caller(request.metadata()),
-        }
+            over_http: extensions.get::<OverHttp>().is_some(),
+        })
     }
 
-    /// Has an operation carried out by the org's owner. The answer names it.
+    /// Has an operation carried out by the org's owner, if its caller may ask for
+    /// it. The answer names the owner, and has no more than its caller may see.
     ///
     /// # Errors
-    /// The owner's own, unchanged; or there is no owner, or none that answers.
+    /// The caller may not; the owner's own, unchanged; or there is no owner, or
+    /// none that answers.
     pub async fn decide<O: Operation>(
         &self,
         operation: &O,
         context: &Context,
     ) -> Result<Response<O::Answer>, Status> {
+        operation.check_rights(context)?;
+        let mut answer = self.ask_owner(operation, context).await?;
+        operation.cut_down(&context.caller, answer.get_mut());
+        Ok(answer)
+    }
+
+    async fn ask_owner<O: Operation>(
+        &self,
+        operation: &O,
+        context: &Context,
+    ) -> Result<Response<O::Answer>, Status> {
         Span::current().record("org", operation.org().as_str());
+        let asked = Asked { arrived: context.arrived, by: context.teller(operation.org()) };
         let mut search: Option<Search<'_>> = None;
         loop {
             let route = self.node.route(operation.org());
             let why = match &route {
-                Route::Here { .. } => match operation.here(&self.node, context.arrived).await {
+                Route::Here { .. } => match operation.here(&self.node, &asked).await {
                     Ok(answer) => return Ok(answer_of(self.node.address(), answer)),
                     Err(Failure::Problem(problem)) => return Err(problem.into()),
                     Err(Failure::NotOwner) if self.node.is_alone() => {
@@ -146,16 +201,18 @@ impl Forward {
                     }
                     Err(Failure::NotOwner) => "this node owns it no longer".to_owned(),
                 },
-                Route::Peer(target) => match self.ask(operation, context, target).await {
-                    Ok(answer) => return Ok(answer_of(&target.address, answer)),
-                    Err(PeerError::Status(status)) => return Err(status),
-                    Err(PeerError::Lost(why)) if !self.may_repeat(operation, context) => {
-                        return Err(lost(&target.node, &why).into());
+                Route::Peer(target) => {
+                    match self.ask(operation, context, &asked.by, target).await {
+                        Ok(answer) => return Ok(answer_of(&target.address, answer)),
+                        Err(PeerError::Status(status)) => return Err(status),
+                        Err(PeerError::Lost(why)) if !self.may_repeat(operation, context) => {
+                            return Err(lost(&target.node, &why).into());
+                        }
+                        Err(error) => format!("its owner is {}: {error}", target.node),
                     }
-                    Err(error) => format!("its owner is {}: {error}", target.node),
-                },
+                }
                 Route::Nobody { .. } if O::NEEDS_NO_OWNER => {
-                    let answer = operation.here(&self.node, context.arrived).await;
+                    let answer = operation.here(&self.node, &asked).await;
                     return match answer {
                         Ok(answer) => Ok(answer_of(self.node.address(), answer)),
                         Err(Failure::Problem(problem)) => Err(problem.into()),
@@ -181,19 +238,23 @@ impl Forward {
         &self,
         operation: &O,
         context: &Context,
+        by: &Teller,
         target: &PeerTarget,
     ) -> Result<O::Answer, PeerError> {
         Span::current().record("owner", target.node.as_str());
         let wait = self.wait_left(operation, context);
-        let deadline = (Instant::now() + wait + ANSWER).min(context.deadline.at() - MARGIN);
+        let asked_at = Instant::now();
+        let deadline = (asked_at + wait + ANSWER).min(context.deadline.at() - MARGIN);
         let asked = async {
             let connection = self.peers.connect(&target.peer_address, deadline).await?;
             let waited = self.node.now().mono.since(context.arrived);
             let forwarded = Forwarded {
                 waited: waited.try_into().ok(),
                 epoch: target.epoch,
-                caller: context.caller.clone(),
+                caller: context.address.clone(),
                 node: self.peers.node().to_owned(),
+                principal: by.principal.as_deref().unwrap_or_default().to_owned(),
+                believed: by.believed,
             };
             let call = Call { deadline, trace: context.trace.clone() };
             operation.there(connection, forwarded, &call).await
@@ -206,6 +267,9 @@ impl Forward {
                 Err(PeerError::Status(stopping().into()))
             }
         };
+        if wait.is_zero() {
+            self.metrics.hop(asked_at.elapsed());
+        }
         self.metrics.forwarded(match &answer {
             Ok(_) => ForwardOutcome::Answered,
             Err(PeerError::Status(_)) => ForwardOutcome::Failed,
@@ -306,6 +370,11 @@ fn answer_of<T>(owner: &str, message: T) -> Response<T> {
         response.metadata_mut().insert("quotagate-owner", address);
     }
     response
+}
+
+fn unidentified() -> Problem {
+    let message = "nobody has asked who calls, so nothing is done: this is a fault of the service";
+    Problem::new(Code::Unauthenticated, "UNIDENTIFIED", message)
 }
 
 fn no_owner(why: &str) -> Problem {

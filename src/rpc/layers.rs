@@ -1,6 +1,6 @@
 //! What every request passes before its handler, and its answer afterwards: a
-//! bound on how many are served at once, the caller's deadline, a span, and an
-//! explanation for errors that tonic makes by itself.
+//! bound on how many are served at once, the question who calls, the caller's
+//! deadline, a span, and an explanation for errors that tonic makes by itself.
 
 use std::{
     pin::Pin,
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http_body_util::BodyExt as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
@@ -25,7 +26,11 @@ use tower::{
 };
 use tracing::{Instrument as _, debug, debug_span, field::Empty};
 
-use super::{convert::quota::MAX_WAIT, status::Problem};
+use super::{
+    convert::quota::MAX_WAIT,
+    gate::{self, Gate},
+    status::Problem,
+};
 use crate::metrics::{Metrics, code_name};
 
 /// One message of a request. The largest useful one is a PutOrg.
@@ -35,9 +40,32 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// what comes beyond is refused at once. Watches count until they stand.
 const MAX_REQUESTS: usize = 12_000;
 
+/// Besides, places that only operators get: those who see and mend everything.
+const OPERATORS_PLACES: usize = 200;
+
+/// Health checks that are served at once. They need no identity, so nobody can
+/// tell whose they are.
+const MAX_CHECKS: usize = 1_000;
+
+/// A health check needs no longer, whatever its client says.
+const CHECK_DURATION: Duration = Duration::from_secs(5);
+
+/// Watches of the health: clients that balance have one each. One takes a few
+/// kilobytes.
+const MAX_HEALTH_WATCHES: usize = 10_000;
+
+/// Conversations about the contract at the same time: people have them.
+const MAX_REFLECTIONS: usize = 64;
+
 /// One client's connection can hold a whole org's queue (1,000 waiters) and
 /// still get its reports through.
 const MAX_STREAMS_PER_CONNECTION: u32 = 2_000;
+
+/// Streams of one connection that the server itself had to reset, because what was
+/// sent on them was wrong; after them the connection ends. Such streams do not count
+/// to those of the connection, so without this bound a client could have any number
+/// begun ("MadeYouReset", CVE-2025-8671): tonic sets none where nothing is said.
+const MAX_ERROR_RESET_STREAMS: usize = 1_024;
 
 /// hyper's own default, said here because memory hangs on it.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
@@ -77,6 +105,7 @@ const SHED_RETRY: Duration = Duration::from_secs(1);
 /// was asked over it is answered over it, however long it waits: no grace is set,
 /// after which tonic would cut it off.
 pub fn server(
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     max_connection_age: Option<Duration>,
 ) -> Server<Stack<EdgeLayer, Identity>> {
@@ -91,25 +120,27 @@ pub fn server(
         // all at once when it goes on: no attack, and no reason to end what else
         // waits on the connection.
         .http2_max_pending_accept_reset_streams(Some(MAX_STREAMS_PER_CONNECTION as usize))
+        .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESET_STREAMS))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(EdgeLayer::new(MAX_REQUESTS, metrics))
+        .layer(EdgeLayer::new(Places::of_edge(), Some(gate), metrics))
 }
 
 /// The server for other nodes, with its bounds. A node forwards all of its
 /// requests over a few connections, and what waits there may not hold up the
-/// rest.
+/// rest. Who calls was asked at that node's edge.
 pub fn peer_server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(u32::try_from(MAX_REQUESTS).unwrap_or(u32::MAX))
         .http2_max_pending_accept_reset_streams(Some(MAX_REQUESTS))
+        .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESET_STREAMS))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .initial_connection_window_size(PEER_WINDOW)
         .http2_keepalive_interval(Some(PEER_KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(EdgeLayer::new(MAX_REQUESTS, metrics))
+        .layer(EdgeLayer::new(Places::new(MAX_REQUESTS, 0), None, metrics))
 }
 
 /// The moment at which the caller stops listening.
@@ -167,13 +198,14 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 /// Wraps all services of the edge.
 #[derive(Clone, Debug)]
 pub struct EdgeLayer {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    gate: Option<Arc<Gate>>,
     metrics: Arc<Metrics>,
 }
 
 impl EdgeLayer {
-    fn new(max_requests: usize, metrics: Arc<Metrics>) -> Self {
-        Self { places: Arc::new(Semaphore::new(max_requests)), metrics }
+    fn new(places: Places, gate: Option<Arc<Gate>>, metrics: Arc<Metrics>) -> Self {
+        Self { places: Arc::new(places), gate, metrics }
     }
 }
 
@@ -181,7 +213,8 @@ impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Edge { inner, places: Arc::clone(&self.places), metrics: Arc::clone(&self.metrics) }
+        let Self { places, gate, metrics } = self.clone();
+        Edge { inner, places, gate, metrics }
     }
 }
 
@@ -189,7 +222,8 @@ impl<S> Layer<S> for EdgeLayer {
 #[derive(Clone, Debug)]
 pub struct Edge<S> {
     inner: S,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    gate: Option<Arc<Gate>>,
     metrics: Arc<Metrics>,
 }
 
@@ -197,7 +231,7 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<S> Service<http::Request<Body>> for Edge<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -212,22 +246,43 @@ where
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
         let span = debug_span!("rpc", method = path, org = Empty, owner = Empty, from = Empty);
-        let Some(place) = Place::take(&self.places, &path) else {
+        let kind = Kind::of(&path);
+        let Some(place) = self.places.take(kind) else {
             self.metrics.request(&path, Code::ResourceExhausted);
             let refused = Status::from(overloaded()).into_http();
             return Box::pin(async { Ok(refused) });
         };
-        let deadline = Deadline::from_headers(request.headers());
+        let mut deadline = Deadline::from_headers(request.headers());
+        if kind == Kind::Check {
+            deadline.0 = deadline.0.min(Instant::now() + CHECK_DURATION);
+        }
         request.extensions_mut().insert(deadline);
         let metrics = Arc::clone(&self.metrics);
-        let answer = span.in_scope(|| self.inner.call(request));
+        let gate = self.gate.clone().filter(|_| kind == Kind::Work);
+        // The one that is ready serves this request, its copy the next one.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let answer = async move {
+            let _turn = match gate {
+                Some(gate) => match come_in(&gate, &mut request, &place).await {
+                    Ok(turn) => Some(turn),
+                    Err(problem) => return Ok(Status::from(problem).into_http()),
+                },
+                None => None,
+            };
+            let response = inner.call(request).await?;
+            Ok(match kind {
+                // These go on for as long as their streams do.
+                Kind::HealthWatch | Kind::Reflection => response.map(|body| place.held_by(body)),
+                Kind::Check | Kind::Work => response,
+            })
+        };
         let answer = async move {
             let last_moment = deadline.0 - DEADLINE_MARGIN;
             let response = match timeout_at(last_moment, answer).await {
                 Ok(response) => explain(response?, &path),
                 Err(_) => Status::from(deadline_exceeded()).into_http(),
             };
-            drop(place);
             metrics.request(&path, code(&response));
             debug!(outcome = ?code(&response), "answered");
             Ok(response)
@@ -236,16 +291,100 @@ where
     }
 }
 
+/// Notes among a request's extensions who makes it, and takes their turn.
+async fn come_in(
+    gate: &Arc<Gate>,
+    request: &mut http::Request<Body>,
+    place: &Place,
+) -> Result<gate::Turn, Problem> {
+    let caller = gate.identify(request.headers(), request.extensions()).await?;
+    // It has said what it had to say, and nobody else is to see it.
+    request.headers_mut().remove(http::header::AUTHORIZATION);
+    if place.is_operators && !gate::is_operator(&caller) {
+        return Err(overloaded());
+    }
+    let turn = gate.enter(&caller)?;
+    request.extensions_mut().insert(caller);
+    Ok(turn)
+}
+
+/// What a request takes a place among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Work,
+    /// Health checks and reflection have places of their own: an overloaded
+    /// service is alive, and who abuses them takes nothing from others.
+    Check,
+    HealthWatch,
+    Reflection,
+}
+
+impl Kind {
+    fn of(path: &str) -> Self {
+        match path.trim_start_matches('/').split_once('/') {
+            Some(("grpc.health.v1.Health", "Watch")) => Self::HealthWatch,
+            Some(("grpc.health.v1.Health", _)) => Self::Check,
+            Some((service, _)) if service.starts_with("grpc.reflection.") => Self::Reflection,
+            _ => Self::Work,
+        }
+    }
+}
+
+/// Requests that are served at once.
+#[derive(Debug)]
+struct Places {
+    work: Arc<Semaphore>,
+    operators: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
+    health_watches: Arc<Semaphore>,
+    reflections: Arc<Semaphore>,
+}
+
+impl Places {
+    fn of_edge() -> Self {
+        Self::new(MAX_REQUESTS, OPERATORS_PLACES)
+    }
+
+    fn new(work: usize, operators: usize) -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self {
+            work: places(work),
+            operators: places(operators),
+            checks: places(MAX_CHECKS),
+            health_watches: places(MAX_HEALTH_WATCHES),
+            reflections: places(MAX_REFLECTIONS),
+        }
+    }
+
+    fn take(&self, kind: Kind) -> Option<Place> {
+        let of = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let place = |permit| Place { _permit: permit, is_operators: false };
+        match kind {
+            Kind::Work => of(&self.work).map(place).or_else(|| {
+                of(&self.operators).map(|permit| Place { is_operators: true, ..place(permit) })
+            }),
+            Kind::Check => of(&self.checks).map(place),
+            Kind::HealthWatch => of(&self.health_watches).map(place),
+            Kind::Reflection => of(&self.reflections).map(place),
+        }
+    }
+}
+
 /// A place among the requests that are served at once, given back when dropped.
-/// Health checks and reflection need none: an overloaded service is alive.
-struct Place(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    /// It is for operators only.
+    is_operators: bool,
+}
 
 impl Place {
-    fn take(places: &Arc<Semaphore>, path: &str) -> Option<Self> {
-        if path.starts_with("/grpc.") {
-            return Some(Self(None));
-        }
-        Arc::clone(places).try_acquire_owned().ok().map(|permit| Self(Some(permit)))
+    /// The body, which keeps the place until it has ended.
+    fn held_by(self, body: Body) -> Body {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &self;
+            frame
+        }))
     }
 }
 
@@ -387,7 +526,7 @@ mod tests {
 
     /// An edge that serves one request at a time.
     fn layer() -> EdgeLayer {
-        EdgeLayer::new(1, Arc::new(Metrics::new("test", Wall(0))))
+        EdgeLayer::new(Places::new(1, 0), None, Arc::new(Metrics::new("test", Wall(0))))
     }
 
     type Answer = Result<http::Response<Body>, Infallible>;
@@ -464,6 +603,10 @@ mod tests {
         assert!(tokio::time::timeout(Duration::ZERO, check).await.is_err(), "it is served");
 
         drop(served);
-        assert_eq!(edge.places.available_permits(), 1, "a request that goes away frees its place");
+        assert_eq!(
+            edge.places.work.available_permits(),
+            1,
+            "a request that goes away frees its place"
+        );
     }
 }

@@ -8,24 +8,36 @@ use tonic::Streaming;
 
 use super::{
     convert::{self, admin, quota as wire},
+    forward::Context,
     layers::Deadline,
+    rights,
     status::Problem,
 };
 use crate::{
+    auth::Caller,
     cluster::peers::{Call, Connection, PeerError},
-    node::{AdminError, Node, NodeError, UsageWatch},
+    node::{AdminChange, AdminError, Author, Node, NodeError, UsageWatch},
     proto::{
         admin::v1::{
             DeleteExecutionUserRequest, DeleteExecutionUserResponse, DeleteOrgRequest,
-            DeleteOrgResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse,
+            DeleteOrgResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse, OrgEntry,
             PutExecutionUserRequest, PutExecutionUserResponse, PutOrgRequest, PutOrgResponse,
             PutWorkspaceRequest, PutWorkspaceResponse,
         },
         peer::v1::{self as peer, Forwarded, administer_request, administer_response},
         v1,
     },
-    quota::{Ask, Mono, OrgId, Report as Reported},
+    quota::{Ask, Mono, OrgId, Report as Reported, Teller},
 };
+
+/// What is known of a request where it is carried out.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// When it came to the service, by this node's clock.
+    pub arrived: Mono,
+    /// Who asks, and whether what they tell is taken.
+    pub by: Teller,
+}
 
 /// A request about one org.
 pub trait Operation: Sync {
@@ -38,6 +50,16 @@ pub trait Operation: Sync {
     /// The org.
     fn org(&self) -> &OrgId;
 
+    /// Whether its caller may ask for it. Nothing about the org is looked up
+    /// before.
+    ///
+    /// # Errors
+    /// They may not.
+    fn check_rights(&self, context: &Context) -> Result<(), Problem>;
+
+    /// Takes out of an answer what its caller may not see.
+    fn cut_down(&self, _: &Caller, _: &mut Self::Answer) {}
+
     /// How long it may wait for room, since it came to the service.
     fn max_wait(&self) -> Duration {
         Duration::ZERO
@@ -47,12 +69,11 @@ pub trait Operation: Sync {
     /// out. `wait`: how long it may still wait.
     fn may_repeat(&self, wait: Duration) -> bool;
 
-    /// Carries it out in this process. `arrived`: when it came to the service,
-    /// by this node's clock.
+    /// Carries it out in this process.
     fn here(
         &self,
         node: &Node,
-        arrived: Mono,
+        asked: &Asked,
     ) -> impl Future<Output = Result<Self::Answer, Failure>> + Send;
 
     /// Has it carried out at another node.
@@ -106,19 +127,18 @@ pub struct Acquire {
 }
 
 impl Acquire {
-    /// Checks an Acquire that has waited so long already, of a caller that gives
-    /// itself this name; empty: none. Its wait is shortened so that there is time
-    /// for an answer.
+    /// Checks an Acquire that has waited so long already. Its wait is shortened
+    /// so that there is time for an answer.
     ///
     /// # Errors
     /// Every field that is wrong.
     pub fn new(
         request: v1::AcquireRequest,
-        caller: &str,
+        asker: &wire::Asker<'_>,
         waited: Duration,
         deadline: Deadline,
     ) -> Result<Self, Problem> {
-        let (org, mut ask) = wire::ask(&request, caller)?;
+        let (org, mut ask) = wire::ask(&request, asker)?;
         ask.max_wait = waited + deadline.cap(ask.max_wait.saturating_sub(waited));
         Ok(Self { request, org, ask })
     }
@@ -129,6 +149,10 @@ impl Operation for Acquire {
 
     fn org(&self) -> &OrgId {
         &self.org
+    }
+
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        rights::acquire(context, &self.org, &self.ask)
     }
 
     fn max_wait(&self) -> Duration {
@@ -143,8 +167,8 @@ impl Operation for Acquire {
         self.ask.check_only || !wait.is_zero()
     }
 
-    async fn here(&self, node: &Node, arrived: Mono) -> Result<v1::AcquireResponse, Failure> {
-        Ok(wire::decided(node.acquire(&self.org, &self.ask, arrived).await?))
+    async fn here(&self, node: &Node, asked: &Asked) -> Result<v1::AcquireResponse, Failure> {
+        Ok(wire::decided(node.acquire(&self.org, &self.ask, asked.arrived).await?))
     }
 
     async fn there(
@@ -187,13 +211,17 @@ impl Operation for Release {
         &self.org
     }
 
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        rights::settle(context, &self.org)
+    }
+
     fn may_repeat(&self, _: Duration) -> bool {
         true
     }
 
-    async fn here(&self, node: &Node, _: Mono) -> Result<v1::ReleaseResponse, Failure> {
+    async fn here(&self, node: &Node, asked: &Asked) -> Result<v1::ReleaseResponse, Failure> {
         let (permit_id, unused) = wire::release(&self.request)?;
-        Ok(wire::released(node.release(permit_id, unused).await?)?)
+        Ok(wire::released(node.release(permit_id, unused, &asked.by).await?)?)
     }
 
     async fn there(
@@ -230,6 +258,10 @@ impl Report {
         Ok(Self { request, org, report })
     }
 
+    fn has_permit(&self) -> bool {
+        !self.request.permit_id.is_empty()
+    }
+
     /// The request, as it came.
     pub fn request(&self) -> &v1::ReportRequest {
         &self.request
@@ -243,16 +275,24 @@ impl Operation for Report {
         &self.org
     }
 
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        if self.has_permit() {
+            rights::settle(context, &self.org)
+        } else {
+            rights::report_org(context, &self.org)
+        }
+    }
+
     fn may_repeat(&self, _: Duration) -> bool {
         true
     }
 
-    async fn here(&self, node: &Node, _: Mono) -> Result<v1::ReportResponse, Failure> {
+    async fn here(&self, node: &Node, asked: &Asked) -> Result<v1::ReportResponse, Failure> {
         let report = self.report.clone();
-        let reported = if self.request.permit_id.is_empty() {
-            node.report_org(&self.org, report).await?
+        let reported = if self.has_permit() {
+            node.report(&self.request.permit_id, report, &asked.by).await?
         } else {
-            node.report(&self.request.permit_id, report).await?
+            node.report_org(&self.org, report, &asked.by).await?
         };
         Ok(wire::reported(reported, node.now()))
     }
@@ -292,11 +332,21 @@ impl Operation for GetUsage {
         &self.org
     }
 
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        rights::read(&context.caller, &self.org)
+    }
+
+    fn cut_down(&self, caller: &Caller, answer: &mut v1::GetUsageResponse) {
+        if let Some(usage) = &mut answer.usage {
+            rights::cut_usage(caller, usage);
+        }
+    }
+
     fn may_repeat(&self, _: Duration) -> bool {
         true
     }
 
-    async fn here(&self, node: &Node, _: Mono) -> Result<v1::GetUsageResponse, Failure> {
+    async fn here(&self, node: &Node, _: &Asked) -> Result<v1::GetUsageResponse, Failure> {
         let (usage, now) = node.usage(&self.org).await?;
         Ok(v1::GetUsageResponse { usage: Some(wire::org_usage(usage, now)) })
     }
@@ -340,11 +390,19 @@ impl Operation for GetDemand {
         &self.org
     }
 
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        rights::read(&context.caller, &self.org)
+    }
+
+    fn cut_down(&self, caller: &Caller, answer: &mut v1::GetDemandResponse) {
+        rights::cut_demand(caller, answer);
+    }
+
     fn may_repeat(&self, _: Duration) -> bool {
         true
     }
 
-    async fn here(&self, node: &Node, _: Mono) -> Result<v1::GetDemandResponse, Failure> {
+    async fn here(&self, node: &Node, _: &Asked) -> Result<v1::GetDemandResponse, Failure> {
         let wire::DemandFilter { workspace, since } = &self.filter;
         let (demand, now) = node.demand(&self.org, workspace.as_ref(), *since).await?;
         Ok(wire::demand(&self.org, demand, now))
@@ -394,11 +452,16 @@ impl Operation for Watch {
         &self.org
     }
 
+    /// What it is told is cut down event by event.
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        rights::read(&context.caller, &self.org)
+    }
+
     fn may_repeat(&self, _: Duration) -> bool {
         true
     }
 
-    async fn here(&self, node: &Node, _: Mono) -> Result<Source, Failure> {
+    async fn here(&self, node: &Node, _: &Asked) -> Result<Source, Failure> {
         Ok(Source::Here(Box::new(node.watch(&self.org)?)))
     }
 
@@ -420,7 +483,7 @@ impl Operation for Watch {
 pub struct Change<M> {
     message: M,
     what: admin::Administer,
-    who: String,
+    author: Author,
 }
 
 /// A message that asks for a change.
@@ -436,6 +499,9 @@ pub trait Mutation: Clone + Send + Sync {
 
     /// The answer: the org as it is in force then.
     fn answer(entry: crate::node::OrgEntry) -> Self::Answer;
+
+    /// The org in an answer, where it has one.
+    fn entry(answer: &mut Self::Answer) -> Option<&mut OrgEntry>;
 
     /// The message as another node is sent it.
     fn forward(self) -> administer_request::Request;
@@ -457,6 +523,10 @@ macro_rules! mutations {
                 mutations!(@answer $response $fields entry)
             }
 
+            fn entry(answer: &mut $response) -> Option<&mut OrgEntry> {
+                mutations!(@entry $fields answer)
+            }
+
             fn forward(self) -> administer_request::Request {
                 administer_request::Request::$name(self)
             }
@@ -475,6 +545,13 @@ macro_rules! mutations {
             }
         }
     )*};
+    (@entry {} $answer:ident) => {{
+        let _ = $answer;
+        None
+    }};
+    (@entry { entry } $answer:ident) => {
+        $answer.entry.as_mut()
+    };
     (@answer $response:ident {} $entry:ident) => {{
         let _ = $entry;
         $response {}
@@ -494,13 +571,13 @@ mutations! {
 }
 
 impl<M: Mutation> Change<M> {
-    /// Checks a change that `who` asks for.
+    /// Checks a change that somebody asks for.
     ///
     /// # Errors
     /// Every field that is wrong.
-    pub fn new(message: M, who: String) -> Result<Self, Problem> {
+    pub fn new(message: M, author: Author) -> Result<Self, Problem> {
         let what = message.clone().check()?;
-        Ok(Self { message, what, who })
+        Ok(Self { message, what, author })
     }
 }
 
@@ -514,15 +591,42 @@ impl<M: Mutation> Operation for Change<M> {
         &self.what.org
     }
 
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        let workspace = match &self.what.change {
+            AdminChange::PutWorkspace(workspace) => Some(&workspace.id),
+            AdminChange::DeleteWorkspace(workspace) => Some(workspace),
+            AdminChange::PutOrg(_)
+            | AdminChange::DeleteOrg
+            | AdminChange::PutExecutionUser(_)
+            | AdminChange::DeleteExecutionUser(_) => None,
+        };
+        rights::change(&context.caller, &self.what.org, workspace).inspect_err(|_| {
+            tracing::warn!(
+                target: "audit",
+                org = %self.what.org,
+                who = self.author.who,
+                from = self.author.from,
+                action = self.what.change.action(),
+                "a change of an org's settings was refused: its author may not make it"
+            );
+        })
+    }
+
+    fn cut_down(&self, caller: &Caller, answer: &mut M::Answer) {
+        if let Some(entry) = M::entry(answer) {
+            rights::cut_entry(caller, entry);
+        }
+    }
+
     /// A second try would find the etag changed by the first.
     fn may_repeat(&self, _: Duration) -> bool {
         false
     }
 
-    async fn here(&self, node: &Node, _: Mono) -> Result<M::Answer, Failure> {
+    async fn here(&self, node: &Node, _: &Asked) -> Result<M::Answer, Failure> {
         let admin::Administer { org, change, etag, validate_only } = &self.what;
         let (change, etag) = (change.clone(), etag.as_deref());
-        let entry = node.administer(org, change, etag, *validate_only, &self.who).await?;
+        let entry = node.administer(org, change, etag, *validate_only, &self.author).await?;
         Ok(M::answer(entry))
     }
 

@@ -16,20 +16,21 @@ use super::{
     forward::Forward,
     layers::{self, Deadline, EdgeLayer},
     operation::{
-        Acquire, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release, Report,
+        Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release, Report,
     },
     status::Problem,
     watch::BUFFER,
 };
 use crate::{
+    auth::Principal,
     cluster::peers::{NOT_OWNER, Token},
     metrics::Metrics,
-    node::Node,
+    node::{Author, Node},
     proto::peer::v1::{
         self as peer, Forwarded, administer_request, administer_response,
         peer_service_server::{PeerService, PeerServiceServer},
     },
-    quota::Mono,
+    quota::Teller,
 };
 
 /// A message of the public contract, and what goes with it.
@@ -78,18 +79,44 @@ struct Peer {
 /// What another node says of a request, checked.
 struct Origin {
     waited: Duration,
-    arrived: Mono,
+    asked: Asked,
+    /// The address that the edge has seen; of an Acquire the name that the caller
+    /// gives itself.
     caller: String,
 }
 
+impl Origin {
+    fn asker(&self) -> wire::Asker<'_> {
+        match &self.asked.by.principal {
+            Some(principal) => wire::Asker::Proved(Arc::clone(principal)),
+            None => wire::Asker::Declared(wire::forwarded_caller(&self.caller)),
+        }
+    }
+
+    fn author(&self) -> Author {
+        let who = self.asked.by.principal.as_deref().unwrap_or(&self.caller);
+        Author { who: who.to_owned(), from: self.caller.clone() }
+    }
+}
+
 impl Peer {
-    fn origin(&self, forwarded: Option<Forwarded>) -> Origin {
-        let Forwarded { waited, caller, node, epoch: _ } = forwarded.unwrap_or_default();
+    fn origin(&self, forwarded: Option<Forwarded>) -> Result<Origin, Problem> {
+        let Forwarded { waited, caller, node, epoch: _, principal, believed } =
+            forwarded.unwrap_or_default();
         Span::current().record("from", node.as_str());
         // What cannot be read has not waited: that makes a permit's life shorter.
         let waited = waited.and_then(|waited| Duration::try_from(waited).ok());
         let waited = waited.unwrap_or_default().min(MAX_WAITED);
-        Origin { waited, arrived: self.node.now().mono - waited, caller }
+        let arrived = self.node.now().mono - waited;
+        // A name that is none must not become nobody's, who may do everything.
+        let by = match &*principal {
+            "" => Teller::anybody(),
+            name => {
+                let principal = Principal::new(name).ok_or_else(no_principal)?.to_shared();
+                Teller { principal: Some(principal), believed }
+            }
+        };
+        Ok(Origin { waited, asked: Asked { arrived, by }, caller })
     }
 
     async fn carry_out<O: Operation>(
@@ -103,7 +130,7 @@ impl Peer {
         if !self.node.is_here(operation.org()) {
             return Err(not_owner().into());
         }
-        operation.here(&self.node, origin.arrived).await.map_err(|failure| match failure {
+        operation.here(&self.node, &origin.asked).await.map_err(|failure| match failure {
             Failure::NotOwner => not_owner().into(),
             Failure::Problem(problem) => problem.into(),
         })
@@ -117,7 +144,7 @@ impl Peer {
     where
         M: Mutation<Answer: Into<administer_response::Response>>,
     {
-        let change = Change::new(message, origin.caller.clone())?;
+        let change = Change::new(message, origin.author())?;
         self.carry_out(&change, &origin).await.map(Into::into)
     }
 }
@@ -137,9 +164,9 @@ impl PeerService for Peer {
     ) -> Result<Response<peer::AcquireResponse>, Status> {
         let deadline = Deadline::of(&request);
         let peer::AcquireRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded);
-        let caller = wire::forwarded_caller(&origin.caller);
-        let acquire = Acquire::new(request.unwrap_or_default(), caller, origin.waited, deadline)?;
+        let origin = self.origin(forwarded)?;
+        let asker = &origin.asker();
+        let acquire = Acquire::new(request.unwrap_or_default(), asker, origin.waited, deadline)?;
         let response = Some(self.carry_out(&acquire, &origin).await?);
         Ok(Response::new(peer::AcquireResponse { response }))
     }
@@ -149,7 +176,7 @@ impl PeerService for Peer {
         request: Request<peer::ReleaseRequest>,
     ) -> Result<Response<peer::ReleaseResponse>, Status> {
         let peer::ReleaseRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded);
+        let origin = self.origin(forwarded)?;
         let release = Release::new(request.unwrap_or_default())?;
         let response = Some(self.carry_out(&release, &origin).await?);
         Ok(Response::new(peer::ReleaseResponse { response }))
@@ -160,7 +187,7 @@ impl PeerService for Peer {
         request: Request<peer::ReportRequest>,
     ) -> Result<Response<peer::ReportResponse>, Status> {
         let peer::ReportRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded);
+        let origin = self.origin(forwarded)?;
         let report = Report::new(request.unwrap_or_default())?;
         let response = Some(self.carry_out(&report, &origin).await?);
         Ok(Response::new(peer::ReportResponse { response }))
@@ -171,7 +198,7 @@ impl PeerService for Peer {
         request: Request<peer::GetUsageRequest>,
     ) -> Result<Response<peer::GetUsageResponse>, Status> {
         let peer::GetUsageRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded);
+        let origin = self.origin(forwarded)?;
         let get_usage = GetUsage::new(&request.unwrap_or_default())?;
         let response = Some(self.carry_out(&get_usage, &origin).await?);
         Ok(Response::new(peer::GetUsageResponse { response }))
@@ -182,7 +209,7 @@ impl PeerService for Peer {
         request: Request<peer::GetDemandRequest>,
     ) -> Result<Response<peer::GetDemandResponse>, Status> {
         let peer::GetDemandRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded);
+        let origin = self.origin(forwarded)?;
         let get_demand = GetDemand::new(request.unwrap_or_default())?;
         let response = Some(self.carry_out(&get_demand, &origin).await?);
         Ok(Response::new(peer::GetDemandResponse { response }))
@@ -195,7 +222,7 @@ impl PeerService for Peer {
         request: Request<peer::WatchUsageRequest>,
     ) -> Result<Response<Self::WatchUsageStream>, Status> {
         let peer::WatchUsageRequest { forwarded, request } = request.into_inner();
-        self.origin(forwarded);
+        self.origin(forwarded)?;
         let org = convert::org(&request.unwrap_or_default().org)?;
         Span::current().record("org", org.as_str());
         let Ok(place) = Arc::clone(&self.watches).try_acquire_owned() else {
@@ -236,7 +263,7 @@ impl PeerService for Peer {
     ) -> Result<Response<peer::AdministerResponse>, Status> {
         use administer_request::Request as Change;
         let peer::AdministerRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded);
+        let origin = self.origin(forwarded)?;
         let response = match request {
             Some(Change::PutOrg(request)) => self.change(request, origin).await?,
             Some(Change::DeleteOrg(request)) => self.change(request, origin).await?,
@@ -253,6 +280,10 @@ impl PeerService for Peer {
 fn not_owner() -> Problem {
     let message = "this node does not own the org, and has done nothing";
     Problem::new(Code::FailedPrecondition, NOT_OWNER, message)
+}
+
+fn no_principal() -> Problem {
+    Problem::field("INVALID_REQUEST", "forwarded.principal", "is not a principal's name")
 }
 
 fn wrong_token() -> Problem {

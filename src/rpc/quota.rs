@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{
     convert::quota as wire,
     forward::Forward,
-    operation::{Acquire, GetDemand, GetUsage, Release, Report, Watch},
+    operation::{Acquire, GetDemand, GetUsage, Operation as _, Release, Report, Watch},
     status::Problem,
     watch::{self, BUFFER},
 };
@@ -44,9 +44,9 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::AcquireRequest>,
     ) -> Result<Response<v1::AcquireResponse>, Status> {
-        let context = self.forward.context(&request);
-        let (caller, waited) = (context.declared_caller.as_str(), Duration::ZERO);
-        let acquire = Acquire::new(request.into_inner(), caller, waited, context.deadline)?;
+        let context = self.forward.context(&request)?;
+        let (asker, deadline) = (&context.asker(), context.deadline);
+        let acquire = Acquire::new(request.into_inner(), asker, Duration::ZERO, deadline)?;
         self.forward.decide(&acquire, &context).await
     }
 
@@ -54,7 +54,7 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        let context = self.forward.context(&request);
+        let context = self.forward.context(&request)?;
         self.forward.decide(&Release::new(request.into_inner())?, &context).await
     }
 
@@ -62,7 +62,7 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
-        let context = self.forward.context(&request);
+        let context = self.forward.context(&request)?;
         let report = Report::new(request.into_inner())?;
         let request = report.request();
         if request.http_status >= 400 {
@@ -76,7 +76,7 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::GetUsageRequest>,
     ) -> Result<Response<v1::GetUsageResponse>, Status> {
-        let context = self.forward.context(&request);
+        let context = self.forward.context(&request)?;
         self.forward.decide(&GetUsage::new(request.get_ref())?, &context).await
     }
 
@@ -84,7 +84,7 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::GetDemandRequest>,
     ) -> Result<Response<v1::GetDemandResponse>, Status> {
-        let context = self.forward.context(&request);
+        let context = self.forward.context(&request)?;
         self.forward.decide(&GetDemand::new(request.into_inner())?, &context).await
     }
 
@@ -94,8 +94,9 @@ impl QuotaService for Quota {
         &self,
         request: Request<v1::WatchUsageRequest>,
     ) -> Result<Response<Self::WatchUsageStream>, Status> {
-        let context = self.forward.context(&request);
+        let context = self.forward.context(&request)?;
         let watch = Watch::new(request.get_ref())?;
+        watch.check_rights(&context)?;
         let Ok(place) = Arc::clone(&self.watches).try_acquire_owned() else {
             return Err(too_many_watches().into());
         };

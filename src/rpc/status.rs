@@ -144,6 +144,12 @@ impl From<NodeError> for Problem {
                  were never sent",
             ),
             NodeError::NotOwner => AskError::NotOwner.into(),
+            NodeError::PermitOfAnother => Self::new(
+                Code::PermissionDenied,
+                "PERMIT_OF_ANOTHER",
+                "permit_id: the permit was granted to another principal, and only they can \
+                 report or release its calls; nothing was changed",
+            ),
         }
     }
 }

@@ -11,8 +11,10 @@ use super::{
     forward::{Context, Forward},
     layers::Deadline,
     operation::{Source, Watch},
+    rights,
 };
 use crate::{
+    auth::Caller,
     cluster::peers::{self, PeerError},
     proto::v1,
 };
@@ -36,7 +38,7 @@ pub async fn follow(
     let mut stopping = forward.stopping();
     let follow = async {
         loop {
-            match pass_on(source, &events).await {
+            match pass_on(source, &context.caller, &events).await {
                 End::Moved if forward.node().is_stopping() => return,
                 End::Moved => {}
                 End::Gone => return,
@@ -59,13 +61,22 @@ pub async fn follow(
             };
         }
     };
+    // Rights are those of the moment at which it began: in a while they are asked
+    // for anew, with the watch.
+    let known = context.caller.principal().is_some();
+    let renewed = tokio::time::sleep(if known { RENEWED_AFTER } else { std::time::Duration::MAX });
     tokio::select! {
         biased;
         _ = stopping.wait_for(|stopping| *stopping) => {}
         () = events.closed() => {}
+        () = renewed => {}
         () = follow => {}
     }
 }
+
+/// A watch of somebody who is known by name ends after this, and they begin another
+/// one: whoever has lost a right, or a token, does not look on for ever.
+const RENEWED_AFTER: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// How long the owner may take for its first word.
 const SEARCH: std::time::Duration = std::time::Duration::from_secs(3);
@@ -80,12 +91,13 @@ enum End {
     Failed(Status),
 }
 
-/// Passes the events of one source on.
-async fn pass_on(source: Source, events: &Events) -> End {
+/// Passes on what its watcher may see of the events of one source.
+async fn pass_on(source: Source, caller: &Caller, events: &Events) -> End {
     match source {
         Source::Here(mut watch) => {
             while let Some(event) = watch.next().await {
-                if events.send(Ok(wire::usage_event(event))).await.is_err() {
+                let mut event = wire::usage_event(event);
+                if rights::cut_event(caller, &mut event) && events.send(Ok(event)).await.is_err() {
                     return End::Gone;
                 }
             }
@@ -95,8 +107,10 @@ async fn pass_on(source: Source, events: &Events) -> End {
             match peers::next(&mut stream).await {
                 Ok(Some(message)) => {
                     // An event of a version that this one does not know.
-                    let Some(event) = message.response else { continue };
-                    if events.send(Ok(event)).await.is_err() {
+                    let Some(mut event) = message.response else { continue };
+                    if rights::cut_event(caller, &mut event)
+                        && events.send(Ok(event)).await.is_err()
+                    {
                         return End::Gone;
                     }
                 }

@@ -2,11 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::cluster::{Options, read_token};
+use super::{
+    cluster::{Options, PeerFiles, read_token},
+    exposure::Connections,
+};
 use crate::{
     duration,
+    metrics::ShownOrgs,
     store::{StoreAddress, StoreOptions},
     telemetry::LogFormat,
+    tls::{Bounds, ClientAuth, ServerFiles},
 };
 
 /// What `serve` is told.
@@ -56,15 +61,89 @@ pub struct ServeArgs {
     /// and watches included, is answered over it.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     pub max_connection_age: Duration,
-    /// Listen also where others can connect, although callers are not identified
+    /// How many orgs the metrics show by name: those that have used the most of
+    /// their limit; or `all`
+    ///
+    /// Each is six time series.
+    #[arg(long, value_name = "NUMBER", default_value_t)]
+    pub metrics_orgs: ShownOrgs,
+    /// Listen also where others can connect although nothing is encrypted there, or
+    /// callers are not identified
     #[arg(long)]
     pub insecure: bool,
+    /// How connections come in.
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
     /// What to log: a level, or directives such as `info,quotagate::shard=debug`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,
     /// How to log
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
+}
+
+/// What `serve` is told about the connections of its clients.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Connections")]
+pub struct ConnectionArgs {
+    /// The certificate to show by gRPC and HTTP, with those between it and its
+    /// authority (PEM); like all files of certificates it is read again when it
+    /// changes, and no connection is dropped for that
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The certificates of the authorities that clients' are checked with (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether a client must show a certificate of these authorities
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, requires = "tls_client_ca")]
+    pub tls_client_auth: ClientAuth,
+    /// Whether HTTP is spoken over TLS, where gRPC is
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub http_tls: HttpTls,
+    /// The most connections at a time by gRPC; what comes beyond is closed at once.
+    /// By HTTP there are a tenth of it, and no fewer than 100
+    #[arg(long, value_name = "COUNT", default_value = "10000",
+          value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub max_connections: u32,
+    /// The most of these from one IP address (of IPv6 from one /64)
+    #[arg(long, value_name = "COUNT", default_value = "2000",
+          value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub max_connections_per_ip: u32,
+}
+
+/// Whether HTTP is spoken over TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum HttpTls {
+    /// It is, where there is a certificate
+    #[default]
+    On,
+    /// It is not: for probes and scrapers that cannot
+    Off,
+}
+
+impl ConnectionArgs {
+    /// What they mean.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Connections {
+            tls: files.map(|(cert, key)| ServerFiles {
+                cert,
+                key,
+                client_ca: self.tls_client_ca.clone(),
+                client_auth: self.tls_client_auth,
+            }),
+            http_in_the_clear: self.http_tls == HttpTls::Off,
+            bounds: Bounds {
+                total: count(self.max_connections),
+                per_address: count(self.max_connections_per_ip),
+            },
+        }
+    }
 }
 
 /// What `serve` is told about its cluster.
@@ -85,6 +164,21 @@ pub struct ClusterArgs {
     /// reaches the peer port can speak as a node
     #[arg(long, value_name = "FILE")]
     pub peer_token_file: Option<PathBuf>,
+    /// The certificate that this node shows to the others, whichever of them
+    /// connects, with those between it and its authority (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["peer_tls_key", "peer_tls_ca"])]
+    pub peer_tls_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "peer_tls_cert")]
+    pub peer_tls_key: Option<PathBuf>,
+    /// The certificates of the authorities that the other nodes' are checked with
+    /// (PEM): whoever has a certificate of theirs can speak as a node
+    #[arg(long, value_name = "FILE", requires = "peer_tls_cert")]
+    pub peer_tls_ca: Option<PathBuf>,
+    /// A name that must stand in the certificate of every node [default: the host
+    /// of its address, in that of a node that is connected to]
+    #[arg(long, value_name = "NAME", requires = "peer_tls_cert")]
+    pub peer_tls_name: Option<String>,
     /// Make the cluster, if there is none at the store's prefix; to be said once
     ///
     /// Without it a node that finds no cluster waits: a wrong prefix, or a store
@@ -118,6 +212,15 @@ impl ClusterArgs {
             advertise: self.advertise.clone(),
             advertise_peer: self.advertise_peer.clone(),
             token: self.peer_token_file.as_deref().map(read_token).transpose()?,
+            tls: match (&self.peer_tls_cert, &self.peer_tls_key, &self.peer_tls_ca) {
+                (Some(cert), Some(key), Some(ca)) => Some(PeerFiles {
+                    cert: cert.clone(),
+                    key: key.clone(),
+                    ca: ca.clone(),
+                    name: self.peer_tls_name.clone(),
+                }),
+                _ => None,
+            },
             create: self.create_cluster,
             cold_start_closed: self.cold_start == ColdStart::Closed,
             lease: self.lease,

@@ -1,7 +1,12 @@
 //! The parts of a service that has others beside it: its place in the cluster,
 //! the port for the other nodes, and what follows the store.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use tokio::{
@@ -14,9 +19,10 @@ use crate::{
     cluster::{
         Event, Timing,
         driver::{self, Driver},
-        peers::{Dial, Peers, Token},
+        peers::{Dial, Peers, Stream, Token},
         pings::{self, Pings},
     },
+    metrics::{Listener, Metrics, TlsFiles},
     node::{Insight, Routes, Settings},
     quota::Rules,
     shard::{ShardEvent, Shards, random},
@@ -25,6 +31,7 @@ use crate::{
         keys::{META, ORG_CONFIGS},
         open::wait_until_it_answers,
     },
+    tls::{self, ClientAuth, ClientFiles, Connector, Protocol, ServerFiles, files::Reload},
 };
 
 /// What a service needs to take part in a cluster.
@@ -39,12 +46,30 @@ pub struct Options {
     pub advertise_peer: Option<String>,
     /// What all nodes know, and nobody else.
     pub token: Option<Token>,
+    /// TLS between the nodes; `None`: in the clear.
+    pub tls: Option<PeerFiles>,
     /// Make the cluster, if there is none.
     pub create: bool,
     /// What was counted until now is not known.
     pub cold_start_closed: bool,
     /// How long a lease lives unless it is kept alive.
     pub lease: Duration,
+}
+
+/// The files by which nodes know each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerFiles {
+    /// The certificate that this node shows, whoever has connected to whom, with
+    /// those between it and its authority (PEM).
+    pub cert: PathBuf,
+    /// Its private key (PEM).
+    pub key: PathBuf,
+    /// The certificates of the authorities that the other nodes' are checked with
+    /// (PEM).
+    pub ca: PathBuf,
+    /// The name that stands in every node's certificate; `None` where each has that
+    /// of its own host.
+    pub name: Option<String>,
 }
 
 /// Where a node is reached.
@@ -115,6 +140,56 @@ impl Options {
         // A short lease, for tests, has a short margin.
         Timing { ttl: self.lease, margin: MARGIN.min(self.lease / 4), ..Timing::default() }
     }
+}
+
+impl PeerFiles {
+    /// How the other nodes' connections are taken.
+    ///
+    /// # Errors
+    /// A file is of no use, or the name is none.
+    pub fn acceptor(&self, metrics: &Arc<Metrics>) -> anyhow::Result<tls::Acceptor> {
+        let server = tls::Server::open(ServerFiles {
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            client_ca: Some(self.ca.clone()),
+            client_auth: ClientAuth::Require,
+        });
+        let server = server.context("cannot speak TLS with the other nodes")?;
+        server.on_reload(counting(metrics, TlsFiles::Peer));
+        Ok(tls::Acceptor {
+            tls: Some(server),
+            client_name: self.name.as_deref().map(tls::Acceptor::name).transpose()?,
+            ..tls::Acceptor::plain(Listener::Peer, Protocol::Http2, Arc::clone(metrics))
+        })
+    }
+
+    /// The same way to the other nodes, over TLS.
+    ///
+    /// # Errors
+    /// A file is of no use, or the name is none.
+    pub fn secure(&self, dial: Dial, metrics: &Arc<Metrics>) -> anyhow::Result<Dial> {
+        let connector = Connector::open(ClientFiles {
+            ca: Some(self.ca.clone()),
+            identity: Some((self.cert.clone(), self.key.clone())),
+            name: self.name.clone(),
+        });
+        let connector = connector.context("cannot speak TLS with the other nodes")?;
+        connector.on_reload(counting(metrics, TlsFiles::PeerClient));
+        Ok(Arc::new(move |address: String| {
+            let (dial, connector) = (Arc::clone(&dial), connector.clone());
+            Box::pin(async move {
+                let host = address.rsplit_once(':').map_or("", |(host, _)| host).to_owned();
+                let stream = dial(address).await?;
+                Ok(Box::new(connector.wrap(&host, stream).await?) as Box<dyn Stream>)
+            })
+        }))
+    }
+}
+
+/// Counts the changes of files.
+pub(super) fn counting(metrics: &Arc<Metrics>, files: TlsFiles) -> impl Fn(Reload) + use<> {
+    let metrics = Arc::clone(metrics);
+    move |reload| metrics.tls_reloaded(files, reload == Reload::Applied)
 }
 
 /// Reads what all nodes know, and nobody else.

@@ -25,7 +25,7 @@ use etcd_client::{
     PutOptions, Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use tokio::sync::mpsc;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 
 use self::{
     fault::{Fault, Refusal},
@@ -37,6 +37,7 @@ use super::{
     Changed, Compare, KeyValue, LeaseId, Listing, Sessions, Store, StoreError, Txn, TxnOutcome,
     Watched, Write, apply,
 };
+use crate::tls::Connector;
 
 /// How to reach an etcd.
 #[derive(Clone, Default)]
@@ -47,7 +48,7 @@ pub struct EtcdOptions {
     /// Begins every key, with a slash at both ends.
     pub prefix: String,
     /// How to speak TLS; `None`: not at all.
-    pub tls: Option<ClientTlsConfig>,
+    pub tls: Option<Connector>,
     /// Name and password; `None` where etcd asks for none.
     pub user: Option<(String, String)>,
     /// How to connect, where that is not by TCP as the system does it.
@@ -108,7 +109,7 @@ impl EtcdStore {
         let EtcdOptions { members, prefix, tls, user, dial } = options;
         let members = members
             .into_iter()
-            .map(|name| Member::new(name, tls.as_ref(), user.clone(), dial.clone()).map(Arc::new))
+            .map(|name| Member::new(name, tls.clone(), user.clone(), dial.clone()).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let probe = format!("{prefix}meta/").into_bytes();
         let members = Members::new(members, probe);

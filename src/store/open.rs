@@ -3,13 +3,15 @@
 use std::{fmt, fs, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::{
     EtcdOptions, EtcdStore, FileStore, MemoryStore, OpenError, SharedStore, Store, StoreError,
     etcd::BadMember,
 };
-use crate::quota::Wall;
+use crate::{
+    quota::Wall,
+    tls::{ClientFiles, Connector, Fault},
+};
 
 /// Where the counters are kept: a value of `--store`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +128,8 @@ pub struct Opened {
     /// The last [`Txn::wall`](super::Txn::wall) it has kept from former
     /// lives: time must not be taken to be earlier.
     pub last_wall: Option<Wall>,
+    /// The connector, where TLS is spoken to it.
+    pub tls: Option<Connector>,
 }
 
 /// The prefix of all keys in an etcd, where the address names none.
@@ -145,20 +149,23 @@ const TELL: Duration = Duration::from_secs(5);
 pub fn open(address: &StoreAddress, options: &StoreOptions) -> Result<Opened, CannotOpen> {
     options.suit(address)?;
     Ok(match address {
-        StoreAddress::Memory => Opened { store: Arc::new(MemoryStore::new()), last_wall: None },
+        StoreAddress::Memory => {
+            Opened { store: Arc::new(MemoryStore::new()), last_wall: None, tls: None }
+        }
         StoreAddress::File(dir) => {
             let store = FileStore::open(dir)?;
-            Opened { last_wall: store.last_wall(), store: Arc::new(store) }
+            Opened { last_wall: store.last_wall(), store: Arc::new(store), tls: None }
         }
         StoreAddress::Etcd(address) => {
+            let tls = if address.tls { Some(options.tls()?) } else { None };
             let store = EtcdStore::new(EtcdOptions {
                 members: address.members.clone(),
                 prefix: address.prefix.clone(),
-                tls: if address.tls { Some(options.tls()?) } else { None },
+                tls: tls.clone(),
                 user: options.credentials()?,
                 dial: None,
             })?;
-            Opened { store: Arc::new(store), last_wall: None }
+            Opened { store: Arc::new(store), last_wall: None, tls }
         }
     })
 }
@@ -213,17 +220,18 @@ impl StoreOptions {
         }
     }
 
-    fn tls(&self) -> Result<ClientTlsConfig, CannotOpen> {
-        let mut tls = ClientTlsConfig::new();
-        tls = match &self.ca {
-            Some(path) => tls.ca_certificate(Certificate::from_pem(read("--store-ca", path)?)),
-            None => tls.with_native_roots(),
-        };
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let (cert, key) = (read("--store-cert", cert)?, read("--store-key", key)?);
-            tls = tls.identity(Identity::from_pem(cert, key));
-        }
-        Ok(tls)
+    fn tls(&self) -> Result<Connector, CannotOpen> {
+        let identity = self.cert.clone().zip(self.key.clone());
+        let files = ClientFiles { ca: self.ca.clone(), identity, name: None };
+        Connector::open(files).map_err(|Fault { path, why }| {
+            let is = |file: &Option<PathBuf>| file.as_ref() == Some(&path);
+            let option = match () {
+                () if is(&self.cert) => "--store-cert",
+                () if is(&self.key) => "--store-key",
+                () => "--store-ca",
+            };
+            CannotOpen::Unreadable { option, path, error: io::Error::other(why) }
+        })
     }
 
     fn credentials(&self) -> Result<Option<(String, String)>, CannotOpen> {

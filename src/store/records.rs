@@ -120,6 +120,8 @@ pub struct ChangeRecord {
     pub before: String,
     /// The declaration after; empty if there is none.
     pub after: String,
+    /// From where: an address; empty if it is not known.
+    pub from: String,
 }
 
 /// What the store is: the value of [`Key::MetaStore`](super::Key::MetaStore).
@@ -394,13 +396,13 @@ fn foreign_from_wire(foreign: wire::ForeignRecord) -> Result<ForeignRecord, Reco
 }
 
 fn change_to_wire(change: &ChangeRecord) -> wire::ChangeRecord {
-    let ChangeRecord { time, who, action, before, after } = change.clone();
-    wire::ChangeRecord { time_ms: ms_up(time), who, action, before, after }
+    let ChangeRecord { time, who, action, before, after, from } = change.clone();
+    wire::ChangeRecord { time_ms: ms_up(time), who, action, before, after, from }
 }
 
 fn change_from_wire(change: wire::ChangeRecord) -> Result<ChangeRecord, RecordError> {
-    let wire::ChangeRecord { time_ms, who, action, before, after } = change;
-    Ok(ChangeRecord { time: wall(time_ms)?, who, action, before, after })
+    let wire::ChangeRecord { time_ms, who, action, before, after, from } = change;
+    Ok(ChangeRecord { time: wall(time_ms)?, who, action, before, after, from })
 }
 
 /// The number of a class in `quotagate.v1.TrafficClass`, which records share
@@ -655,6 +657,7 @@ mod tests {
                 action: "PutOrg".into(),
                 before: String::new(),
                 after: format!("id: acme # {n}"),
+                from: "192.0.2.1:50000".into(),
             });
         }
         assert_eq!(record.version, 150);
@@ -749,8 +752,8 @@ mod tests {
     }
 
     fn changes() -> impl Strategy<Value = ChangeRecord> {
-        (times(), any::<[String; 4]>()).prop_map(|(time, [who, action, before, after])| {
-            ChangeRecord { time, who, action, before, after }
+        (times(), any::<[String; 5]>()).prop_map(|(time, [who, action, before, after, from])| {
+            ChangeRecord { time, who, action, before, after, from }
         })
     }
 

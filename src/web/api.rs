@@ -4,25 +4,27 @@
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Router,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
-    middleware::{self, Next},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost::Name;
-use tokio::{sync::Semaphore, time};
-use tonic::{Code, Status, metadata::MetadataMap, transport::server::TcpConnectInfo};
+use tokio::time;
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
-    Ends, Options, origin, ratelimit,
+    admit::{Guard, admit},
+    ratelimit,
     status::{self, refuse},
 };
 use crate::{
+    auth::Caller,
     json,
     proto::{
         admin::v1::{
@@ -35,6 +37,8 @@ use crate::{
             ReportRequest, acquire_response::Outcome, quota_service_server::QuotaService,
         },
     },
+    rpc::OverHttp,
+    tls::Peer,
 };
 
 /// The most that a body may take, as for gRPC.
@@ -66,16 +70,8 @@ impl IntoResponse for Failure {
     }
 }
 
-/// What guards every route.
-struct Guard {
-    hosts: Vec<String>,
-    places: Semaphore,
-}
-
 /// The routes under `/api/v1`.
-pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Options) -> Router {
-    let guard =
-        Guard { hosts: options.hosts.clone(), places: Semaphore::new(options.max_requests) };
+pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, guard: Arc<Guard>) -> Router {
     Router::new()
         .route("/api/v1/orgs", get(list_orgs::<Q, A>))
         .route(
@@ -95,26 +91,8 @@ pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, options: &Op
         .route("/api/v1/orgs/{org}/users/{user}", put(put_user::<Q, A>).delete(delete_user::<Q, A>))
         .route("/api/v1/permits/{permit}", post(settle::<Q, A>))
         .route("/api/v1/cluster", get(cluster::<Q, A>))
-        .route_layer(middleware::from_fn_with_state(Arc::new(guard), admit))
+        .route_layer(middleware::from_fn_with_state(guard, admit))
         .with_state(Arc::new(Api { quota, admin }))
-}
-
-/// Lets a request in: writes from the right place, and no more than are bounded.
-async fn admit(
-    State(guard): State<Arc<Guard>>,
-    Extension(ends): Extension<Ends>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && let Err(why) = origin::check(request.headers(), ends.local, &guard.hosts) {
-        return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
-    }
-    let Ok(_place) = guard.places.try_acquire() else {
-        let why = "too many HTTP requests at a time";
-        return status::response(&refuse(Code::ResourceExhausted, "OVERLOADED", why));
-    };
-    next.run(request).await
 }
 
 async fn acquire<Q: QuotaService, A: AdminService>(
@@ -269,7 +247,8 @@ async fn cluster<Q: QuotaService, A: AdminService>(
 /// Who calls, over what, with which headers.
 struct Context {
     headers: HeaderMap,
-    ends: Option<Ends>,
+    peer: Option<Peer>,
+    caller: Option<Caller>,
 }
 
 impl Context {
@@ -277,11 +256,14 @@ impl Context {
     fn request<M>(self, message: M) -> tonic::Request<M> {
         let mut request = tonic::Request::new(message);
         *request.metadata_mut() = MetadataMap::from_headers(self.headers);
-        if let Some(Ends { local, remote }) = self.ends {
-            request
-                .extensions_mut()
-                .insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(remote) });
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
         }
+        // Without a caller the services refuse it.
+        if let Some(caller) = self.caller {
+            request.extensions_mut().insert(caller);
+        }
+        request.extensions_mut().insert(OverHttp);
         request
     }
 }
@@ -290,7 +272,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Context {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self { headers: parts.headers.clone(), ends: parts.extensions.get::<Ends>().copied() })
+        let Parts { headers, extensions, .. } = parts;
+        Ok(Self {
+            headers: headers.clone(),
+            peer: extensions.get::<Peer>().cloned(),
+            caller: extensions.get::<Caller>().cloned(),
+        })
     }
 }
 

@@ -32,6 +32,10 @@ pub fn response_as(code: StatusCode, status: &Status) -> Response {
     if let Some(value) = retry.and_then(seconds_up) {
         response.headers_mut().insert(header::RETRY_AFTER, value);
     }
+    if status.code() == Code::Unauthenticated {
+        let bearer = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
     response
 }
 

@@ -10,7 +10,7 @@ use quotagate::{
     client::{Client, ClientBuilder},
     config::Config,
     proto::v1::{GetUsageRequest, LimitUsage},
-    server::{Options, Service},
+    server::{Connections, Options, Service},
     store::{StoreAddress, StoreOptions},
 };
 use tokio::{
@@ -54,6 +54,8 @@ impl Server {
             cluster: None,
             max_connection_age: None,
             http_hosts: Vec::new(),
+            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
+            connections: Connections::default(),
             node: "test".to_owned(),
         };
         let start = Instant::now();
@@ -99,6 +101,8 @@ fn clone(options: &Options) -> Options {
         cluster: None,
         max_connection_age: None,
         http_hosts: Vec::new(),
+        metrics_orgs: quotagate::metrics::ShownOrgs::default(),
+        connections: Connections::default(),
         node: options.node.clone(),
     }
 }

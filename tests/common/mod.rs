@@ -12,7 +12,7 @@ use quotagate::{
         admin::v1::admin_service_client::AdminServiceClient,
         v1::quota_service_client::QuotaServiceClient,
     },
-    server::{Options, Service},
+    server::{Connections, Options, Service},
     store::{self, Opened, StoreAddress, StoreOptions},
 };
 use tonic::transport::{Channel, Endpoint};
@@ -67,6 +67,8 @@ impl TestServer {
             cluster: None,
             max_connection_age,
             http_hosts: vec!["quota.example".to_owned()],
+            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
+            connections: Connections::default(),
             node: "test".to_owned(),
         };
         let service = Service::start_on(opened, options).await.expect("it starts");

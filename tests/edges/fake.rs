@@ -2,13 +2,16 @@
 
 use std::{pin::Pin, time::Duration};
 
-use quotagate::proto::{
-    admin::v1::{admin_service_server::AdminService, *},
-    v1::{
-        acquire_response::Outcome,
-        quota_service_server::{QuotaService, QuotaServiceServer},
-        *,
+use quotagate::{
+    proto::{
+        admin::v1::{admin_service_server::AdminService, *},
+        v1::{
+            acquire_response::Outcome,
+            quota_service_server::{QuotaService, QuotaServiceServer},
+            *,
+        },
     },
+    tls::Peer,
 };
 use tokio::net::TcpListener;
 use tokio_stream::{Stream, wrappers::TcpListenerStream};
@@ -84,7 +87,7 @@ fn entry(org: Org) -> Option<OrgEntry> {
 #[tonic::async_trait]
 impl QuotaService for Fake {
     async fn acquire(&self, request: Request<AcquireRequest>) -> Answer<AcquireResponse> {
-        let remote = request.remote_addr().map(|address| address.ip().to_string());
+        let remote = request.extensions().get::<Peer>().map(|peer| peer.remote.ip().to_string());
         let caller = request.metadata().get("quotagate-caller").cloned();
         let request = request.into_inner();
         refuse(&request.org)?;

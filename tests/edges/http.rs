@@ -9,8 +9,12 @@ use std::{
 };
 
 use quotagate::{
-    metrics::Metrics,
+    auth::{Authority, session::Seal},
+    config::PrincipalLimits,
+    metrics::{self, Metrics},
     quota::Wall,
+    rpc::Gate,
+    tls::{Acceptor, Protocol},
     web::{self, Options, Services},
 };
 use serde_json::{Value, json};
@@ -20,6 +24,8 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
+
+use tonic::transport::server::TcpIncoming;
 
 use super::fake::{self, Fake};
 
@@ -49,13 +55,18 @@ impl Edge {
             quota: Fake,
             admin: Fake,
             metrics: Arc::new(Metrics::new("1.2.3", Wall(0))),
+            gate: Gate::new(Authority::open(), PrincipalLimits::default()),
+            seal: Seal::random(),
             readiness: Arc::new(move || {
                 seen.load(Ordering::Relaxed).then(|| "the process is stopping".to_owned())
             }),
         };
+        let metrics = Arc::clone(&services.metrics);
+        let acceptor = Acceptor::plain(metrics::Listener::Http, Protocol::Http1, metrics);
+        let incoming = acceptor.take(TcpIncoming::from(listener));
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { _ = stopped.await };
-        let served = tokio::spawn(web::serve(listener, services, options, stopped));
+        let served = tokio::spawn(web::serve(incoming, services, options, stopped));
         Self { address, draining, stop, served }
     }
 

@@ -12,13 +12,14 @@ use std::{
 };
 
 use quotagate::{
+    auth::Authority,
     clock::Clock,
     cluster::{
         NodeInfo, OwnerInfo, View,
         peers::{Peers, Token},
         pings::{self, Standing},
     },
-    config::Config,
+    config::{Config, PrincipalLimits},
     metrics::Metrics,
     node::{Insight, Node, Routes, Settings},
     proto::{
@@ -26,7 +27,7 @@ use quotagate::{
         v1::{self, acquire_response::Outcome, quota_service_client::QuotaServiceClient},
     },
     quota::Wall,
-    rpc::{self, Forward},
+    rpc::{self, Forward, Gate},
     shard::{Running, Shards},
     store::{MemoryStore, Shard, SharedStore, records::NodeRecord},
 };
@@ -172,7 +173,9 @@ impl TestNode {
         let peers = Arc::new(Peers::new(name.into(), token.clone()));
         let forward =
             Arc::new(Forward::new(Arc::new(node), Arc::clone(&peers), Arc::clone(&metrics)));
-        let (edge, _health) = rpc::router(Arc::clone(&forward), Arc::clone(&metrics), None).await;
+        let gate = Gate::new(Authority::open(), PrincipalLimits::default());
+        let (edge, _health) =
+            rpc::router(Arc::clone(&forward), gate, Arc::clone(&metrics), None).await;
         let inner = rpc::peer_router(&forward, token, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         tasks.spawn(

@@ -1,15 +1,22 @@
-//! Texts that Salesforce would hardly send, to every parser of what it says: cut,
-//! doubled, mixed and mangled samples. Whatever comes, nothing panics, and the
-//! time that it takes stays in proportion to its length.
+//! Whatever comes, no reader of it panics.
 //!
-//! `QUOTAGATE_FUZZ_INPUTS` is how many, `QUOTAGATE_FUZZ_SEED` which; a failure
-//! says both, and the input.
-#![cfg(feature = "server")]
+//! The corpus that fuzzing has collected, `fuzz/corpus`, is given to the readers
+//! again. And texts that Salesforce would hardly send go to every parser of what it
+//! says: cut, doubled, mixed and mangled samples; `QUOTAGATE_FUZZ_INPUTS` is how
+//! many, `QUOTAGATE_FUZZ_SEED` which; a failure says both, and the input.
+#![cfg(all(feature = "client", feature = "server"))]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod targets;
 
-use quotagate::quota::salesforce::{ApiUsage, LimitInfo, errors::Trouble, limits};
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
 use serde_json::Value;
+use targets::Target;
 
 /// Inputs where nobody says how many.
 const INPUTS: u64 = 200_000;
@@ -61,33 +68,9 @@ const PIECES: [&str; 40] = [
     "\"retryAfter\":",
 ];
 
-/// One parser.
-type Parser = fn(&str);
-
-/// All of them.
-const PARSERS: [(&str, Parser); 4] = [
-    ("the header", |text| {
-        if let Some(ApiUsage { .. }) = LimitInfo::parse(text).api_usage {
-            assert!(text.contains('/'), "a figure needs both numbers");
-        }
-    }),
-    ("SOAP", |text| {
-        let _ = LimitInfo::parse_soap(text);
-    }),
-    ("the limits resource", |text| {
-        for (name, _) in limits::limits(text) {
-            assert!(text.contains(name), "a name is one of the text's");
-        }
-    }),
-    ("errors", |text| {
-        for status in [0, 200, 400, 403, 429, 503] {
-            for (code, body) in [("", text), (text, ""), ("REQUEST_LIMIT_EXCEEDED", text)] {
-                let trouble = Trouble::of(status, code, body, None);
-                assert!(status != 200 || trouble.is_none(), "an answer that is good is none");
-            }
-        }
-    }),
-];
+/// The readers of what Salesforce says.
+const PARSERS: [&str; 5] =
+    ["limit_info", "soap_limit_info", "limits_resource", "error_body", "answer_headers"];
 
 #[test]
 fn no_input_makes_a_parser_panic() {
@@ -97,14 +80,56 @@ fn no_input_makes_a_parser_panic() {
     let inputs = number("QUOTAGATE_FUZZ_INPUTS", INPUTS);
     let seed = number("QUOTAGATE_FUZZ_SEED", 1);
     let corpus = corpus();
+    let parsers: Vec<_> =
+        targets::ALL.iter().filter(|target| PARSERS.contains(&target.name)).collect();
+    assert_eq!(parsers.len(), PARSERS.len());
     let mut random = fastrand::Rng::with_seed(seed);
     for input in 0..inputs {
         let text = mutated(&corpus, &mut random);
-        for (name, parse) in PARSERS {
-            let sound = catch_unwind(AssertUnwindSafe(|| parse(&text))).is_ok();
+        for Target { name, run } in parsers.iter().copied() {
+            let sound = catch_unwind(AssertUnwindSafe(|| run(text.as_bytes()))).is_ok();
             assert!(sound, "{name}, input {input} of seed {seed}: {text:?}");
         }
     }
+}
+
+/// Panics of every thread: one in a task of the service would end that task only.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn what_fuzzing_has_found_is_read_again() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        before(panic);
+    }));
+    for Target { name, run } in targets::ALL {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+        let mut files: Vec<_> = fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            .map(|entry| entry.expect("the corpus can be read").path())
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{name} has a corpus");
+        for file in files {
+            let bytes = fs::read(&file).expect("the corpus can be read");
+            let panics = PANICS.load(Ordering::Relaxed);
+            let ended = catch_unwind(AssertUnwindSafe(|| run(&bytes))).is_ok();
+            let sound = ended && panics == PANICS.load(Ordering::Relaxed);
+            assert!(sound, "{name} does not bear {}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_reader_has_its_program() {
+    let programs = include_str!("../../fuzz/Cargo.toml");
+    for Target { name, .. } in targets::ALL {
+        let path = format!("path = \"fuzz_targets/{name}.rs\"");
+        assert!(programs.contains(&path), "fuzz/Cargo.toml has no program for {name}");
+    }
+    let count = programs.matches("[[bin]]").count();
+    assert_eq!(count, targets::ALL.len(), "and none without a reader");
 }
 
 /// The samples' texts, cut to a length that a caller may send.

@@ -60,7 +60,7 @@ impl Store for Faulty {
 async fn start() -> (TestServer, watch::Sender<Mode>) {
     let (mode, seen) = watch::channel(Mode::Works);
     let store = Arc::new(Faulty { inner: Arc::default(), mode: seen });
-    (TestServer::start_opened("", Opened { store, last_wall: None }).await, mode)
+    (TestServer::start_opened("", Opened { store, last_wall: None, tls: None }).await, mode)
 }
 
 /// Longer than anything may take here.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use quotagate::{cluster::peers, store::etcd};
+use quotagate::{cluster::peers, store::etcd, tls::Transport};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::mpsc,
@@ -81,6 +81,12 @@ impl Connected for Wire {
     type ConnectInfo = ();
 
     fn connect_info(&self) {}
+}
+
+impl Transport for Wire {
+    fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.0.local_addr()?, self.0.peer_addr()?))
+    }
 }
 
 impl AsyncRead for Wire {

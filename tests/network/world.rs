@@ -20,7 +20,7 @@ use quotagate::{
         quota_service_client::QuotaServiceClient,
     },
     quota::Wall,
-    server::{Listener, Options, Service, Surroundings, cluster},
+    server::{Connections, Listener, Options, Service, Surroundings, cluster},
     shard::random,
     store::{EtcdOptions, EtcdStore, SharedStore, StoreAddress, StoreOptions},
 };
@@ -183,11 +183,14 @@ async fn node(name: &'static str) -> turmoil::Result {
         node: name.to_owned(),
         max_connection_age: None,
         http_hosts: Vec::new(),
+        metrics_orgs: quotagate::metrics::ShownOrgs::default(),
+        connections: Connections::default(),
         cluster: Some(cluster::Options {
             peer: unused,
             advertise: Some(format!("{name}:{CLIENT_PORT}")),
             advertise_peer: Some(format!("{name}:{PEER_PORT}")),
             token: None,
+            tls: None,
             create: true,
             cold_start_closed: false,
             lease: LEASE,

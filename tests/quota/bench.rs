@@ -11,8 +11,8 @@ use quotagate::quota::{
     Advice, Answer, Ask, AskError, Catalogue, Charge, Class, ClassPolicy, Denial, Group,
     GroupWrite, Kind, Ledger, LimitName, LimitUsage, Mono, Now, Operation, OperationId, OrgId,
     OrgPolicy, OrgUsage, Outcome, Permit, Reading, Released, Report, Reported, RequestId,
-    RequestKey, ReserveOutcome, Rules, Scope, Standing, Stored, Unknown, UserId, WaiterId, Wall,
-    WorkspaceId, WorkspacePolicy,
+    RequestKey, ReserveOutcome, Rules, Scope, Standing, Stored, Teller, Unknown, UserId, WaiterId,
+    Wall, WorkspaceId, WorkspacePolicy,
     catalogue::{Cost, Max},
     salesforce::{ApiUsage, errors::Trouble},
 };
@@ -156,21 +156,22 @@ impl Bench {
     /// Reports an answer for calls of a permit.
     pub fn report(&mut self, permit: &Permit, report: Report) -> Reported {
         let key = permit.key.expect("a check has no permit");
-        let reported = self.ledger.report(self.now, key, &report);
+        let reported = self.ledger.report(self.now, key, &report, &Teller::anybody());
+        let reported = reported.expect("nobody is asked for a name");
         self.quiet();
         reported
     }
 
     /// Reports an answer that was seen without a permit.
     pub fn report_org(&mut self, report: &Report) -> Advice {
-        let advice = self.ledger.report_without_permit(self.now, report, false);
+        let advice = self.ledger.report_without_permit(self.now, report, false, &Teller::anybody());
         self.quiet();
         advice
     }
 
     /// Reports an answer for a permit of a former owner.
     pub fn report_former(&mut self, report: &Report) -> Advice {
-        let advice = self.ledger.report_without_permit(self.now, report, true);
+        let advice = self.ledger.report_without_permit(self.now, report, true, &Teller::anybody());
         self.quiet();
         advice
     }
@@ -178,7 +179,8 @@ impl Bench {
     /// Returns calls of a permit.
     pub fn release(&mut self, permit: &Permit, unused: Option<u32>) -> Released {
         let key = permit.key.expect("a check has no permit");
-        let released = self.ledger.release(self.now.mono, key, unused);
+        let released = self.ledger.release(self.now.mono, key, unused, &Teller::anybody());
+        let released = released.expect("nobody is asked for a name");
         self.quiet();
         released
     }
@@ -467,6 +469,7 @@ impl OrgWords for OrgPolicy {
 pub fn ask(operation: &str) -> Ask {
     Ask {
         caller: None,
+        principal: None,
         workspace: None,
         operation: OperationId::parse(operation).unwrap(),
         user: None,
@@ -559,7 +562,7 @@ impl AskWords for Ask {
 pub fn tell_reading(ledger: &mut Ledger, now: Now, reading: Reading, completed_ago: Duration) {
     let reading = Some(reading);
     let report = Report { calls: 1, http_status: 200, completed_ago, reading, ..Report::default() };
-    ledger.report_without_permit(now, &report, false);
+    ledger.report_without_permit(now, &report, false, &Teller::anybody());
 }
 
 pub fn answered(calls: u32) -> Report {

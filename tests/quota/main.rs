@@ -24,4 +24,5 @@ mod samples;
 mod settling;
 mod shadow;
 mod time;
+mod trust;
 mod truth;

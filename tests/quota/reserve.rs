@@ -33,7 +33,9 @@ fn a_block_ends_when_its_record_says_whatever_the_settings_say_by_then() {
         let answer = bench.ledger.clone().acquire(bench.now.mono, ask(READ), 99, true);
         matches!(answer, Answer::Done(Outcome::Granted(_)))
     };
-    bench.ledger.release(bench.now.mono, quotagate::quota::PermitKey(1), None);
+    let nobody = &quotagate::quota::Teller::anybody();
+    let key = quotagate::quota::PermitKey(1);
+    bench.ledger.release(bench.now.mono, key, None, nobody).expect("nobody is asked for a name");
     bench.now.mono = bench.now.mono + secs(3) - ms(1);
     assert!(granted(&mut bench), "within the block");
     bench.now.mono = bench.now.mono + ms(1);

@@ -12,8 +12,8 @@ use quotagate::{
     config::{Config, OrgDeclaration},
     quota::{
         Answer, Ask, Class, Group, GroupWrite, Ledger, Mono, Now, OperationId, OrgId, Outcome,
-        Permit, PermitKey, Reading, Report, ReserveOutcome, Rules, Standing, UserId, WaiterId,
-        Wall, salesforce::ApiUsage,
+        Permit, PermitKey, Reading, Report, ReserveOutcome, Rules, Standing, Teller, UserId,
+        WaiterId, Wall, salesforce::ApiUsage,
     },
     standin::{
         Options, Refusal,
@@ -177,7 +177,8 @@ impl World {
                     reading: Some(Reading { usage: ApiUsage { used, limit }, answer_time: None }),
                     ..Report::default()
                 };
-                self.ledger.report(now, key, &report);
+                let told = self.ledger.report(now, key, &report, &Teller::anybody());
+                told.expect("nobody is asked for a name");
                 self.pump();
             }
             Event::Committed => {
@@ -197,6 +198,7 @@ impl World {
         let callers = &self.setting.callers[of];
         let ask = Ask {
             caller: None,
+            principal: None,
             workspace: None,
             operation: OperationId::parse(callers.operation).expect("a good name"),
             user: Some(UserId::parse(callers.user).expect("a good name")),

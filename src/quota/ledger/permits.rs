@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
+    sync::Arc,
 };
 
 use super::{Ledger, groups::CounterRef};
 use crate::quota::{
-    Kind, Mono, PermitKey, Released, Report, Reported, RequestKey, UserId, attribution::Origin,
-    ranges::RangeSet, rules::Fault, window::Tag,
+    Kind, Mono, Now, PermitKey, PermitOfAnother, Released, Report, Reported, RequestKey, Teller,
+    UserId, attribution::Origin, ranges::RangeSet, rules::Fault, window::Tag,
 };
 
 /// One permit.
@@ -27,8 +28,10 @@ pub struct PermitState {
     unanswered: RangeSet,
     returned: RangeSet,
     release_answer: Option<u32>,
-    /// Who got it.
+    /// For whom it was asked, as attribution shows it.
     pub origin: Origin,
+    /// Who has proved to have asked for it: it is theirs to settle.
+    pub holder: Option<Arc<str>>,
 }
 
 /// What a permit took of one counter.
@@ -52,6 +55,7 @@ impl PermitState {
         charges: Vec<PermitCharge>,
         request: Option<RequestKey>,
         origin: Origin,
+        holder: Option<Arc<str>>,
     ) -> Self {
         Self {
             calls,
@@ -67,6 +71,7 @@ impl PermitState {
             returned: RangeSet::default(),
             release_answer: None,
             origin,
+            holder,
         }
     }
 
@@ -135,31 +140,65 @@ impl Permits {
 }
 
 impl Ledger {
-    /// Settles calls of a permit by what Salesforce answered, and takes the
-    /// reading that came with the answer.
-    pub fn report(&mut self, now: crate::quota::Now, key: PermitKey, report: &Report) -> Reported {
+    /// Settles calls of a permit by what Salesforce answered. Of those who are
+    /// believed it takes the reading, too, that came with the answer.
+    ///
+    /// # Errors
+    /// The permit is not theirs.
+    pub fn report(
+        &mut self,
+        now: Now,
+        key: PermitKey,
+        report: &Report,
+        by: &Teller,
+    ) -> Result<Reported, PermitOfAnother> {
         self.forget(now.mono);
+        self.check_holder(key, by)?;
         self.touch_permit(now.mono, key);
         let completed = now.mono - report.completed_ago;
-        let sent = self.sent(now.mono, key, report);
+        let sent = self.sent(now.mono, key, report, by);
         // The reading first: what is settled then is taken off it by its exact
         // moment, while stamps are kept in buckets that end a little later.
-        if let Some(reading) = report.reading {
-            self.take_reading(now, reading, completed);
+        if let Some(reading) = report.reading.filter(|_| by.believed) {
+            self.take_reading(now, reading, completed, by);
         }
-        let settled = self.settle(now.mono, key, report);
-        let advice = self.hear(now, report, &sent);
+        let settled = self.settle(now.mono, key, report, by);
+        let advice = if by.believed {
+            self.hear(now, report, &sent)
+        } else {
+            self.hear_unbelieved(now.mono, report, &sent)
+        };
         let tag = self.permits.get(key).map(|permit| permit.tag);
-        Reported {
+        Ok(Reported {
             already_settled: !settled,
             class_state: tag.and_then(|tag| self.class_state_of(tag)),
             advice,
-        }
+        })
     }
 
     /// Gives back calls that were not sent.
-    pub fn release(&mut self, now: Mono, key: PermitKey, unused: Option<u32>) -> Released {
+    ///
+    /// # Errors
+    /// The permit is not theirs.
+    pub fn release(
+        &mut self,
+        now: Mono,
+        key: PermitKey,
+        unused: Option<u32>,
+        by: &Teller,
+    ) -> Result<Released, PermitOfAnother> {
         self.forget(now);
+        self.check_holder(key, by)?;
+        Ok(self.give_back_calls(now, key, unused))
+    }
+
+    /// What is not known any more is nobody's, and nothing of it can be settled.
+    fn check_holder(&self, key: PermitKey, by: &Teller) -> Result<(), PermitOfAnother> {
+        let holder = self.permits.get(key).and_then(|permit| permit.holder.as_ref());
+        if by.may_settle_of(holder) { Ok(()) } else { Err(PermitOfAnother) }
+    }
+
+    fn give_back_calls(&mut self, now: Mono, key: PermitKey, unused: Option<u32>) -> Released {
         self.touch_permit(now, key);
         let ended = Released::Returned { calls: 0, already_settled: true };
         let twice = self.rules.has(Fault::ReleaseTwice);
@@ -212,7 +251,7 @@ impl Ledger {
     }
 
     /// True if the range held something new.
-    fn settle(&mut self, now: Mono, key: PermitKey, report: &Report) -> bool {
+    fn settle(&mut self, now: Mono, key: PermitKey, report: &Report, by: &Teller) -> bool {
         let rules = self.rules;
         let Some(permit) = self.permits.by_key.get_mut(&key) else { return false };
         let start = report.first_call.min(permit.calls);
@@ -247,7 +286,7 @@ impl Ledger {
                 let units = calls * charge.units_per_call;
                 let counter = self.groups.counter_mut(charge.at);
                 let moved = counter.settle(unsettled, settled, tag, units);
-                if counter.is_org_total() {
+                if counter.is_org_total() && by.believed {
                     self.answered_by_reading(unsettled, settled, moved);
                 }
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Counter, Ledger};
 use crate::quota::{
-    ForeignRecord, Group, Mono, Now, Reading, SeenReading, Wall, salesforce::ApiUsage,
+    ForeignRecord, Group, Mono, Now, Reading, SeenReading, Teller, Wall, salesforce::ApiUsage,
 };
 
 /// What the newest reading said, and what of it is ours.
@@ -92,9 +92,16 @@ impl Foreign {
 }
 
 impl Ledger {
-    /// Takes a reading: what Salesforce counts and we do not, others use.
-    /// `completed`: when the answer that carried it was complete.
-    pub(super) fn take_reading(&mut self, now: Now, reading: Reading, completed: Mono) {
+    /// Takes a reading of somebody who is believed: what Salesforce counts and
+    /// we do not, others use. `completed`: when the answer that carried it was
+    /// complete.
+    pub(super) fn take_reading(
+        &mut self,
+        now: Now,
+        reading: Reading,
+        completed: Mono,
+        by: &Teller,
+    ) {
         let moment = reading_moment(now, reading.answer_time, completed.min(now.mono));
         let newest = self.foreign.as_ref();
         if newest.is_some_and(|newest| newest.as_of.since(moment) > LATE) {
@@ -106,7 +113,8 @@ impl Ledger {
         self.expire_counters(now.mono, total.into_iter());
         let own = self.own_at(moment);
         let usage = ApiUsage { used, limit: reading.usage.limit };
-        self.readings.note(SeenReading { as_of: moment, usage, own });
+        let told_by = by.principal.clone();
+        self.readings.note(SeenReading { as_of: moment, usage, own, told_by });
         if !is_newest {
             return;
         }
@@ -251,7 +259,7 @@ impl Ledger {
 
     /// The last readings, newest first.
     pub(super) fn seen_readings(&self) -> Vec<SeenReading> {
-        self.readings.iter().copied().collect()
+        self.readings.iter().cloned().collect()
     }
 
     /// Foreign use, and nothing else, leaves no room for so many units in the

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::quota::{
     Ask, Charge, Class, Group, Kind, Ledger, LimitUsage, Mono, Now, Permit, PermitKey, Reading,
-    Released, Report, RequestId, RequestKey, Scope, UserId, Wall, WorkspaceId,
+    Released, Report, RequestId, RequestKey, Scope, Teller, UserId, Wall, WorkspaceId,
     catalogue::{Cost, DAY, Max},
     ranges::RangeSet,
     salesforce::{
@@ -248,6 +248,7 @@ impl World {
         });
         Ask {
             caller: None,
+            principal: None,
             workspace,
             operation,
             user,
@@ -692,7 +693,8 @@ impl World {
         report: &Report,
         now: Now,
     ) {
-        let told = ledger.report(now, self.grants[grant].key, report);
+        let told = ledger.report(now, self.grants[grant].key, report, &Teller::anybody());
+        let told = told.expect("nobody is asked for a name");
         self.coverage.hit("report");
         let range = report.first_call..report.first_call + report.calls;
         let known = &self.grants[grant].answered;
@@ -736,7 +738,8 @@ impl World {
             if careful { Some(unused.unwrap_or(grant.calls - grant.sends)) } else { unused };
         let reported = grant.reported.len();
         let (calls, first) = (grant.calls, grant.released.is_none());
-        let released = ledger.release(now, grant.key, unused);
+        let released = ledger.release(now, grant.key, unused, &Teller::anybody());
+        let released = released.expect("nobody is asked for a name");
         self.say(|| format!("node {node} gets back of #{at}: {unused:?} {released:?}"));
         match released {
             Released::NumberNeeded => self.coverage.hit("release that needs a number"),

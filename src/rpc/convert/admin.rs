@@ -320,6 +320,7 @@ pub fn change(change: Change) -> v1::Change {
     v1::Change {
         time: Some(wire_time(change.time)),
         who: change.who,
+        from: change.from,
         action: change.action,
         before: change.before,
         after: change.after,

@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use self::attribution::{
-    CALLER, DemandFilter, declared_caller, demand, demand_filter, forwarded_caller,
+    Asker, CALLER, DemandFilter, declared_caller, demand, demand_filter, forwarded_caller,
 };
 
 /// Calls of one permit, and units that one call takes.
@@ -38,13 +38,13 @@ const MAX_LIMIT_INFOS: usize = 8;
 const MAX_LIMIT_INFO_BYTES: usize = 1024;
 const MAX_ERROR_TEXT_BYTES: usize = 1024;
 
-/// Checks an Acquire of a caller that gives itself this name; empty: none.
+/// Checks an Acquire.
 ///
 /// # Errors
 /// Every field that is wrong.
-pub fn ask(request: &v1::AcquireRequest, caller: &str) -> Result<(OrgId, Ask), Problem> {
+pub fn ask(request: &v1::AcquireRequest, asker: &Asker<'_>) -> Result<(OrgId, Ask), Problem> {
     let mut checks = Checks::default();
-    let caller = checks.keep(CALLER, attribution::caller(caller));
+    let names = checks.keep(CALLER, asker.names());
     let org = checks.keep("org", OrgId::parse(&request.org));
     let workspace = checks.keep("workspace", optional(&request.workspace, WorkspaceId::parse));
     let operation = checks.keep("operation", OperationId::parse(&request.operation));
@@ -60,8 +60,10 @@ pub fn ask(request: &v1::AcquireRequest, caller: &str) -> Result<(OrgId, Ask), P
 
     let ask = || {
         let (org, check_only) = (org?, check_only?);
+        let [caller, principal] = names?;
         let mut ask = Ask {
-            caller: caller?,
+            caller,
+            principal,
             workspace: workspace?,
             operation: operation?,
             user: user?,
@@ -514,6 +516,7 @@ fn reading(seen: SeenReading, now: Now) -> v1::Reading {
         limit: seen.usage.limit,
         own: seen.own,
         foreign: seen.foreign(),
+        told_by: seen.told_by.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

@@ -85,7 +85,7 @@ impl AccessLogService for AccessLog {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let context = self.forward.context(&request);
+        let context = self.forward.context(&request)?;
         let mut stopping = self.forward.stopping();
         let mut messages = request.into_inner();
         let ends = context.deadline.at() - MARGIN;

@@ -8,7 +8,8 @@ use crate::{
     config::Config,
     node::Settings,
     quota::{
-        Ask, AskError, Class, LimitUsage, OperationId, OrgId, Outcome, Permit, Report, WorkspaceId,
+        Ask, AskError, Class, LimitUsage, OperationId, OrgId, Outcome, Permit, Report, Teller,
+        WorkspaceId,
     },
     shard::{NoLedger, permit_id::PermitId},
     store::{
@@ -196,6 +197,7 @@ impl Node {
 fn ask(operation: &str) -> Ask {
     Ask {
         caller: None,
+        principal: None,
         workspace: None,
         operation: OperationId::parse(operation).expect("an operation"),
         user: None,
@@ -236,7 +238,14 @@ async fn a_hand_over_wastes_nothing_whatever_becomes_of_its_answers() {
         let key = permits[0].key.expect("a permit has a name");
         let id = PermitId { org: world.org.clone(), epoch, key };
         let report = Report { calls: 1, http_status: 200, ..Report::default() };
-        assert!(world.b.shards.report(&id, &report).already_settled);
+        assert!(
+            world
+                .b
+                .shards
+                .report(&id, &report, &Teller::anybody())
+                .expect("it is nobody's")
+                .already_settled
+        );
         assert_eq!(world.total(&world.b).used_by_caller, 6);
     }
 }

@@ -15,9 +15,10 @@ use tokio::{
     sync::{Mutex, Notify},
     time::timeout,
 };
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::{BadMember, Dial, fault::Fault};
+use crate::tls::Connector;
 
 /// A connection is made within this, or is not; and so is an identity proved.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -38,6 +39,7 @@ pub(super) struct Member {
     endpoint: Endpoint,
     user: Option<(String, String)>,
     dial: Option<Dial>,
+    tls: Option<Connector>,
     connection: Mutex<Option<Connection>>,
     /// Attempts to connect that have ended.
     attempts: AtomicU64,
@@ -66,13 +68,13 @@ struct Connection {
 impl Member {
     pub(super) fn new(
         name: String,
-        tls: Option<&ClientTlsConfig>,
+        tls: Option<Connector>,
         user: Option<(String, String)>,
         dial: Option<Dial>,
     ) -> Result<Self, BadMember> {
         let bad = |reason: String| BadMember { member: name.clone(), reason };
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{name}"));
+        // What speaks TLS is the connector.
+        let endpoint = Endpoint::from_shared(format!("http://{name}"));
         let mut endpoint = endpoint
             .map_err(|_| bad("it is not HOST:PORT".to_owned()))?
             .connect_timeout(CONNECT)
@@ -81,15 +83,16 @@ impl Member {
             .keep_alive_timeout(PONG)
             // Without open requests, etcd takes any for an attack.
             .keep_alive_while_idle(false);
-        if let Some(tls) = tls {
-            let configured = endpoint.tls_config(tls.clone());
-            endpoint = configured.map_err(|error| bad(chain(&error)))?;
+        if tls.is_some() {
+            let origin = format!("https://{name}").parse();
+            endpoint = endpoint.origin(origin.map_err(|_| bad("it is not HOST:PORT".to_owned()))?);
         }
         Ok(Self {
             name,
             endpoint,
             user,
             dial,
+            tls,
             connection: Mutex::new(None),
             attempts: AtomicU64::new(0),
             health: std::sync::Mutex::new(Health::Good),
@@ -186,9 +189,10 @@ impl Member {
     /// was sent on it.
     async fn connect(&self) -> Result<Client, String> {
         let dialing = async {
-            match &self.dial {
-                Some(dial) => dial(self.endpoint.clone()).await,
-                None => self.endpoint.connect().await,
+            match (&self.dial, &self.tls) {
+                (Some(dial), _) => dial(self.endpoint.clone()).await,
+                (None, Some(tls)) => self.endpoint.connect_with_connector(tls.clone()).await,
+                (None, None) => self.endpoint.connect().await,
             }
         };
         let channel = match timeout(CONNECT, dialing).await {

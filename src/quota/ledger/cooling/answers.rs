@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{BackOff, Cooling, Gate, Origin, Sent, jittered, waits_of};
 use crate::quota::{
     Advice, Charge, CoolingCause, Group, Kind, Mono, Now, PermitKey, Reading, Report, Scope,
+    Teller,
     ledger::{Ledger, counter::Counter, groups::CounterRef, reconcile::BELIEVABLE},
     salesforce::{
         ApiUsage,
@@ -18,11 +19,21 @@ const SHORTEST: Duration = Duration::from_secs(1);
 impl Ledger {
     /// Takes what a client tells of a call that had no permit, or
     /// (`had_permit`) one of a former epoch.
-    pub fn report_without_permit(&mut self, now: Now, report: &Report, had_permit: bool) -> Advice {
+    pub fn report_without_permit(
+        &mut self,
+        now: Now,
+        report: &Report,
+        had_permit: bool,
+        by: &Teller,
+    ) -> Advice {
         self.forget(now.mono);
         let completed = now.mono - report.completed_ago;
+        let nothing = Sent { key: None, origin: Origin::Former, completed, charged: Vec::new() };
+        if !by.believed {
+            return self.hear_unbelieved(now.mono, report, &nothing);
+        }
         if let Some(reading) = report.reading {
-            self.take_reading(now, reading, completed);
+            self.take_reading(now, reading, completed, by);
         }
         let charged = self.charged_by_name(now.mono, report);
         let origin = if had_permit { Origin::Former } else { Origin::Elsewhere };
@@ -30,7 +41,7 @@ impl Ledger {
         // before it is told of.
         let made = report.reading.and_then(|reading| reading.answer_time);
         let completed = made.map_or(completed, |made| now.mono_at(made).min(completed));
-        self.hear(now, report, &Sent { key: None, origin, completed, charged })
+        self.hear(now, report, &Sent { origin, completed, charged, ..nothing })
     }
 
     /// The call that a report for a permit is about. Ask before it is settled.
@@ -39,6 +50,7 @@ impl Ledger {
         now: Mono,
         key: PermitKey,
         report: &Report,
+        by: &Teller,
     ) -> Sent {
         let completed = now - report.completed_ago;
         let key_of_permit = Some(key);
@@ -53,6 +65,10 @@ impl Ledger {
             let charges = permit.charges.iter().filter(|_| is_of_use);
             let charged = charges.map(|charge| charge.at).collect();
             return Sent { key: key_of_permit, origin, completed, charged };
+        }
+        if !by.believed {
+            // Nobody knows any more whose it was.
+            return Sent { key: None, origin: Origin::Former, completed, charged: Vec::new() };
         }
         // A probe's own report is known by its key, however late.
         let of_probe = self.cooling().find_map(|(at, cooling)| {
@@ -140,6 +156,67 @@ impl Ledger {
         }
         let wait = next.map(|next: Mono| next.since(now)).filter(|wait| !wait.is_zero());
         wait.map_or(Advice::Continue, Advice::BackOff)
+    }
+
+    /// What somebody tells who is not believed: where their permit is a probe, it
+    /// was for them to find out, and what they say decides about what it probes.
+    /// It changes nothing else, and what they are advised hangs on nothing that
+    /// others have told.
+    pub(in crate::quota::ledger) fn hear_unbelieved(
+        &mut self,
+        now: Mono,
+        report: &Report,
+        sent: &Sent,
+    ) -> Advice {
+        let is_probed = |at: &CounterRef| {
+            let cooling = self.groups.counter(*at).cooling.as_ref();
+            let probe = cooling.and_then(|cooling| cooling.probe);
+            probe.is_some_and(|probe| Some(probe.key) == sent.key)
+        };
+        let probed = sent.charged.iter().copied().filter(is_probed).collect();
+        let sent = &Sent { charged: probed, ..sent.clone() };
+        if !sent.charged.is_empty() {
+            self.changes += 1;
+        }
+        let Some(trouble) = report.trouble else {
+            if report.is_answered() && report.http_status != 403 {
+                self.hear_success(now, None, sent);
+            } else {
+                self.fail_probe(now, sent);
+            }
+            return Advice::Continue;
+        };
+        let bits = bits_of(sent.key, now);
+        let waits = match trouble.kind {
+            TroubleKind::TooLarge => {
+                self.hear_success(now, None, sent);
+                return Advice::Continue;
+            }
+            TroubleKind::NotAllowed => {
+                self.fail_probe(now, sent);
+                return Advice::Stop;
+            }
+            TroubleKind::Unavailable => {
+                self.fail_probe(now, sent);
+                self.rules.cooling.back_off
+            }
+            TroubleKind::Throttled => self.rules.cooling.back_off,
+            TroubleKind::TotalExceeded => self.rules.cooling.total,
+            TroubleKind::ConcurrencyExceeded => self.rules.cooling.slots,
+            TroubleKind::CounterExceeded(_) => self.rules.cooling.counter,
+            TroubleKind::LimitExceeded => self.rules.cooling.unnamed,
+            TroubleKind::LoginsExceeded => waits_of(CoolingCause::LoginsExceeded, &self.rules),
+        };
+        let mut next = None;
+        for at in &sent.charged {
+            let cause = self.groups.counter(*at).cooling.as_ref().map(|cooling| cooling.cause);
+            if let Some(cause) = cause.filter(|_| trouble.kind != TroubleKind::Unavailable) {
+                next = next.max(self.close(now, *at, cause, trouble, sent, bits));
+            }
+        }
+        let probed = next.map_or(Duration::ZERO, |next: Mono| next.since(now));
+        let wait = self.believable(trouble.retry_after, jittered(waits, 1, bits));
+        Advice::BackOff(wait.max(probed))
     }
 
     /// The probe, if the call was one, has found out nothing.

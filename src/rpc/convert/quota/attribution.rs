@@ -48,9 +48,25 @@ pub fn forwarded_caller(text: &str) -> &str {
     if caller_name(text).is_ok() { text } else { "" }
 }
 
-/// Checks the name that a caller gives itself.
-pub(super) fn caller(text: &str) -> Result<Option<Arc<str>>, BadId> {
-    optional(text, caller_name)
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Asker<'a> {
+    /// Somebody who has proved who they are. What they call themselves besides
+    /// does not count: they could call themselves like somebody else.
+    Proved(Arc<str>),
+    /// Somebody of whom no proof is asked, by the name that they give
+    /// themselves; empty: none.
+    Declared(&'a str),
+}
+
+impl Asker<'_> {
+    /// Who is shown to have asked, and whose the permit will be.
+    pub(super) fn names(&self) -> Result<[Option<Arc<str>>; 2], BadId> {
+        match self {
+            Self::Proved(principal) => Ok([Some(principal.clone()), Some(principal.clone())]),
+            Self::Declared(name) => Ok([optional(name, caller_name)?, None]),
+        }
+    }
 }
 
 /// Checks a GetDemand.

@@ -16,7 +16,9 @@ fn report_of(permit_id: &str) -> v1::ReportRequest {
 }
 
 fn accepted(request: &v1::AcquireRequest) -> Ask {
-    ask(request, "").unwrap_or_else(|problem| panic!("{request:?}: {}", problem.message)).1
+    ask(request, &Asker::Declared(""))
+        .unwrap_or_else(|problem| panic!("{request:?}: {}", problem.message))
+        .1
 }
 
 fn fields(problem: Problem) -> Vec<String> {
@@ -73,7 +75,7 @@ fn each_field_of_an_acquire_beyond_its_bounds_is_refused_by_name() {
     let check = |field: &str, spoil: &dyn Fn(&mut v1::AcquireRequest)| {
         let mut request = acquire();
         spoil(&mut request);
-        let problem = ask(&request, "").expect_err(field);
+        let problem = ask(&request, &Asker::Declared("")).expect_err(field);
         assert_eq!(fields(problem), [field], "{request:?}");
     };
     for org in ["", "a b", "ä", "a/b", &"a".repeat(65), &"a".repeat(1 << 20), "00D000000000001EAB"]
@@ -122,7 +124,7 @@ fn all_faults_of_an_acquire_are_told_at_once() {
         max_wait: seconds(-1),
         ..Default::default()
     };
-    let problem = ask(&request, "").expect_err("it is wrong");
+    let problem = ask(&request, &Asker::Declared("")).expect_err("it is wrong");
     assert_eq!(fields(problem), ["org", "operation", "traffic_class", "calls", "max_wait"]);
 }
 
@@ -501,6 +503,7 @@ fn an_event_of_a_watch_is_written_down() {
             as_of: Mono(9_000_000),
             usage: ApiUsage { used: 30, limit: 100 },
             own: 20,
+            told_by: Some("token:sync".into()),
         }],
     };
     let status = ClassStatus {
@@ -517,8 +520,14 @@ fn an_event_of_a_watch_is_written_down() {
     let usage = event.usage.expect("it has usage");
     assert_eq!(usage.as_of, Some(Timestamp { seconds: 1_700_000_000, nanos: 250_000_000 }));
     assert_eq!(usage.last_reading, Some(Timestamp { seconds: 1_699_999_999, nanos: 250_000_000 }));
-    let reading =
-        v1::Reading { answer_time: usage.last_reading, used: 30, limit: 100, own: 20, foreign: 10 };
+    let reading = v1::Reading {
+        answer_time: usage.last_reading,
+        used: 30,
+        limit: 100,
+        own: 20,
+        foreign: 10,
+        told_by: "token:sync".into(),
+    };
     assert_eq!(usage.readings, [reading]);
     assert_eq!((usage.waiting, usage.permits_out), (1, 2));
     let queue = usage.queue.expect("it is shown");
@@ -560,7 +569,8 @@ fn callers_name_themselves_in_the_metadata() {
     assert_eq!(declared_caller(&metadata), "");
     metadata.insert(CALLER, "inbox/eu-1@v2".parse().expect("ASCII"));
     let request = v1::AcquireRequest { request_id: "r".into(), ..acquire() };
-    let (_, named) = ask(&request, &declared_caller(&metadata)).expect("it is a name");
+    let (_, named) =
+        ask(&request, &Asker::Declared(&declared_caller(&metadata))).expect("it is a name");
     assert_eq!(named.caller.as_deref(), Some("inbox/eu-1@v2"));
     let (key, unnamed) = (named.request.expect("it has an id"), accepted(&request));
     assert_eq!(&*key.caller, "inbox/eu-1@v2", "its ids are its own");
@@ -568,11 +578,25 @@ fn callers_name_themselves_in_the_metadata() {
     assert_eq!((&*unnamed_key.caller, unnamed_key.digest), ("", key.digest));
     metadata.append(CALLER, "another".parse().expect("ASCII"));
     for garbled in [&*declared_caller(&metadata), "a b", "ü", &"x".repeat(65)] {
-        let faults = fields(ask(&acquire(), garbled).expect_err(garbled));
+        let faults = fields(ask(&acquire(), &Asker::Declared(garbled)).expect_err(garbled));
         assert_eq!(faults, [CALLER], "{garbled:?}");
         assert_eq!(forwarded_caller(garbled), "", "{garbled:?}");
     }
     assert_eq!(forwarded_caller("inbox"), "inbox");
+}
+
+#[test]
+fn who_has_proved_who_they_are_asks_under_that_name_only() {
+    let longest = format!("spiffe://prod/{}", "x".repeat(241));
+    let request = v1::AcquireRequest { request_id: "r".into(), ..acquire() };
+    for principal in ["token:ci", "oidc:k8s:system:serviceaccount:a:b", &longest] {
+        let (_, ask) = ask(&request, &Asker::Proved(principal.into())).expect("it is right");
+        assert_eq!(ask.caller.as_deref(), Some(principal));
+        assert_eq!(ask.principal.as_deref(), Some(principal));
+        assert_eq!(&*ask.request.expect("it has an id").caller, principal);
+    }
+    let (_, declared) = ask(&request, &Asker::Declared("token:ci")).expect("it is right");
+    assert_eq!(declared.principal, None, "a name that somebody gives themselves proves nothing");
 }
 
 #[test]

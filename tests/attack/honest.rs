@@ -1,0 +1,88 @@
+//! Those who want nothing but their answers.
+
+use std::{net::SocketAddr, sync::mpsc, thread::JoinHandle, time::Duration};
+
+use quotagate::proto::v1::{AcquireMode, AcquireRequest, quota_service_client::QuotaServiceClient};
+use tokio::time::{Instant, sleep_until};
+use tonic::transport::{Channel, Endpoint};
+
+/// An answer that takes longer has not come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A caller with a connection of its own.
+pub struct Caller(QuotaServiceClient<Channel>);
+
+impl Caller {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        let endpoint = endpoint.timeout(PATIENCE).tcp_nodelay(true);
+        Self(QuotaServiceClient::new(endpoint.connect().await.expect("it takes honest callers")))
+    }
+
+    /// Asks something that costs nothing, however often: how long it took.
+    pub async fn ask(&mut self) -> Duration {
+        let request = AcquireRequest {
+            org: "acme".to_owned(),
+            operation: "rest".to_owned(),
+            mode: AcquireMode::CheckOnly.into(),
+            ..AcquireRequest::default()
+        };
+        let begun = Instant::now();
+        self.0.acquire(request).await.expect("an honest caller is answered");
+        begun.elapsed()
+    }
+}
+
+/// Honest callers in a thread of their own, so that they measure the service and
+/// not the attackers beside them. They ask at a steady pace.
+pub struct Fleet {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<Vec<Duration>>,
+}
+
+/// How many they are, and how often each asks.
+const CALLERS: u32 = 4;
+const PACE: Duration = Duration::from_millis(10);
+
+impl Fleet {
+    pub fn start(address: SocketAddr) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(ask_until(address, &stopped))
+        });
+        Self { stop, thread }
+    }
+
+    /// How long each answer took, in order of length.
+    pub fn stop(self) -> Vec<Duration> {
+        let _ = self.stop.send(());
+        let mut times = self.thread.join().expect("every honest caller is answered");
+        times.sort_unstable();
+        times
+    }
+}
+
+async fn ask_until(address: SocketAddr, stopped: &mpsc::Receiver<()>) -> Vec<Duration> {
+    let mut callers = Vec::new();
+    for _ in 0..CALLERS {
+        callers.push(Caller::connect(address).await);
+    }
+    let mut times = Vec::new();
+    let mut next = Instant::now();
+    while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+        // One after another: each in its turn of the pace.
+        for caller in &mut callers {
+            sleep_until(next).await;
+            next = (next + PACE / CALLERS).max(Instant::now());
+            times.push(caller.ask().await);
+        }
+    }
+    times
+}
+
+/// The time below which this share of them lies, in percent.
+pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or_default()
+}

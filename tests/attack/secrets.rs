@@ -1,0 +1,98 @@
+//! What is secret stands in no log, at whatever level.
+
+use std::{net::SocketAddr, time::Duration};
+
+use quotagate::proto::{
+    admin::v1::{GetOrgRequest, admin_service_client::AdminServiceClient},
+    v1::{AcquireRequest, quota_service_client::QuotaServiceClient},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::sleep,
+};
+use tonic::{Request, metadata::MetadataValue};
+
+use crate::{process::signal, server::Server};
+
+/// Texts that stand nowhere else, so that a log that has one has told it.
+const BEARER: &str = "planted-bearer-2f1c8a";
+const COOKIE: &str = "planted-cookie-77d0b4";
+const SIGNING_KEY: &str = "planted-signing-key-e09b51";
+const ADDRESS_TOKEN: &str = "planted-address-token-4ac3d2";
+const QUERY: &str = "planted-query-b8e630";
+
+#[tokio::test]
+async fn no_secret_stands_in_the_log_at_any_level() {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("quotagate.yaml");
+    let key = home.path().join("webhook.key");
+    std::fs::write(&key, SIGNING_KEY).expect("written");
+    // Nobody listens there: what cannot be delivered is logged.
+    let webhook = format!(
+        "orgs: [{{id: acme, daily_calls: 4, workspaces: [{{id: eu, daily_calls: 4}}]}}]\n\
+         webhook: {{url: 'http://127.0.0.1:9/{ADDRESS_TOKEN}', secret_file: '{}'}}\n",
+        key.display()
+    );
+    std::fs::write(&config, &webhook).expect("written");
+    let server = Server::start(&config, "trace").await;
+
+    // By gRPC and HTTP, good requests and faulty ones, until an event is told.
+    let address = format!("http://{}", server.grpc);
+    let mut quota = QuotaServiceClient::connect(address.clone()).await.expect("it listens");
+    let mut admin = AdminServiceClient::connect(address).await.expect("it listens");
+    for operation in ["rest", "rest", "rest", "rest", "rest", "no such thing"] {
+        let request = AcquireRequest {
+            org: "acme".to_owned(),
+            workspace: "eu".to_owned(),
+            operation: operation.to_owned(),
+            ..AcquireRequest::default()
+        };
+        let _ = quota.acquire(bearing(request)).await;
+    }
+    let _ = admin.get_org(bearing(GetOrgRequest { org: "acme".to_owned() })).await;
+    for (method, path) in
+        [("GET", "/api/v1/orgs"), ("POST", "/api/v1/orgs/acme:acquire"), ("GET", "/no")]
+    {
+        http(server.http, method, path).await;
+    }
+    // A file that is refused is told with its faults, one whose address is wrong too.
+    let wrong = webhook.replace("http://127", "ftp://127");
+    std::fs::write(&config, wrong).expect("written");
+    while !server.log().contains("the configuration was refused") {
+        sleep(Duration::from_millis(50)).await;
+    }
+
+    signal(server.pid(), "TERM");
+    let log = server.ended().await;
+    for part in ["QuotaService/Acquire", "\"TRACE\"", "webhook"] {
+        assert!(log.contains(part), "the log tells of what was done: {part}");
+    }
+    for secret in [BEARER, COOKIE, SIGNING_KEY, ADDRESS_TOKEN, QUERY] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{secret} stands in the log: {}", line.unwrap_or_default());
+    }
+}
+
+fn bearing<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {BEARER}");
+    let bearer = MetadataValue::try_from(bearer).expect("a header's value");
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
+
+async fn http(address: SocketAddr, method: &str, path: &str) {
+    let body = r#"{"operation": "rest"}"#;
+    let request = format!(
+        "{method} {path}?access_token={QUERY} HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: Bearer {BEARER}\r\nCookie: quotagate={COOKIE}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&answer));
+}

@@ -52,7 +52,7 @@ Examples:
 
 /// Lets many callers share Salesforce's API limits
 #[derive(Debug, Parser)]
-#[command(name = "quotagate", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "quotagate", version = crate::VERSION, after_help = AFTER_HELP, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]

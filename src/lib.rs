@@ -23,6 +23,12 @@
 //! only [`client`], [`clock`] and [`proto`] are compiled. ARCHITECTURE.md says which room a
 //! line belongs in, and follows one Acquire through them.
 
+/// The commit that this was built from; `unknown` in a development build.
+pub const COMMIT: &str = env!("QUOTAGATE_COMMIT");
+
+/// The version for people: with the commit, where that is known.
+pub const VERSION: &str = env!("QUOTAGATE_VERSION");
+
 #[cfg(feature = "server")]
 pub mod auth;
 #[cfg(feature = "cli")]

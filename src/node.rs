@@ -17,9 +17,10 @@ pub use self::{
 use crate::{
     cluster::{
         View,
-        pings::{Facts, Pings, Standing},
+        pings::{Facts, Pinged, Pings, Standing},
     },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
+    metrics::ClusterSample,
     quota::{
         Ask, AskError, DemandView, Denial, Mono, Now, OrgId, OrgUsage, Outcome, Permit,
         PermitOfAnother, Released, Report, Reported, Teller, Transition, Unknown, UserId, Wall,
@@ -592,6 +593,24 @@ impl Node {
             started: self.started,
             problem,
         }
+    }
+
+    /// How this node stands in its cluster; `None` where it is alone.
+    #[must_use]
+    pub fn sample(&self) -> Option<ClusterSample> {
+        let insight = self.insight.as_ref()?;
+        let now = self.now().mono;
+        let session_until = insight.standing.borrow().session_until;
+        let pings = insight.pings.borrow();
+        let answering: Vec<_> = pings.values().filter_map(|ping| ping.as_ref().ok()).collect();
+        let offset = |pinged: &&Pinged| Duration::from_micros(pinged.offset_us.unsigned_abs());
+        let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
+        Some(ClusterSample {
+            session_left: session_until.map_or(Duration::ZERO, |until| until.since(now)),
+            clock_offset: answering.iter().map(offset).max(),
+            answering: count(answering.len()),
+            silent: count(pings.len() - answering.len()),
+        })
     }
 
     /// The cluster, as far as there is one.

@@ -27,9 +27,9 @@ pub use self::{
     class::{Class, ClassPolicy, Thresholds},
     decision::{
         Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
-        DenialReason, LimitExplanation, LimitUsage, OrgUsage, Outcome, Permit, PermitKey,
-        PermitOfAnother, QueueUsage, Queued, Reading, Released, Report, Reported, RequestKey,
-        SeenReading, Teller, Transition, UserUsage, WaitsFor, Warning, WorkspaceUsage,
+        DenialReason, LimitExplanation, LimitUsage, OrgGlance, OrgUsage, Outcome, Permit,
+        PermitKey, PermitOfAnother, QueueUsage, Queued, Reading, Released, Report, Reported,
+        RequestKey, SeenReading, Teller, Transition, UserUsage, WaitsFor, Warning, WorkspaceUsage,
     },
     event::{Event, EventKind, Happening},
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name},

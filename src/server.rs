@@ -46,7 +46,7 @@ use crate::{
         Config,
         reload::{self, Reload, Watcher},
     },
-    metrics::{self, Metrics, ReloadOutcome, TlsFiles},
+    metrics::{self, Metrics, ReloadOutcome, ShownOrgs, TlsFiles},
     node::{Node, Routes, Settings},
     rpc::{self, Forward, Gate, Health},
     shard::{Running, Shards},
@@ -79,6 +79,8 @@ pub struct Options {
     pub max_connection_age: Option<Duration>,
     /// Names under which HTTP may write, besides loopback's and its own address.
     pub http_hosts: Vec<String>,
+    /// How many orgs the metrics show by name.
+    pub metrics_orgs: ShownOrgs,
     /// How the connections of clients come in.
     pub connections: Connections,
 }
@@ -206,7 +208,8 @@ impl Service {
     {
         let Surroundings { clock, grpc, http, peer, dial } = surroundings;
         let (grpc_addr, http_addr) = (grpc.address, http.local_addr()?);
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall));
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock.now().wall);
+        let metrics = Arc::new(metrics.showing(options.metrics_orgs));
         let parts = Parts { store, clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let [grpc_acceptor, http_acceptor] = options.connections.acceptors(&metrics)?;
         let stop = watch::channel(false).0;
@@ -254,6 +257,10 @@ impl Service {
         };
         shards.shards().listen(Arc::new(webhook.clone()));
         let standing = cluster.as_ref().map(|cluster| cluster.place.insight().standing);
+        if cluster.is_some() {
+            let node = Arc::downgrade(&node);
+            metrics.show_cluster(Box::new(move || node.upgrade()?.sample()));
+        }
         let readiness = readiness(Arc::clone(&node), standing.clone());
 
         let seal = seal(auth.session_key_file.as_deref())?;
@@ -495,6 +502,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         node,
         cluster,
         http_hosts: args.http_hosts,
+        metrics_orgs: args.metrics_orgs,
         connections,
         max_connection_age: Some(args.max_connection_age).filter(|age| !age.is_zero()),
     })

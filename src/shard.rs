@@ -238,6 +238,7 @@ impl Shards {
 
     async fn decide(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
         let (class, waits_for_room) = (ask.class, !ask.max_wait.is_zero());
+        let asked = self.clock.mono();
         let answer = self.with(org, |cell, inner, now| {
             if self.is_shared() && (inner.ledger.is_stopped() || !self.may_grant(now.mono)) {
                 return Err(NoLedger::NotOwned);
@@ -253,7 +254,7 @@ impl Shards {
                 }
             })
         })??;
-        Ok(match answer {
+        let outcome = match answer {
             Ok(outcome) => outcome,
             Err((waiting, since)) => {
                 let outcome = waiting.outcome().await;
@@ -265,7 +266,11 @@ impl Shards {
                 }
                 outcome
             }
-        })
+        };
+        if !waits_for_room {
+            self.metrics.decided(self.clock.mono().since(asked));
+        }
+        Ok(outcome)
     }
 
     /// The requests that wait, of those that may wait for room, or of those that
@@ -634,6 +639,7 @@ impl Shards {
             let mut permits = 0_u32;
             let mut waiting = [0_u32; 4];
             let mut cooling = [0_u32; CoolingCause::ALL.len()];
+            let mut busiest = self.metrics.choose_orgs();
             for org in self.table.orgs() {
                 let is_kept =
                     self.table.len() <= MOST_REMEMBERED || self.policies.is_declared(&org);
@@ -653,6 +659,9 @@ impl Shards {
                         for (sum, counters) in cooling.iter_mut().zip(of_org) {
                             *sum = sum.saturating_add(counters);
                         }
+                        if let Some(glance) = inner.ledger.glance(now.mono) {
+                            busiest.offer(&org, glance);
+                        }
                         self.pump(inner, now.mono);
                     }
                 });
@@ -661,6 +670,7 @@ impl Shards {
                 // Nobody may ask any more while this is not ready.
                 self.try_store().await;
             }
+            self.metrics.show_orgs(busiest);
             self.metrics.set_permits_out(permits);
             self.metrics.set_cooling(cooling);
             self.metrics.set_waiting(waiting);
@@ -797,7 +807,10 @@ mod tests {
     };
 
     async fn start() -> Running {
-        let store: SharedStore = Arc::new(MemoryStore::new());
+        start_on(Arc::new(MemoryStore::new())).await
+    }
+
+    async fn start_on(store: SharedStore) -> Running {
         let settings = Settings::read(Config::built_in(), &*store).await.expect("it is empty");
         let metrics = Arc::new(Metrics::new("test", Wall(0)));
         let (clock, settings) = (Clock::default(), Arc::new(settings));
@@ -852,5 +865,47 @@ mod tests {
         let total = &shards.usage(&org).usage.limits[0];
         assert!(total.used_by_caller + total.held >= 6, "nothing is forgotten: {total:?}");
         running.hand_over().await;
+    }
+    #[tokio::test]
+    async fn what_a_crash_left_open_is_counted() {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let running = start_on(Arc::clone(&store)).await;
+        let shards = running.shards();
+        let org = OrgId::parse("acme").expect("an org");
+        let granted = shards.acquire(&org, ask("rest", Duration::ZERO)).await;
+        assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+        let check = |shards: &Shards, line: &str| {
+            let text = shards.metrics.encode();
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        };
+        check(&shards, r#"quotagate_recovered_shards_total{left="in_order"} 256"#);
+        check(&shards, "quotagate_decision_seconds_count 1");
+        drop((running, shards));
+
+        let after_crash = start_on(Arc::clone(&store)).await;
+        let held = after_crash.shards().usage(&org).usage.limits[0].held;
+        assert!(held > 0, "a block was open");
+        check(&after_crash.shards(), r#"quotagate_recovered_shards_total{left="open"} 1"#);
+        let lost = format!(r#"quotagate_lost_units_total{{scope="org"}} {held}"#);
+        check(&after_crash.shards(), &lost);
+        after_crash.hand_over().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_busiest_orgs_are_shown_by_name() {
+        let running = start().await;
+        let shards = running.shards();
+        let org = OrgId::parse("acme").expect("an org");
+        let granted = shards.acquire(&org, ask("rest", Duration::ZERO)).await;
+        assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+        tokio::time::sleep(SWEEP_EVERY * 2).await;
+        let text = shards.metrics.encode();
+        for line in [
+            r#"quotagate_org_limit_calls{org="acme"} 15000"#,
+            r#"quotagate_org_used_calls{org="acme"} 1"#,
+            r#"quotagate_org_foreign_calls{org="acme"} 0"#,
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
     }
 }

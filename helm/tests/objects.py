@@ -11,7 +11,7 @@ import warnings
 import kubernetes_validate
 import yaml
 
-CUSTOM = {"ServiceMonitor", "PrometheusRule"}
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "Certificate"}
 
 
 def faults_of_pod(spec):

@@ -12,6 +12,7 @@ use super::exit::{Exit, Fault};
 use crate::{
     config::{BUILT_IN_CATALOGUE, check::check_file},
     demo::{self, DemoService},
+    metrics::ShownOrgs,
     server::{Connections, Options, Service},
     store::{StoreAddress, StoreOptions},
 };
@@ -81,6 +82,7 @@ pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
             cluster: None,
             max_connection_age: None,
             http_hosts: Vec::new(),
+            metrics_orgs: ShownOrgs::default(),
             connections: Connections::default(),
         };
         let service = Service::start(options).await?;

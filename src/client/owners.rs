@@ -120,3 +120,21 @@ impl Owners {
 fn closed() -> Way {
     Way::Closed { until: Instant::now() + LEFT_ALONE }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::security::Security, *};
+
+    #[tokio::test]
+    async fn nodes_that_came_and_went_leave_room_for_new_ones() {
+        let owners = Owners::default();
+        for port in 1..=3 * MAX_NODES {
+            let address = format!("127.0.0.1:{port}");
+            let mut answer = MetadataMap::new();
+            answer.insert("quotagate-owner", address.parse().expect("it is ASCII"));
+            owners.learn("org", &answer, |owner| Security::default().dial(owner).ok());
+            assert!(owners.known().nodes.contains_key(&*address), "{address} is connected to");
+            assert!(owners.known().nodes.len() <= MAX_NODES);
+        }
+    }
+}

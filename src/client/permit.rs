@@ -272,14 +272,13 @@ impl Drop for Permit {
         if self.is_part {
             self.grant.returned.fetch_add(self.left, Ordering::Relaxed);
         } else if self.left() > 0 {
-            // A Release takes the last numbers. What was taken back before others that
-            // are still out goes back with the last guard.
-            let never_started = self.grant.terms.calls - self.grant.started.load(Ordering::Relaxed);
-            let is_whole = self.grant.unsent().is_empty();
-            if is_whole || Arc::strong_count(&self.grant) == 1 {
+            if self.grant.unsent().is_empty() {
                 self.grant.release(self.left());
-            } else if never_started > 0 {
-                self.grant.release(never_started.min(self.left()));
+            } else {
+                // A permit is released once, and a Release takes the last numbers that no
+                // report has settled. What was taken back from between calls that are
+                // still out goes back, with all the rest, when those are settled.
+                self.grant.returned.fetch_add(self.left, Ordering::Relaxed);
             }
         }
     }

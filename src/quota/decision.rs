@@ -409,6 +409,35 @@ pub enum Released {
     NumberNeeded,
 }
 
+/// The org's total in 24 hours at a glance, in units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OrgGlance {
+    /// The limit in force.
+    pub limit: u64,
+    /// What went through quotagate.
+    pub used: u64,
+    /// The estimate of what others use.
+    pub foreign: u64,
+    /// Set aside and not spent: open blocks, and what crashes lost.
+    pub held: u64,
+    /// How old Salesforce's newest figure is; `None` if there was none.
+    pub reading_age: Option<Duration>,
+    /// What others use by the newest figure, less what they used by the one
+    /// before: their work between both, or the drift between Salesforce's count
+    /// and ours. `None` before the second.
+    pub drift: Option<i64>,
+}
+
+impl OrgGlance {
+    /// What is used and held, in parts of a million of the limit.
+    #[must_use]
+    pub fn used_in_a_million(&self) -> u64 {
+        let taken = [self.used, self.foreign, self.held].map(u128::from).iter().sum::<u128>();
+        let parts = (taken * 1_000_000).checked_div(u128::from(self.limit)).unwrap_or(u128::MAX);
+        u64::try_from(parts).unwrap_or(u64::MAX)
+    }
+}
+
 /// Everything that is counted for one org.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrgUsage {

@@ -18,6 +18,7 @@ mod cooling;
 mod counter;
 mod explain;
 mod forecast;
+mod glance;
 mod groups;
 mod guarantees;
 mod judge;

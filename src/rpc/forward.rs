@@ -243,7 +243,8 @@ impl Forward {
     ) -> Result<O::Answer, PeerError> {
         Span::current().record("owner", target.node.as_str());
         let wait = self.wait_left(operation, context);
-        let deadline = (Instant::now() + wait + ANSWER).min(context.deadline.at() - MARGIN);
+        let asked_at = Instant::now();
+        let deadline = (asked_at + wait + ANSWER).min(context.deadline.at() - MARGIN);
         let asked = async {
             let connection = self.peers.connect(&target.peer_address, deadline).await?;
             let waited = self.node.now().mono.since(context.arrived);
@@ -266,6 +267,9 @@ impl Forward {
                 Err(PeerError::Status(stopping().into()))
             }
         };
+        if wait.is_zero() {
+            self.metrics.hop(asked_at.elapsed());
+        }
         self.metrics.forwarded(match &answer {
             Ok(_) => ForwardOutcome::Answered,
             Err(PeerError::Status(_)) => ForwardOutcome::Failed,

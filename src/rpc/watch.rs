@@ -61,13 +61,22 @@ pub async fn follow(
             };
         }
     };
+    // Rights are those of the moment at which it began: in a while they are asked
+    // for anew, with the watch.
+    let known = context.caller.principal().is_some();
+    let renewed = tokio::time::sleep(if known { RENEWED_AFTER } else { std::time::Duration::MAX });
     tokio::select! {
         biased;
         _ = stopping.wait_for(|stopping| *stopping) => {}
         () = events.closed() => {}
+        () = renewed => {}
         () = follow => {}
     }
 }
+
+/// A watch of somebody who is known by name ends after this, and they begin another
+/// one: whoever has lost a right, or a token, does not look on for ever.
+const RENEWED_AFTER: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// How long the owner may take for its first word.
 const SEARCH: std::time::Duration = std::time::Duration::from_secs(3);

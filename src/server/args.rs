@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     duration,
+    metrics::ShownOrgs,
     store::{StoreAddress, StoreOptions},
     telemetry::LogFormat,
     tls::{Bounds, ClientAuth, ServerFiles},
@@ -60,6 +61,12 @@ pub struct ServeArgs {
     /// and watches included, is answered over it.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     pub max_connection_age: Duration,
+    /// How many orgs the metrics show by name: those that have used the most of
+    /// their limit; or `all`
+    ///
+    /// Each is six time series.
+    #[arg(long, value_name = "NUMBER", default_value_t)]
+    pub metrics_orgs: ShownOrgs,
     /// Listen also where others can connect although nothing is encrypted there, or
     /// callers are not identified
     #[arg(long)]

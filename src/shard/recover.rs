@@ -11,6 +11,7 @@ use super::{
     table::{Cell, Terms},
 };
 use crate::{
+    metrics::UnitsByScope,
     quota::{Group, GroupRecord, Ledger, Now, OrgId, Stored},
     store::{
         Compare, Key, Record as _, Shard, StoreError, Txn, TxnOutcome, Write,
@@ -124,6 +125,10 @@ impl Shards {
     /// before would have found, or made, a ledger that knows of nothing. False
     /// if the shard was dropped or taken anew meanwhile.
     pub(super) fn serve(&self, shard: Shard, epoch: u64, found: Found) -> bool {
+        let mut open = UnitsByScope::default();
+        for (group, stored) in found.values().flatten() {
+            stored.record.counters.iter().for_each(|counter| open.add(group, counter.open));
+        }
         let terms = Terms { epoch, ..self.table.terms(shard) };
         let orgs: Vec<OrgId> = found.keys().cloned().collect();
         let cell = |(org, stored)| Cell::new(&org, self.ledger(&org, terms, stored));
@@ -133,6 +138,9 @@ impl Shards {
         // now is deleted, an open block written off.
         self.reconfigure(&orgs);
         self.count_owned();
+        if serves {
+            self.metrics.recovered(open);
+        }
         serves
     }
 

@@ -98,11 +98,16 @@ impl Shards {
             let what = format!("no answer within {READ_TIMEOUT:?}");
             Err(RecoverError::Store(StoreError::NotExecuted(what)))
         };
+        let asked = self.clock.mono();
         let found = timeout(READ_TIMEOUT, self.read(&shard.counters())).await.unwrap_or_else(late);
         if let Err(RecoverError::Store(StoreError::WentBack { .. })) = found {
             self.tell(ShardEvent::WentBack);
         }
-        if self.serve(shard, epoch, found?) { Ok(()) } else { Err(RecoverError::GivenUp) }
+        if !self.serve(shard, epoch, found?) {
+            return Err(RecoverError::GivenUp);
+        }
+        self.metrics.read_shard(self.clock.mono().since(asked));
+        Ok(())
     }
 
     /// Gives a shard away: ends its grants, sends on who waits, writes what is
@@ -122,7 +127,9 @@ impl Shards {
             }
         }
         let written = timeout(HAND_OVER, self.write_out(shard, epoch, &cells, true)).await;
-        if !written.unwrap_or(false) {
+        if written == Ok(true) {
+            self.metrics.handed_over();
+        } else {
             tracing::warn!(
                 %shard,
                 "the store did not take every record: what is set aside stays counted until its \

@@ -134,7 +134,9 @@ impl QuotaService for Edge {
                     permit_id: "a-b-c-d-org".into(),
                     calls: request.calls.max(1),
                     execution_user: "ann".into(),
-                    ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+                    ttl: request
+                        .permit_ttl
+                        .or(Some(prost_types::Duration { seconds: 60, nanos: 0 })),
                     limits: vec![*limit],
                     ..Permit::default()
                 };

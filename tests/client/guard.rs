@@ -71,6 +71,38 @@ async fn parts_give_back_to_the_whole() {
 }
 
 #[tokio::test]
+async fn what_was_taken_back_from_between_others_goes_back_when_those_are_settled() {
+    let (fake, client) = fake().await;
+    let mut permit = client.permit(&deletes("org", 3)).await.expect("it is granted");
+    let first = permit.start().expect("in time");
+    let second = permit.start().expect("in time");
+    first.unsent();
+    drop(permit);
+    second.report(Answer::new(200)).await;
+    assert!(client.close().await);
+    let (reports, releases) = fake.seen(|seen| (seen.reports.clone(), seen.releases.clone()));
+    let ordinals: Vec<_> = reports.iter().map(|report| (report.first_call, report.calls)).collect();
+    assert_eq!(ordinals, [(1, 1)]);
+    let unused: Vec<_> = releases.iter().map(|release| release.unused_calls).collect();
+    assert_eq!(unused, [Some(2)], "the first call and the third");
+}
+
+#[tokio::test]
+async fn calls_with_one_outcome_have_numbers_in_a_row() {
+    let (_fake, client) = fake().await;
+    let mut permit = client.permit(&deletes("org", 3)).await.expect("it is granted");
+    let first = permit.start().expect("in time");
+    let second = permit.start().expect("in time");
+    first.unsent();
+    // 0 and 2 are left, with 1 between them.
+    assert_eq!(permit.start_many(2).err(), Some(PermitExpired::NoneLeft));
+    assert_eq!(permit.left(), 2, "nothing was taken");
+    let ordinals = [(); 2].map(|()| permit.start().expect("in time").ordinal());
+    assert_eq!(ordinals, [0, 2]);
+    drop(second);
+}
+
+#[tokio::test]
 async fn no_call_starts_beyond_the_permit() {
     let (_fake, client) = fake().await;
     let before = Moment::now();
@@ -164,4 +196,17 @@ async fn a_report_that_nobody_waits_for_any_more_is_told_all_the_same() {
     assert!(client.close().await);
     let told = fake.seen(|seen| seen.reports.iter().any(|report| report.http_status == 200));
     assert!(told, "{:?}", fake.seen(|seen| seen.reports.clone()));
+}
+
+#[tokio::test]
+async fn an_answer_is_told_also_when_the_permit_has_expired_meanwhile() {
+    let (fake, client) = fake().await;
+    let short = deletes("org", 1).permit_ttl(Duration::from_secs(1));
+    let mut permit = client.permit(&short).await.expect("it is granted");
+    let call = permit.start().expect("in time");
+    eventually("it expires", async || Moment::now() >= permit.deadline()).await;
+    // More than one sending tries: a slot is held until this is told.
+    fake.seen(|seen| seen.failures = 5);
+    call.report_later(Answer::new(200));
+    eventually("it is told", async || fake.seen(|seen| seen.reports.len()) == 1).await;
 }

@@ -54,6 +54,7 @@ impl Server {
             cluster: None,
             max_connection_age: None,
             http_hosts: Vec::new(),
+            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
             connections: Connections::default(),
             node: "test".to_owned(),
         };
@@ -100,6 +101,7 @@ fn clone(options: &Options) -> Options {
         cluster: None,
         max_connection_age: None,
         http_hosts: Vec::new(),
+        metrics_orgs: quotagate::metrics::ShownOrgs::default(),
         connections: Connections::default(),
         node: options.node.clone(),
     }

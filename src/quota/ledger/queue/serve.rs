@@ -32,6 +32,8 @@ enum Look {
     Awaits,
     /// A limit refuses it.
     Refused,
+    /// A limit refuses it that is not its line's, and it has been round already.
+    Stays,
 }
 
 /// A pump ends after so many rounds, whatever there is left: the rest is due at
@@ -43,6 +45,7 @@ impl Ledger {
     /// over, until nothing moves.
     pub(super) fn serve(&mut self, now: Mono) -> Answers {
         let mut answers = Answers::new();
+        self.queue.pumps += 1;
         for id in std::mem::take(&mut self.queue.failed) {
             let Some(waiter) = self.unpark(now, id) else { continue };
             let Some(error) = waiter.failed else { continue };
@@ -135,7 +138,8 @@ impl Ledger {
                 self.step_back(*former, place);
             }
             match self.look(now, id, place) {
-                Look::Awaits => fronts.push(id),
+                // Those behind it may be served: it does not lack what they wait for.
+                Look::Awaits | Look::Stays => fronts.push(id),
                 Look::Refused => {
                     refused += 1;
                     fronts.push(id);
@@ -221,8 +225,8 @@ impl Ledger {
             Verdict::Refuse { refusal, lacking } => {
                 self.queue.wait_for_store(id, None, Vec::new());
                 let is_senior = place.turn == SENIOR;
-                if !is_senior && !waits_for(&point, &chosen, &lacking) {
-                    self.redirect(now, id, &lacking);
+                let is_elsewhere = !is_senior && !waits_for(&point, &chosen, &lacking);
+                if is_elsewhere && self.redirect(now, id, &lacking) {
                     return Look::Moved;
                 }
                 let mut holds = units(&chosen, ask.min_calls, Some(&lacking));
@@ -235,15 +239,23 @@ impl Ledger {
                     }
                 }
                 self.hold(id, holds, Some((place, true)));
-                Look::Refused
+                if is_elsewhere { Look::Stays } else { Look::Refused }
             }
         }
     }
 
-    /// A request that does not lack what its line waits for goes to another.
-    fn redirect(&mut self, now: Mono, id: WaiterId, lacking: &[CounterRef]) {
-        let Some(waiter) = self.queue.waiters.get(&id) else { return };
+    /// A request that does not lack what its line waits for goes to another. False
+    /// if it has come back to a line once in this pump, and would again.
+    ///
+    /// What is ahead of a request depends on its line's turn, so that in each of two
+    /// lines it can be found to lack what the other waits for. The senior of a class
+    /// is judged before all lines, but all others could be sent round for ever.
+    fn redirect(&mut self, now: Mono, id: WaiterId, lacking: &[CounterRef]) -> bool {
+        let Some(waiter) = self.queue.waiters.get(&id) else { return true };
         let point = self.point_of(&waiter.plan, lacking);
+        if waiter.returned_in == self.queue.pumps && waiter.headed.contains(&point) {
+            return false;
+        }
         let to = LineKey { class: waiter.ask.class, point: point.clone() };
         self.hold(id, Vec::new(), None);
         let returns = self.queue.transfer(now, id, point);
@@ -255,6 +267,7 @@ impl Ledger {
                 self.groups.touch(at.group);
             }
         }
+        true
     }
 
     /// Ends the waits that are over. True if somebody was answered.

@@ -85,6 +85,8 @@ pub struct Waiter {
     pub retry_at: Option<Mono>,
     /// Lines whose front it has left because it lacked something else.
     pub headed: Vec<Point>,
+    /// The last pump in which it came back to one of them.
+    pub returned_in: u64,
     /// By the settings in force it cannot be decided any more.
     pub failed: Option<AskError>,
 }
@@ -182,6 +184,8 @@ pub struct Queue {
     last_turn: u64,
     /// Requests judged: the work that the queue has made.
     pub judged: u64,
+    /// How often the queue was pumped.
+    pub pumps: u64,
     /// The last moment that it was told of.
     pub time: Mono,
 }
@@ -297,6 +301,9 @@ impl Queue {
             waiter.headed.push(from.point.clone());
         }
         let returns = waiter.headed.contains(&to);
+        if returns {
+            waiter.returned_in = self.pumps;
+        }
         self.part(now, id, &from);
         self.join(now, id);
         returns

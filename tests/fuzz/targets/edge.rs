@@ -17,6 +17,7 @@ use quotagate::{
     clock::Clock,
     cluster::peers,
     config::Config,
+    metrics::ShownOrgs,
     quota::Wall,
     server::{Connections, Listener, Options, Service, Surroundings},
     store::{StoreAddress, StoreOptions, memory::MemoryStore},
@@ -170,6 +171,7 @@ impl World {
             node: "fuzzed".to_owned(),
             max_connection_age: None,
             http_hosts: Vec::new(),
+            metrics_orgs: ShownOrgs::default(),
             connections: Connections::default(),
             cluster: None,
         };

@@ -5,7 +5,9 @@ use std::{
     cell::RefCell,
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -15,12 +17,16 @@ use quotagate::{
     clock::Clock,
     cluster::peers,
     config::Config,
+    metrics::ShownOrgs,
     quota::Wall,
-    server::{Listener, Options, Service, Surroundings},
+    server::{Connections, Listener, Options, Service, Surroundings},
     store::{StoreAddress, StoreOptions, memory::MemoryStore},
+    tls::Transport,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    io::{
+        AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
+    },
     runtime::Runtime,
     sync::mpsc,
     time::timeout,
@@ -118,7 +124,7 @@ pub fn http2(bytes: &[u8]) {
 /// A service, and the ways to it.
 struct World {
     service: Service,
-    connections: mpsc::Sender<io::Result<DuplexStream>>,
+    connections: mpsc::Sender<io::Result<Wire>>,
     channel: Channel,
     inputs: u32,
 }
@@ -165,6 +171,8 @@ impl World {
             node: "fuzzed".to_owned(),
             max_connection_age: None,
             http_hosts: Vec::new(),
+            metrics_orgs: ShownOrgs::default(),
+            connections: Connections::default(),
             cluster: None,
         };
         let (connections, incoming) = mpsc::channel(8);
@@ -225,9 +233,47 @@ impl World {
     }
 }
 
+/// A connection in memory, as the service wants it.
+struct Wire(DuplexStream);
+
+impl Transport for Wire {
+    fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        Ok((address, address))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
 /// A new connection to the service.
-async fn dial(connections: &mpsc::Sender<io::Result<DuplexStream>>) -> io::Result<DuplexStream> {
+async fn dial(connections: &mpsc::Sender<io::Result<Wire>>) -> io::Result<DuplexStream> {
     let (ours, theirs) = duplex(BUFFER);
-    connections.send(Ok(theirs)).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+    connections.send(Ok(Wire(theirs))).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
     Ok(ours)
 }

@@ -32,6 +32,10 @@ pub const ALL: &[Target] = &[
     target("config", parsers::config),
     target("duration", parsers::duration),
     target("rule_pattern", parsers::rule_pattern),
+    // What callers show, and what proves it.
+    target("jwt", parsers::jwt),
+    target("jwks", parsers::jwks),
+    target("certificate", parsers::certificate),
     // What callers send.
     target("names", parsers::names),
     target("permit_id", parsers::permit_id),

@@ -1,16 +1,21 @@
 //! Readers that are functions. What they have read, they must be able to read again.
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, sync::LazyLock};
 
 use prost::{Message, Name};
 use quotagate::{
-    auth::rules::Pattern,
+    auth::{
+        jwt::{self, Expected},
+        keys::KeySet,
+        rules::Pattern,
+        token,
+    },
     client::Answer,
     config::{Config, OrgDeclaration},
     duration, json,
     proto::{admin::v1 as admin, v1},
     quota::{
-        LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name,
+        LimitName, OperationId, OrgId, RequestId, UserId, Wall, WorkspaceId, caller_name,
         salesforce::{ApiUsage, LimitInfo, errors::Trouble, limits, requests::ApiCall},
     },
     rpc::convert,
@@ -22,7 +27,9 @@ use quotagate::{
             Record,
         },
     },
+    tls::CertificateNames,
 };
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 /// The bytes as a text, where they are one.
 fn text(bytes: &[u8]) -> Option<&str> {
@@ -106,6 +113,47 @@ pub fn rule_pattern(bytes: &[u8]) {
         assert_eq!(fits, pattern == name, "a pattern without a star is one name");
     }
 }
+
+/// A bearer's token: what a JWT says of itself, and whether a good key has signed
+/// it, which none of these has.
+pub fn jwt(bytes: &[u8]) {
+    static KEYS: LazyLock<KeySet> =
+        LazyLock::new(|| KeySet::parse(KEYS_OF_OTHERS).expect("good keys"));
+    let Some(token) = text(bytes) else { return };
+    let _ = (jwt::is_jwt(token), token::hash(token));
+    let Ok(head) = jwt::parse(token) else { return };
+    let Ok(key) = KEYS.find(&head) else { return };
+    let audiences = ["quotagate".to_owned()];
+    let expected = Expected { issuer: &head.issuer, audiences: &audiences, claim: "sub" };
+    let proved = jwt::verify(token, head.algorithm, key, expected, Wall(1_700_000_000_000_000));
+    assert!(proved.is_err(), "nobody here has the private keys");
+}
+
+/// The keys of an issuer.
+pub fn jwks(bytes: &[u8]) {
+    if let Ok(keys) = KeySet::parse(bytes) {
+        assert!(keys.len() <= 64, "{} keys are too many", keys.len());
+    }
+}
+
+/// The names in a client's certificate.
+pub fn certificate(bytes: &[u8]) {
+    for principal in CertificateNames::of(&CertificateDer::from(bytes)).principals() {
+        let known = principal.starts_with("spiffe://") || principal.starts_with("dns:");
+        assert!(known && !principal.contains('*'), "{principal:?} is nobody in particular");
+    }
+}
+
+/// The public keys of RFC 7515 (A.2, A.3) and RFC 8037 (A.2).
+const KEYS_OF_OTHERS: &[u8] = br#"{"keys": [
+    {"kty": "EC", "kid": "ec", "crv": "P-256",
+     "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"},
+    {"kty": "OKP", "kid": "ed", "crv": "Ed25519",
+     "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    {"kty": "RSA", "kid": "rsa", "e": "AQAB",
+     "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}
+]}"#;
 
 /// Every kind of name.
 pub fn names(bytes: &[u8]) {

@@ -95,7 +95,7 @@ impl Gate {
     /// # Errors
     /// Nobody knows whose it is.
     pub async fn sign_in(&self, token: &str) -> Result<Option<(Statement, Duration)>, Problem> {
-        Ok(self.authority.sign_in(token).await.map_err(unauthenticated)?)
+        self.authority.sign_in(token).await.map_err(unauthenticated)
     }
 
     /// Who comes again in a session.

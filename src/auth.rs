@@ -306,4 +306,6 @@ impl State {
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -55,21 +55,26 @@ pub fn explain(rules: &Rules, who: &str, question: &Question<'_>) -> Explanation
     Explanation { allowed, decided_by, passed_over }
 }
 
-/// The parts of the rule that do not fit, but for `who`.
+/// The parts of the rule that do not fit, but for `who`: a rule about something else
+/// need not say more.
 fn misses(rule: &Rule, question: &Question<'_>) -> Vec<String> {
     let (verb, org) = match question {
         Question::One(action) => (action.verb, action.org),
         Question::Whole { verb, org } => (*verb, *org),
     };
+    if !rule.verbs.contains(&verb) {
+        let verbs: Vec<&str> = rule.verbs.iter().map(|verb| verb.name()).collect();
+        return vec![format!("it is about {}", verbs.join(", "))];
+    }
+    if !fit(&rule.orgs, org) {
+        return vec![format!("its orgs are {}", listed(&rule.orgs))];
+    }
     let mut misses = Vec::new();
     let mut miss = |fits: bool, sentence: String| {
         if !fits {
             misses.push(sentence);
         }
     };
-    let verbs: Vec<&str> = rule.verbs.iter().map(|verb| verb.name()).collect();
-    miss(rule.verbs.contains(&verb), format!("it is about {}", verbs.join(", ")));
-    miss(fit(&rule.orgs, org), format!("its orgs are {}", listed(&rule.orgs)));
     let workspaces = listed(&rule.workspaces);
     match question {
         Question::Whole { .. } => {

@@ -204,3 +204,6 @@ async fn keep(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,3 +137,6 @@ impl Key {
         fits && said.is_none_or(|said| said == KeyAlgorithm::from(algorithm))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -271,6 +271,9 @@ fn is_deep(pattern: &[u8], place: usize) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -225,3 +225,83 @@ impl From<call::Class> for Class {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "auth:
+  tokens:
+    - {name: ci, sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}
+  rules:
+    - {who: ['token:ci'], orgs: [acme], workspaces: [eu], may: [acquire]}
+    - {who: ['token:ci'], orgs: [acme], operations: [rest], highest_class: control, may: [acquire]}
+    - {who: ['**'], orgs: [secret], may: [acquire, read], deny: true}
+    - {who: ['**'], orgs: ['*'], may: [read]}
+";
+
+    fn answer(who: &str, question: &Question<'_>, check: impl Fn(&Answer<'_>)) {
+        let auth = Config::parse(TEXT).expect("it is good").auth;
+        let who = Principal::new(who).expect("a name");
+        check(&Answer::of(&auth, &who, question));
+    }
+
+    fn acquire<'a>(org: &'a str, workspace: &'a str, operation: &'a str) -> Question<'a> {
+        let call = Some((operation, Class::Bulk));
+        Question::One(Action { verb: Verb::Acquire, org, workspace, call })
+    }
+
+    fn says(who: &str, question: &Question<'_>, org: &str, verb: Verb, expected: &str) {
+        let org = OrgId::parse(org).expect("a name");
+        answer(who, question, |answer| assert_eq!(answer.sentences(verb, &org), expected));
+    }
+
+    #[test]
+    fn an_answer_names_the_rule_that_decides_and_why_the_others_do_not() {
+        says(
+            "token:ci",
+            &acquire("acme", "us", "rest"),
+            "acme",
+            Verb::Acquire,
+            "yes: token:ci may acquire in acme\n  rule 2 (line 6) allows it\n  rule 1 (line 5) does \
+             not fit: its workspaces are `eu`\n",
+        );
+        says(
+            "token:ci",
+            &acquire("acme", "", "report.run"),
+            "acme",
+            Verb::Acquire,
+            "no: token:ci may not acquire in acme\n  no rule allows it\n  rule 1 (line 5) does not \
+             fit: its workspaces are `eu`: calls in the name of none must be named, as \"\"\n  \
+             rule 2 (line 6) does not fit: its workspaces are `*`: calls in the name of none must \
+             be named, as \"\"; its operations are `rest`\n  rule 3 (line 7) does not fit: its \
+             orgs are `secret`\n  rule 4 (line 8) does not fit: it is about read\n",
+        );
+        says(
+            "token:gone",
+            &Question::Whole { verb: Verb::Read, org: "secret" },
+            "secret",
+            Verb::Read,
+            "no: token:gone may not read in secret\n  rule 3 (line 7) does not allow it\n  but \
+             nobody can be token:gone: no identity of the file gives this name\n",
+        );
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        answer("token:ci", &acquire("acme", "us", "rest"), |answer| {
+            let value: serde_json::Value = serde_json::from_str(&answer.json()).expect("JSON");
+            assert_eq!(value["allowed"], true);
+            assert_eq!(value["decidedBy"], json!({"rule": 2, "line": 6}));
+            assert_eq!(value["passedOver"][0]["because"], json!(["its workspaces are `eu`"]));
+        });
+    }
+
+    #[test]
+    fn without_identities_everybody_may() {
+        let auth = AuthConfig::default();
+        let who = Principal::new("token:ci").expect("a name");
+        let answer = Answer::of(&auth, &who, &acquire("o", "", "rest"));
+        assert!(answer.allowed && answer.note.is_some());
+    }
+}

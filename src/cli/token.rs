@@ -89,3 +89,25 @@ fn read() -> Result<String, Fault> {
     }
     Ok(token.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_line_for_a_new_token_can_be_read_and_is_its_own() {
+        let (one, other) = (new().expect("random numbers"), new().expect("random numbers"));
+        assert!(one.starts_with("qg_") && one.len() == 46 && one != other, "{one}");
+        let line = format!("auth:\n  tokens:\n  - {{name: ci, sha256: {}}}\n", Hex(&hash(&one)));
+        let auth = Config::parse(&line).expect("it is good").auth;
+        assert_eq!(auth.tokens[0].sha256, hash(&one));
+    }
+
+    #[test]
+    fn the_hash_is_the_one_that_other_programs_compute() {
+        // printf abc | sha256sum
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Hex(&hash("abc")).to_string(), expected);
+    }
+}

@@ -145,35 +145,31 @@ impl AuthConfig {
             warnings.push("identities are configured and no rules: nobody may do anything".into());
         }
         for rule in &self.rules {
-            for who in &rule.who {
-                let unknown = |kind: &str, is_known: &dyn Fn(&str) -> bool| {
-                    let name = who.strip_prefix(kind)?;
-                    let name = name.split(':').next().unwrap_or(name);
-                    (!name.contains('*') && !is_known(name)).then_some(name)
-                };
-                let token = unknown("token:", &|name| self.tokens.iter().any(|t| t.name == name));
-                let issuer = unknown("oidc:", &|name| self.oidc.iter().any(|o| o.name == name));
-                let certificate = (!self.certificates
-                    && (who.starts_with("spiffe://") || who.starts_with("dns:")))
-                .then_some("certificates: true");
-                for (list, name) in [("tokens", token), ("oidc", issuer)] {
-                    if let Some(name) = name {
-                        warnings.push(format!(
-                            "the rule on line {} is about `{who}`, and `{list}` has no `{name}`",
-                            rule.line
-                        ));
-                    }
-                }
-                if let Some(missing) = certificate {
-                    warnings.push(format!(
-                        "the rule on line {} is about `{who}`, which is nobody without \
-                         `{missing}`",
-                        rule.line
-                    ));
-                }
-            }
+            let nobody = rule.who.iter().filter_map(|who| Some((who, self.missing(who)?)));
+            warnings.extend(nobody.map(|(who, missing)| {
+                format!("the rule on line {} is about `{who}`, and {missing}", rule.line)
+            }));
         }
         warnings
+    }
+
+    /// What is missing for anybody to be one of these; `None`: nothing.
+    fn missing(&self, who: &str) -> Option<String> {
+        let named = |kind: &str| {
+            let name = who.strip_prefix(kind)?.split(':').next()?;
+            (!name.contains('*')).then_some(name)
+        };
+        if let Some(name) = named("token:") {
+            let is_known = self.tokens.iter().any(|token| token.name == name);
+            return (!is_known).then(|| format!("`tokens` has no `{name}`"));
+        }
+        if let Some(name) = named("oidc:") {
+            let is_known = self.oidc.iter().any(|issuer| issuer.name == name);
+            return (!is_known).then(|| format!("`oidc` has no `{name}`"));
+        }
+        let of_certificate = who.starts_with("spiffe://") || who.starts_with("dns:");
+        (of_certificate && !self.certificates)
+            .then(|| "nobody has this name without `certificates: true`".to_owned())
     }
 }
 
@@ -283,13 +279,14 @@ fn read_issuers(item: &Item<'_>) -> Option<Vec<OidcConfig>> {
             Some(item) => item.parsed(parse_text),
             None => Some("sub".to_owned()),
         };
+        let keys = read_key_source(&fields);
         let (ca_file, token_file) =
             (read_path(&fields, "ca_file"), read_path(&fields, "token_file"));
         Some(OidcConfig {
             name: name?,
             issuer: issuer?,
             audiences: audiences?,
-            keys: read_key_source(&fields)?,
+            keys: keys?,
             ca_file: ca_file?,
             token_file: token_file?,
             claim: claim?,
@@ -449,8 +446,8 @@ fn parse_who(text: &str) -> Result<String, String> {
     let text = parse_text(text)?;
     let literal = text.split('*').next().unwrap_or_default();
     let has_star = literal.len() < text.len();
-    let can_fit = |kind: &&str| literal.starts_with(*kind) || has_star && kind.starts_with(literal);
-    if KINDS.iter().any(|kind| can_fit(&kind)) {
+    let can_fit = |kind: &str| literal.starts_with(kind) || has_star && kind.starts_with(literal);
+    if KINDS.iter().any(|kind| can_fit(kind)) {
         return Ok(text);
     }
     Err(format!("must begin with one of {}, or be `*`", listed(&KINDS)))
@@ -492,3 +489,6 @@ fn parse_pattern<E: fmt::Display>(
         _ => Ok(text.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,3 +121,6 @@ async fn read(path: PathBuf) -> Result<Vec<u8>, String> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

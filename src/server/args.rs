@@ -97,7 +97,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub http_tls: HttpTls,
     /// The most connections at a time by gRPC; what comes beyond is closed at once.
-    /// By HTTP there are a tenth of it
+    /// By HTTP there are a tenth of it, and no fewer than 100
     #[arg(long, value_name = "COUNT", default_value = "10000",
           value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     pub max_connections: u32,

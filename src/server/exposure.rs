@@ -18,12 +18,14 @@ pub struct Connections {
     pub tls: Option<ServerFiles>,
     /// HTTP stays in the clear, where gRPC does not.
     pub http_in_the_clear: bool,
-    /// How many there may be, by gRPC; by HTTP there are a tenth of them.
+    /// How many there may be, by gRPC; by HTTP there are a tenth of them, and
+    /// no fewer than 100; half of these from one address.
     pub bounds: Bounds,
 }
 
 /// By HTTP come people, probes and scrapers, who are few.
 const HTTP_SHARE: usize = 10;
+const LEAST_HTTP: usize = 100;
 
 impl Connections {
     /// How they are taken, by gRPC and by HTTP.
@@ -36,10 +38,9 @@ impl Connections {
         if let Some(tls) = &tls {
             tls.on_reload(counting(metrics, TlsFiles::Server));
         }
-        let http_bounds = Bounds {
-            total: bounds.total.div_ceil(HTTP_SHARE),
-            per_address: bounds.per_address.div_ceil(HTTP_SHARE),
-        };
+        let total = bounds.total.div_ceil(HTTP_SHARE).max(LEAST_HTTP);
+        // One address cannot keep the probes out.
+        let http_bounds = Bounds { total, per_address: bounds.per_address.min(total / 2) };
         let plain = |listener, protocol| Acceptor::plain(listener, protocol, metrics.clone());
         Ok([
             Acceptor { tls: tls.clone(), bounds, ..plain(Listener::Grpc, Protocol::Http2) },

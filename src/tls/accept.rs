@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
     sync::mpsc,
     task::{AbortHandle, JoinSet},
@@ -47,6 +47,10 @@ const BACKLOG: usize = 64;
 
 /// Refusals are counted, each; a log tells of one in this time.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// How long, and how much, is read of a client that was refused.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: u64 = 64 << 10;
 
 /// What every client that speaks HTTP/2 sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -190,6 +194,7 @@ impl Accepting {
                     }
                 },
             };
+            while handshakes.try_join_next().is_some() {}
             let Ok((local, remote)) = stream.ends() else {
                 self.refuse(Refusal::Gone, None, &"it is gone already");
                 continue;
@@ -237,8 +242,13 @@ impl Accepting {
             None => Layer::Plain(stream),
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(tls.config(protocol));
-                let stream = acceptor.accept(stream).await;
-                let stream = stream.map_err(|error| (refusal::of_handshake(&error), error))?;
+                let stream = match acceptor.accept(stream).into_fallible().await {
+                    Ok(stream) => stream,
+                    Err((error, stream)) => {
+                        say_farewell(stream).await;
+                        return Err((refusal::of_handshake(&error), error));
+                    }
+                };
                 let chain = stream.get_ref().1.peer_certificates();
                 let leaf = chain.and_then(|chain| chain.first());
                 if let Some(name) = client_name {
@@ -269,15 +279,29 @@ impl Accepting {
     fn refuse(&self, cause: Refusal, remote: Option<SocketAddr>, error: &dyn fmt::Display) {
         let listener = self.acceptor.listener;
         self.acceptor.metrics.connection_refused(listener, cause);
+        let is_news = cause != Refusal::Gone;
         let (listener, cause) = (listener.name(), cause.name());
         let remote = remote.map(tracing::field::display);
-        match self.quiet.may_tell() {
+        // Probes that only connect are no news.
+        let untold = if is_news { self.quiet.may_tell() } else { None };
+        match untold {
             Some(untold) => {
                 tracing::info!(listener, cause, remote, %error, untold, "a connection was refused");
             }
             None => tracing::debug!(listener, cause, remote, %error, "a connection was refused"),
         }
     }
+}
+
+/// TLS has said why not; to close with words of the client's unread would take that
+/// back before the client has read it.
+async fn say_farewell(mut stream: impl Transport) {
+    let drain = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(FAREWELL_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    let _ = timeout(FAREWELL, drain).await;
 }
 
 fn must_have(

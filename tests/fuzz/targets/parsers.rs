@@ -18,7 +18,7 @@ use quotagate::{
         LimitName, OperationId, OrgId, RequestId, UserId, Wall, WorkspaceId, caller_name,
         salesforce::{ApiUsage, LimitInfo, errors::Trouble, limits, requests::ApiCall},
     },
-    rpc::convert,
+    rpc::convert::{self, quota::Asker},
     shard::permit_id::PermitId,
     store::{
         Key,
@@ -217,7 +217,8 @@ pub fn grpc_message(bytes: &[u8]) {
     let Some((which, body)) = choice(bytes) else { return };
     match which % 12 {
         0 => checked(body, |message: v1::AcquireRequest| {
-            if let Ok((org, ask)) = convert::quota::ask(&message, &message.request_id) {
+            let asker = Asker::Declared(&message.request_id);
+            if let Ok((org, ask)) = convert::quota::ask(&message, &asker) {
                 assert!(OrgId::parse(org.as_str()).is_ok() && ask.calls > 0);
             }
         }),

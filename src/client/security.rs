@@ -31,7 +31,7 @@ const MOST_TOKEN_BYTES: usize = 12 << 10;
 pub type Connection = InterceptedService<Channel, Bearer>;
 
 /// What holds for all connections of a client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Security {
     /// Opens connections to servers that are named with `https://`, or where that
     /// is what no scheme means.

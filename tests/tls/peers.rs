@@ -21,6 +21,9 @@ use crate::{
     world::PATIENCE,
 };
 
+/// That must stand in the other's certificate.
+type Name = Option<&'static str>;
+
 fn peer_files(files: &Files, name: Option<&str>) -> PeerFiles {
     let path = |name: &str| -> PathBuf { files.path(name) };
     let name = name.map(str::to_owned);
@@ -32,7 +35,7 @@ async fn nodes_take_each_other_only_with_certificates_of_their_authority() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let node = |names: &[&str]| ours.issue(names, Valid::Now);
     let by_host = || node(&["127.0.0.1", "node.internal"]);
-    let rows: [(Issued, Option<&str>, Issued, Option<&str>, bool, &str); 7] = [
+    let rows: [(Issued, Name, Issued, Name, bool, &str); 7] = [
         (by_host(), None, by_host(), None, true, "by the host"),
         (node(&["nodes"]), Some("nodes"), node(&["nodes"]), Some("nodes"), true, "by one name"),
         (

@@ -1,9 +1,6 @@
 //! Authorities and certificates, in files.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use quotagate::tls::{ClientAuth, ClientFiles, ServerFiles};
 use rcgen::{
@@ -93,10 +90,6 @@ impl Files {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
-    }
-
-    pub fn home(&self) -> &Path {
-        self.home.path()
     }
 
     pub fn server(&self, client_auth: ClientAuth) -> ServerFiles {

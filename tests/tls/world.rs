@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use quotagate::{
     client::{Ask, Client},
     config::Config,
+    metrics::ShownOrgs,
     server::{Connections, Options, Service},
     store::{StoreAddress, StoreOptions},
     tls::ClientFiles,
@@ -44,6 +45,7 @@ pub async fn serve(connections: Connections, max_connection_age: Option<Duration
         cluster: None,
         max_connection_age,
         http_hosts: Vec::new(),
+        metrics_orgs: ShownOrgs::default(),
         connections,
     };
     Service::start(options).await.expect("it starts")

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A limit with room, and one whose only slot is held for long.
-pub const CONFIG: &str = "
+const CONFIG: &str = "
 orgs: [{id: acme, daily_calls: 100000000}]
 catalogue:
   slot: {charges: [{limit: slot, scope: org, kind: concurrency, max: 1, max_duration: 10m}]}
@@ -227,7 +227,7 @@ async fn abuse_of_http2_hurts_no_honest_caller_and_fills_no_memory() {
     let config = home.path().join("quotagate.yaml");
     std::fs::write(&config, CONFIG).expect("written");
     let mut server = Server::start(&config, "warn").await;
-    let mut honest = Caller::connect(server.grpc).await;
+    let mut honest = Caller::connect(server.grpc, None).await;
     honest.ask().await;
     let before = server.memory_kib();
     for abuse in abuses() {
@@ -265,7 +265,7 @@ async fn abuse_of_http2_hurts_no_honest_caller_and_fills_no_memory() {
         assert!(memory < before + MOST_MEMORY_KIB, "{name}: from {before} to {memory} KiB");
         drop(ends);
     }
-    Caller::connect(server.grpc).await.ask().await;
+    Caller::connect(server.grpc, None).await.ask().await;
 }
 
 async fn attack(
@@ -300,7 +300,7 @@ async fn connections_that_never_become_one_hold_up_nobody() {
     let config = home.path().join("quotagate.yaml");
     std::fs::write(&config, CONFIG).expect("written");
     let mut server = Server::start(&config, "warn").await;
-    let mut honest = Caller::connect(server.grpc).await;
+    let mut honest = Caller::connect(server.grpc, None).await;
     honest.ask().await;
     let before = server.memory_kib();
     let mut held = Vec::new();
@@ -319,7 +319,7 @@ async fn connections_that_never_become_one_hold_up_nobody() {
     for _ in 0..50 {
         honest.ask().await;
     }
-    Caller::connect(server.grpc).await.ask().await;
+    Caller::connect(server.grpc, None).await.ask().await;
     server.check_alive("half-open connections");
     let memory = server.memory_kib();
     println!("{} half-open connections: {memory} KiB, before {before} KiB", held.len());

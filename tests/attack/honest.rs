@@ -4,31 +4,43 @@ use std::{net::SocketAddr, sync::mpsc, thread::JoinHandle, time::Duration};
 
 use quotagate::proto::v1::{AcquireMode, AcquireRequest, quota_service_client::QuotaServiceClient};
 use tokio::time::{Instant, sleep_until};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint},
+};
 
 /// An answer that takes longer has not come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A caller with a connection of its own.
-pub struct Caller(QuotaServiceClient<Channel>);
+pub struct Caller {
+    quota: QuotaServiceClient<Channel>,
+    token: Option<&'static str>,
+}
 
 impl Caller {
-    pub async fn connect(address: SocketAddr) -> Self {
+    /// One that shows this token, if any.
+    pub async fn connect(address: SocketAddr, token: Option<&'static str>) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let endpoint = endpoint.timeout(PATIENCE).tcp_nodelay(true);
-        Self(QuotaServiceClient::new(endpoint.connect().await.expect("it takes honest callers")))
+        let channel = endpoint.connect().await.expect("it takes honest callers");
+        Self { quota: QuotaServiceClient::new(channel), token }
     }
 
     /// Asks something that costs nothing, however often: how long it took.
     pub async fn ask(&mut self) -> Duration {
-        let request = AcquireRequest {
+        let mut request = Request::new(AcquireRequest {
             org: "acme".to_owned(),
             operation: "rest".to_owned(),
             mode: AcquireMode::CheckOnly.into(),
             ..AcquireRequest::default()
-        };
+        });
+        if let Some(token) = self.token {
+            let bearer = format!("Bearer {token}").parse().expect("a header's value");
+            request.metadata_mut().insert("authorization", bearer);
+        }
         let begun = Instant::now();
-        self.0.acquire(request).await.expect("an honest caller is answered");
+        self.quota.acquire(request).await.expect("an honest caller is answered");
         begun.elapsed()
     }
 }
@@ -45,11 +57,11 @@ const CALLERS: u32 = 4;
 const PACE: Duration = Duration::from_millis(10);
 
 impl Fleet {
-    pub fn start(address: SocketAddr) -> Self {
+    pub fn start(address: SocketAddr, token: &'static str) -> Self {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(ask_until(address, &stopped))
+            runtime.expect("a runtime").block_on(ask_until(address, token, &stopped))
         });
         Self { stop, thread }
     }
@@ -63,10 +75,14 @@ impl Fleet {
     }
 }
 
-async fn ask_until(address: SocketAddr, stopped: &mpsc::Receiver<()>) -> Vec<Duration> {
+async fn ask_until(
+    address: SocketAddr,
+    token: &'static str,
+    stopped: &mpsc::Receiver<()>,
+) -> Vec<Duration> {
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
-        callers.push(Caller::connect(address).await);
+        callers.push(Caller::connect(address, Some(token)).await);
     }
     let mut times = Vec::new();
     let mut next = Instant::now();

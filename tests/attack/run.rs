@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use quotagate::duration;
+use quotagate::{
+    auth::token::{Hex, hash},
+    duration,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -18,7 +21,6 @@ use tokio::{
 };
 
 use crate::{
-    abuse::CONFIG,
     honest::{Fleet, percentile},
     server::Server,
     wire::{
@@ -38,6 +40,9 @@ const MOST_RATIO: f64 = 2.0;
 
 /// Percent of the answers that are not among the longest waits.
 const PERCENT: usize = 99;
+
+/// What honest callers show, and no attacker has.
+const TOKEN: &str = "qg_known-to-honest-callers-alone";
 
 /// What an attacker does, over and over until it is told to stop.
 type Attack = fn(Targets, Arc<Tally>) -> JoinSet<()>;
@@ -69,7 +74,7 @@ impl Tally {
 /// How many attackers there are of each kind, and how often each begins anew. All of
 /// them together leave the machine some time for the rest: what is measured is
 /// whether the service keeps to its work, not how the machine shares its cores.
-const ATTACKS: [(&str, Attack); 7] = [
+const ATTACKS: [(&str, Attack); 8] = [
     ("connections opened and dropped", |targets, tally| {
         repeat(4, millis(10), tally, move || knock(targets.grpc))
     }),
@@ -89,6 +94,9 @@ const ATTACKS: [(&str, Attack); 7] = [
     ("connections whose streams are reset at once", |targets, tally| {
         repeat(2, millis(500), tally, move || reset(targets.grpc))
     }),
+    ("bursts of calls with bad tokens", |targets, tally| {
+        repeat(2, millis(250), tally, move || forge(targets.grpc))
+    }),
     ("bursts of reflection and health checks", |targets, tally| {
         repeat(2, millis(250), tally, move || inquire(targets.grpc))
     }),
@@ -104,7 +112,15 @@ async fn under_attack_honest_callers_go_on() {
     let length = long.as_deref().map_or(SHORT, |text| duration::parse(text).expect("a duration"));
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().join("quotagate.yaml");
-    std::fs::write(&config, CONFIG).expect("written");
+    let sha256 = hash(TOKEN);
+    let yaml = format!(
+        "orgs: [{{id: acme, daily_calls: 1000}}]\n\
+         auth:\n\
+        \x20 tokens: [{{name: honest, sha256: {}}}]\n\
+        \x20 rules: [{{who: ['token:honest'], orgs: [acme], workspaces: [''], may: [acquire]}}]\n",
+        Hex(&sha256)
+    );
+    std::fs::write(&config, yaml).expect("written");
     let mut server = Server::start(&config, "error").await;
     let targets = Targets { grpc: server.grpc, http: server.http };
 
@@ -154,7 +170,7 @@ async fn under_attack_honest_callers_go_on() {
 
 /// How long honest callers wait for their answers during this time.
 async fn measured(address: SocketAddr, length: Duration) -> Vec<Duration> {
-    let fleet = Fleet::start(address);
+    let fleet = Fleet::start(address, TOKEN);
     sleep(length).await;
     tokio::task::spawn_blocking(move || fleet.stop())
         .await
@@ -292,6 +308,25 @@ async fn inquire(address: SocketAddr) {
         let check =
             [check, frame(DATA, END_STREAM, stream(2 * number + 1), &message(&[]))].concat();
         ended = wire.send(&[listing(2 * number), check].concat()).await;
+    }
+    wire.end().await;
+}
+
+/// A token that nobody has, and one that nobody can have signed.
+async fn forge(address: SocketAddr) {
+    const UNKNOWN: &str = "Bearer qg_made-up";
+    const UNSIGNED: &str = "Bearer eyJhbGciOiJub25lIn0.eyJpc3MiOiJtZSIsInN1YiI6ImFkbWluIn0.";
+    let mut wire = Wire::open(address, true).await;
+    let mut ended = wire.send(&opening(&[])).await;
+    for number in 0..100 {
+        if ended.is_some() {
+            return;
+        }
+        let bearer = if number % 2 == 0 { UNKNOWN } else { UNSIGNED };
+        let names = head(ACQUIRE, &[("authorization", bearer)]);
+        let call = frame(HEADERS, END_HEADERS, stream(number), &names);
+        let call = [call, frame(DATA, END_STREAM, stream(number), &message(&[]))].concat();
+        ended = wire.send(&call).await;
     }
     wire.end().await;
 }

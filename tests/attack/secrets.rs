@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use quotagate::proto::{
-    admin::v1::{GetOrgRequest, admin_service_client::AdminServiceClient},
-    v1::{AcquireRequest, quota_service_client::QuotaServiceClient},
+use quotagate::{
+    auth::token::{Hex, hash},
+    proto::{
+        admin::v1::{GetOrgRequest, admin_service_client::AdminServiceClient},
+        v1::{AcquireRequest, quota_service_client::QuotaServiceClient},
+    },
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -17,6 +20,9 @@ use crate::{process::signal, server::Server};
 
 /// Texts that stand nowhere else, so that a log that has one has told it.
 const BEARER: &str = "planted-bearer-2f1c8a";
+const WRONG_BEARER: &str = "planted-wrong-bearer-90e3d7";
+/// A JWT of nobody's: `{"alg":"ES256"}`, `{"iss":"https://nobody"}`, and rubbish.
+const WRONG_JWT: &str = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJodHRwczovL25vYm9keSJ9.cGxhbnRlZA";
 const COOKIE: &str = "planted-cookie-77d0b4";
 const SIGNING_KEY: &str = "planted-signing-key-e09b51";
 const ADDRESS_TOKEN: &str = "planted-address-token-4ac3d2";
@@ -28,13 +34,18 @@ async fn no_secret_stands_in_the_log_at_any_level() {
     let config = home.path().join("quotagate.yaml");
     let key = home.path().join("webhook.key");
     std::fs::write(&key, SIGNING_KEY).expect("written");
-    // Nobody listens there: what cannot be delivered is logged.
-    let webhook = format!(
+    let sha256 = hash(BEARER);
+    // Nobody listens at the webhook's address: what cannot be delivered is logged.
+    let yaml = format!(
         "orgs: [{{id: acme, daily_calls: 4, workspaces: [{{id: eu, daily_calls: 4}}]}}]\n\
-         webhook: {{url: 'http://127.0.0.1:9/{ADDRESS_TOKEN}', secret_file: '{}'}}\n",
-        key.display()
+         webhook: {{url: 'http://127.0.0.1:9/{ADDRESS_TOKEN}', secret_file: '{}'}}\n\
+         auth:\n\
+        \x20 tokens: [{{name: ci, sha256: {}}}]\n\
+        \x20 rules: [{{who: ['*'], orgs: ['*'], may: [acquire, read, admin]}}]\n",
+        key.display(),
+        Hex(&sha256)
     );
-    std::fs::write(&config, &webhook).expect("written");
+    std::fs::write(&config, &yaml).expect("written");
     let server = Server::start(&config, "trace").await;
 
     // By gRPC and HTTP, good requests and faulty ones, until an event is told.
@@ -48,16 +59,24 @@ async fn no_secret_stands_in_the_log_at_any_level() {
             operation: operation.to_owned(),
             ..AcquireRequest::default()
         };
-        let _ = quota.acquire(bearing(request)).await;
+        let answer = quota.acquire(bearing(BEARER, request)).await;
+        assert_eq!(answer.is_ok(), operation == "rest", "{answer:?}");
     }
-    let _ = admin.get_org(bearing(GetOrgRequest { org: "acme".to_owned() })).await;
-    for (method, path) in
-        [("GET", "/api/v1/orgs"), ("POST", "/api/v1/orgs/acme:acquire"), ("GET", "/no")]
-    {
-        http(server.http, method, path).await;
+    for token in [BEARER, WRONG_BEARER, WRONG_JWT] {
+        let _ = admin.get_org(bearing(token, GetOrgRequest { org: "acme".to_owned() })).await;
+    }
+    for (method, path) in [
+        ("GET", "/api/v1/orgs"),
+        ("POST", "/api/v1/orgs/acme:acquire"),
+        ("POST", "/session"),
+        ("GET", "/no"),
+    ] {
+        for token in [BEARER, WRONG_BEARER] {
+            http(server.http, method, path, token).await;
+        }
     }
     // A file that is refused is told with its faults, one whose address is wrong too.
-    let wrong = webhook.replace("http://127", "ftp://127");
+    let wrong = yaml.replace("http://127", "ftp://127");
     std::fs::write(&config, wrong).expect("written");
     while !server.log().contains("the configuration was refused") {
         sleep(Duration::from_millis(50)).await;
@@ -68,25 +87,25 @@ async fn no_secret_stands_in_the_log_at_any_level() {
     for part in ["QuotaService/Acquire", "\"TRACE\"", "webhook"] {
         assert!(log.contains(part), "the log tells of what was done: {part}");
     }
-    for secret in [BEARER, COOKIE, SIGNING_KEY, ADDRESS_TOKEN, QUERY] {
+    for secret in [BEARER, WRONG_BEARER, WRONG_JWT, COOKIE, SIGNING_KEY, ADDRESS_TOKEN, QUERY] {
         let line = log.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{secret} stands in the log: {}", line.unwrap_or_default());
     }
 }
 
-fn bearing<M>(message: M) -> Request<M> {
+fn bearing<M>(token: &str, message: M) -> Request<M> {
     let mut request = Request::new(message);
-    let bearer = format!("Bearer {BEARER}");
+    let bearer = format!("Bearer {token}");
     let bearer = MetadataValue::try_from(bearer).expect("a header's value");
     request.metadata_mut().insert("authorization", bearer);
     request
 }
 
-async fn http(address: SocketAddr, method: &str, path: &str) {
-    let body = r#"{"operation": "rest"}"#;
+async fn http(address: SocketAddr, method: &str, path: &str, token: &str) {
+    let body = format!(r#"{{"operation": "rest", "token": "{token}"}}"#);
     let request = format!(
         "{method} {path}?access_token={QUERY} HTTP/1.1\r\nHost: localhost\r\n\
-         Authorization: Bearer {BEARER}\r\nCookie: quotagate={COOKIE}\r\n\
+         Content-Type: application/json\r\nAuthorization: Bearer {token}\r\nCookie: quotagate={COOKIE}\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );

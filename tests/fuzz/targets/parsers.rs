@@ -217,9 +217,8 @@ pub fn grpc_message(bytes: &[u8]) {
     let Some((which, body)) = choice(bytes) else { return };
     match which % 12 {
         0 => checked(body, |message: v1::AcquireRequest| {
-            if let Ok((org, ask)) =
-                convert::quota::ask(&message, &Asker::Declared(&message.request_id))
-            {
+            let asker = Asker::Declared(&message.request_id);
+            if let Ok((org, ask)) = convert::quota::ask(&message, &asker) {
                 assert!(OrgId::parse(org.as_str()).is_ok() && ask.calls > 0);
             }
         }),

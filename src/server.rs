@@ -510,7 +510,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(file) = args.cluster.test_clock_offset {
         tokio::spawn(follow_clock_offset(file, service.clock.clone()));
     }
-    announce(&service, &args.store, &args.connections);
+    announce(&service, &args.store, &args.connections, asks_for_names);
     let reloads = watcher.map(|watcher| follow(watcher, &service));
     let told = stop_told(&mut terminate, &mut interrupt).await;
     tracing::info!("{told}: stopping");
@@ -531,11 +531,12 @@ async fn stop_told(terminate: &mut Signal, interrupt: &mut Signal) -> &'static s
 }
 
 /// Says where it listens, and what to try first.
-fn announce(service: &Service, store: &StoreAddress, args: &ConnectionArgs) {
+fn announce(service: &Service, store: &StoreAddress, args: &ConnectionArgs, asks_for_names: bool) {
     let (grpc, http) = (service.grpc_addr, service.http_addr);
     let is_tls = args.tls_cert.is_some();
     let scheme = if is_tls && args.http_tls == HttpTls::On { "https" } else { "http" };
     let plaintext = if is_tls { "" } else { "-plaintext " };
+    let token = if asks_for_names { "-H \"authorization: Bearer $TOKEN\" " } else { "" };
     let note = match store {
         StoreAddress::Memory => " (everything is forgotten at the end)",
         StoreAddress::File(_) | StoreAddress::Etcd(_) => "",
@@ -547,7 +548,7 @@ fn announce(service: &Service, store: &StoreAddress, args: &ConnectionArgs) {
         "gRPC   {grpc}\n\
          HTTP   {scheme}://{http}/\n\
          {peer}store  {store}{note}\n\
-         try    grpcurl {plaintext}-d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire"
+         try    grpcurl {plaintext}{token}-d '{TRY}' {grpc} quotagate.v1.QuotaService/Acquire"
     );
     tracing::info!(%grpc, %http, %store, version = env!("CARGO_PKG_VERSION"), "serving");
 }

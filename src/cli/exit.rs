@@ -102,6 +102,10 @@ impl From<ConnectError> for Fault {
         }
         if exit == Exit::Unavailable {
             lines.push("is it running? start it with: quotagate serve".into());
+            if matches!(&error, ConnectError::Unreachable { server, .. } if !server.starts_with("https://"))
+            {
+                lines.push("does it speak TLS? name it as https://HOST:PORT".into());
+            }
         }
         Self { exit, lines }
     }

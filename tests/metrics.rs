@@ -8,11 +8,12 @@ use std::{
     fmt::Write as _,
     fs,
     path::Path,
+    time::Duration,
 };
 
 use quotagate::{
-    metrics::Metrics,
-    quota::{Class, DenialReason, OperationId, Wall},
+    metrics::{ClusterSample, Metrics},
+    quota::{Class, DenialReason, OperationId, OrgGlance, OrgId, Wall},
 };
 
 const BEGIN: &str = "<!-- metrics -->\n";
@@ -94,6 +95,14 @@ fn families_in_use(metrics: &Metrics) -> BTreeMap<String, Family> {
     metrics.granted(Class::Event, &operation, 1);
     metrics.denied(DenialReason::QueueFull, Class::Event, &operation, 1);
     metrics.request("/quotagate.v1.QuotaService/Acquire", tonic::Code::Ok);
+    let org = OrgId::parse("acme").expect("a name");
+    let read =
+        OrgGlance { reading_age: Some(Duration::ZERO), drift: Some(0), ..Default::default() };
+    let mut busiest = metrics.choose_orgs();
+    busiest.offer(&org, read);
+    metrics.show_orgs(busiest);
+    let sample = ClusterSample { clock_offset: Some(Duration::ZERO), ..ClusterSample::default() };
+    metrics.show_cluster(Box::new(move || Some(sample)));
     families(&metrics.encode())
 }
 

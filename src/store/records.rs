@@ -327,8 +327,8 @@ fn counter_from_wire(counter: wire::CounterRecord) -> Result<CounterRecord, Reco
             2 => Kind::Concurrency,
             other => return Err(RecordError::Damaged(format!("no limit is of kind {other}"))),
         },
-        window: Duration::from_millis(counter.window_ms),
-        ttl_cap: Duration::from_millis(counter.ttl_cap_ms),
+        window: length(counter.window_ms)?,
+        ttl_cap: length(counter.ttl_cap_ms)?,
         sealed: unpack(counter.sealed.unwrap_or_default())?,
         lost: unpack(counter.lost.unwrap_or_default())?,
         open: counter.open_n,
@@ -484,6 +484,11 @@ fn wall(ms: u64) -> Result<Wall, RecordError> {
     ms.checked_mul(MICROS_PER_MS).map(Wall).ok_or_else(beyond_time)
 }
 
+/// A length that the ledger, which counts in microseconds, does not cut short.
+fn length(ms: u64) -> Result<Duration, RecordError> {
+    ms.checked_mul(MICROS_PER_MS).map(Duration::from_micros).ok_or_else(beyond_time)
+}
+
 fn beyond_time() -> RecordError {
     RecordError::Damaged("a time lies beyond the end of time".into())
 }
@@ -570,6 +575,14 @@ mod tests {
             ("stamps that stand still", packed(&[1, 0], &[1, 1])),
             ("stamps beyond time", packed(&[u64::MAX, 1], &[1, 1])),
             ("a stamp beyond time", packed(&[u64::MAX / 999], &[1])),
+            ("a window longer than time", {
+                group(wire::CounterRecord { window_ms: u64::MAX / 999, ..counter() })
+                    .encode_to_vec()
+            }),
+            ("a permit's life longer than time", {
+                group(wire::CounterRecord { ttl_cap_ms: u64::MAX / 999, ..counter() })
+                    .encode_to_vec()
+            }),
         ] {
             let outcome = GroupRecord::decode(&bytes);
             assert!(matches!(outcome, Err(RecordError::Damaged(_))), "{what}: {outcome:?}");

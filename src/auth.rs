@@ -197,11 +197,16 @@ impl Authority {
     /// The statement has ended, or what it was proved with is not taken any more.
     pub fn recall(&self, seal: &Seal, sealed: &str) -> Result<Caller, Refused> {
         let Some(state) = self.state() else { return Ok(Caller::anybody()) };
-        let statement = seal.open(sealed, self.clock.wall()).ok_or(Refused::Session)?;
-        if !state.still_takes(&statement) {
-            return Err(Refused::Session);
+        let statement = seal.open(sealed, self.clock.wall());
+        if let Some(statement) = statement.filter(|statement| state.still_takes(statement)) {
+            return Ok(Caller::known(statement.principal, Arc::clone(&state.rules)));
         }
-        Ok(Caller::known(statement.principal, Arc::clone(&state.rules)))
+        let ended = Refused::Session;
+        if let Some(metrics) = &self.metrics {
+            metrics.authenticated(ended.reason());
+        }
+        self.log(ended);
+        Err(ended)
     }
 
     fn state(&self) -> Option<Arc<State>> {

@@ -114,7 +114,7 @@ const REASONS: [DenialReason; 7] = [
 ];
 
 /// How attempts to say who calls end: in a name, or refused for a reason.
-pub const AUTHENTICATIONS: [&str; 15] = [
+pub const AUTHENTICATIONS: [&str; 16] = [
     "accepted",
     "missing",
     "too_large",
@@ -130,6 +130,7 @@ pub const AUTHENTICATIONS: [&str; 15] = [
     "wrong_audience",
     "no_subject",
     "keys_unavailable",
+    "session_ended",
 ];
 
 /// Upper bounds of `wait_seconds`: from a slot that is freed at once to the ten

@@ -82,7 +82,9 @@ impl Guard {
         let session = session::cookie(headers, peer).filter(|_| !has_token);
         let recalled = session.map(|sealed| self.gate.recall(&self.seal, sealed));
         if let Some(Ok(caller)) = recalled {
-            return Ok(Identified { caller, by_session: true });
+            // An old cookie is no session where nobody is asked for a name.
+            let by_session = caller.principal().is_some();
+            return Ok(Identified { caller, by_session });
         }
         let identified = self.gate.identify(headers, extensions).await;
         match (identified, recalled) {

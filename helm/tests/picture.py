@@ -24,7 +24,7 @@ h2 { font-size: 12px; font-weight: normal; margin: 0 0 2px; white-space: nowrap 
 .number { display: flex; align-items: center; justify-content: center; font-size: 28px; height: calc(100% - 18px) }
 .legend { font-size: 9px; line-height: 12px; max-height: 36px; overflow: hidden }
 .legend span { margin-right: 8px; white-space: nowrap }
-text { fill: #8e8e99; font-size: 9px } td { padding-right: 14px }
+text { fill: #8e8e99; font-size: 9px } td { padding-right: 14px; white-space: nowrap }
 """
 
 
@@ -108,6 +108,10 @@ def lines(panel, series, width, height):
         if stacked and points:
             shapes.append(f'<polygon points="{points[0][0]:.1f},{height} {line} {points[-1][0]:.1f},{height}" fill="{colour}" fill-opacity="0.35"/>')
         shapes.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
+    for step in defaults.get("thresholds", {}).get("steps", []):
+        if step["value"] is not None and least <= step["value"] <= most:
+            y = height - (step["value"] - least) / span * (height - 12)
+            shapes.append(f'<line x1="0" y1="{y:.1f}" x2="{width}" y2="{y:.1f}" stroke="{by_threshold(defaults, step["value"])}" stroke-dasharray="4"/>')
     names = "".join(
         f'<span style="color:{COLOURS[index % len(COLOURS)]}">{html.escape(legend(entry))}</span>' for index, entry in enumerate(series)
     )

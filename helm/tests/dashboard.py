@@ -2,8 +2,8 @@
 """Shows the dashboard's queries a real cluster: dashboard.py [--minutes N] [--keep FILE]
 
 Starts etcd, three nodes and a Prometheus that scrapes them, all on loopback; lets
-callers ask, wait, be denied and report, at all nodes; and then evaluates each query of
-the dashboard through Prometheus's API. A panel without a single number fails. --keep
+callers ask, wait, be denied and report, at all nodes, and ends one node at once halfway;
+and then evaluates each query of the dashboard through Prometheus's API. A panel without a single number fails. --keep
 writes the answers down, for picture.py.
 
 Needs quotagate (QUOTAGATE_BIN), and prometheus and etcd, which are looked for in
@@ -84,12 +84,15 @@ def start(stack, programs, seconds):
         f"--initial-cluster=default=http://127.0.0.1:{raft}",
     )  # fmt: skip
     (work / "quotagate.yaml").write_text(CONFIG)
-    for node in range(NODES):
-        run(
+
+    def start_node(node):
+        return run(
             stack, work, f"quotagate-{node}", programs["quotagate"], "serve", f"--node=quotagate-{node}",
             f"--grpc=127.0.0.1:{grpc[node]}", f"--http=127.0.0.1:{http[node]}", f"--peer=127.0.0.1:{peer[node]}",
             f"--store=etcd://127.0.0.1:{client}/quotagate", f"--config={work}/quotagate.yaml", "--create-cluster",
         )  # fmt: skip
+
+    nodes = [start_node(node) for node in range(NODES)]
     targets = [
         {"targets": [f"127.0.0.1:{http[node]}"], "labels": {"namespace": "quota", "pod": f"quotagate-{node}"}}
         for node in range(NODES)
@@ -104,7 +107,17 @@ def start(stack, programs, seconds):
     for port in http:
         wait_for(f"http://127.0.0.1:{port}/readyz", work)
     wait_for(f"http://127.0.0.1:{prom}/-/ready", work)
+
+    def replace_last():
+        """What it had set aside is lost, and the others take its shards."""
+        nodes[-1].kill()
+        nodes[-1].wait()
+        start_node(NODES - 1)
+
+    halfway = threading.Timer(seconds / 2, replace_last)
+    halfway.start()
     load(stack, work, programs["quotagate"], grpc, http, seconds)
+    halfway.join()
     return f"http://127.0.0.1:{prom}"
 
 
@@ -147,13 +160,15 @@ def load(stack, work, quotagate, grpc, http, seconds):
 
 
 def call(base, user, traffic, until):
-    """Asks, waits up to 3 s for room, and reports: one call in 50 was throttled."""
-    number = 0
+    """Asks, waits up to 3 s for room, and reports: one call in 50 was throttled, and one in
+    10 tells what the org has used, by others above all."""
+    number, since = 0, time.monotonic()
     while time.monotonic() < until:
         number += 1
         ask = {
             "workspace": "eu" if number % 3 == 0 else "",
-            "operation": "conversation-entries.get",
+            # Of the org's 24 hours, which Salesforce tells of; the other costs its user alone.
+            "operation": "rest" if number % 10 == 0 else "conversation-entries.get",
             "executionUser": user,
             "trafficClass": f"TRAFFIC_CLASS_{traffic}",
             "maxWait": "3s",
@@ -166,6 +181,8 @@ def call(base, user, traffic, until):
             answer = {"httpStatus": 429 if number % 50 == 0 else 200}
             if number % 50 == 0:
                 answer |= {"errorCode": "REQUEST_LIMIT_EXCEEDED", "retryAfter": "2s"}
+            if number % 10 == 0:
+                answer |= {"limitInfo": [f"api-usage={70_000 + int(100 * (time.monotonic() - since))}/100000"]}
             address = urllib.parse.quote(permit["permitId"], safe="")
             post(f"{base}/api/v1/permits/{address}:report", answer)
         time.sleep(0.1)
@@ -179,6 +196,10 @@ def post(address, message):
     except urllib.error.HTTPError as refused:
         # A denial is an answer.
         return json.loads(refused.read() or b"{}") if refused.code == 429 else {}
+    except OSError:
+        # The node has ended, and will come back.
+        time.sleep(1)
+        return {}
 
 
 def evaluate(prometheus, seconds):

@@ -24,7 +24,7 @@ h2 { font-size: 12px; font-weight: normal; margin: 0 0 2px; white-space: nowrap 
 .number { display: flex; align-items: center; justify-content: center; font-size: 28px; height: calc(100% - 18px) }
 .legend { font-size: 9px; line-height: 12px; max-height: 36px; overflow: hidden }
 .legend span { margin-right: 8px; white-space: nowrap }
-text { fill: #8e8e99; font-size: 9px } td { padding-right: 14px }
+text { fill: #8e8e99; font-size: 9px } td { padding-right: 14px; white-space: nowrap }
 """
 
 
@@ -52,7 +52,7 @@ def rows():
 def draw(panel, series):
     place = panel["gridPos"]
     width, height = place["w"] * CELL, place["h"] * ROW
-    kind = {"stat": stat, "timeseries": lines, "heatmap": heatmap, "table": table}[panel["type"]]
+    kind = {"stat": stat, "bargauge": bars, "timeseries": lines, "heatmap": heatmap, "table": table}[panel["type"]]
     style = f"left:{place['x'] * CELL}px;top:{place['y'] * ROW}px;width:{width - 4}px;height:{height - 4}px"
     body = kind(panel, series, width - 18, height - 70)
     return f'<div class="panel" style="{style}"><h2>{html.escape(panel["title"])}</h2>{body}</div>'
@@ -61,10 +61,25 @@ def draw(panel, series):
 def stat(panel, series, width, height):
     defaults = panel["fieldConfig"]["defaults"]
     value = float(series[0]["values"][-1][1])
-    colour = [step["color"] for step in defaults["thresholds"]["steps"] if step["value"] is None or value >= step["value"]][-1]
-    colour = {"text": "#ccccdc", "green": "#73bf69", "red": "#f2495c", "orange": "#ff9830"}[colour]
+    colour = by_threshold(defaults, value)
     look = f"background:{colour};color:#111" if panel["options"]["colorMode"] == "background" else f"color:{colour}"
     return f'<div class="number" style="{look}">{shown(value, defaults["unit"])}</div>'
+
+
+def bars(panel, series, width, height):
+    defaults = panel["fieldConfig"]["defaults"]
+    values = [(legend(entry), float(entry["values"][-1][1])) for entry in series]
+    rows = "".join(
+        f'<tr><td>{html.escape(name)}</td><td style="width:100%"><div style="width:{min(value / defaults["max"], 1) * 100:.1f}%;height:14px;'
+        f'background:{by_threshold(defaults, value)}"></div></td><td style="color:{by_threshold(defaults, value)}">{shown(value, defaults["unit"])}</td></tr>'
+        for name, value in sorted(values, key=lambda row: -row[1])
+    )
+    return f"<table>{rows}</table>"
+
+
+def by_threshold(defaults, value):
+    colour = [step["color"] for step in defaults["thresholds"]["steps"] if step["value"] is None or value >= step["value"]][-1]
+    return {"text": "#ccccdc", "green": "#73bf69", "red": "#f2495c", "orange": "#ff9830"}[colour]
 
 
 def lines(panel, series, width, height):
@@ -80,21 +95,27 @@ def lines(panel, series, width, height):
                 sums[at] += values.get(at, 0.0)
             values = dict(sums)
         drawn.append(values)
-    # Where all are 0 they lie on the ground.
-    most = max([value for values in drawn for value in values.values()] + [0]) or 1
+    # Where all are 0 they lie on the ground; what falls below 0 lifts it.
+    most = max([value for values in drawn for value in values.values()] + [0])
+    least = min([value for values in drawn for value in values.values()] + [0])
+    span = most - least or 1
     x = scale(times, width)
     shapes = []
     for index, values in reversed(list(enumerate(drawn))):
         colour = COLOURS[index % len(COLOURS)]
-        points = [(x(at), height - values[at] / most * (height - 12)) for at in times if at in values]
+        points = [(x(at), height - (values[at] - least) / span * (height - 12)) for at in times if at in values]
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         if stacked and points:
             shapes.append(f'<polygon points="{points[0][0]:.1f},{height} {line} {points[-1][0]:.1f},{height}" fill="{colour}" fill-opacity="0.35"/>')
         shapes.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
+    for step in defaults.get("thresholds", {}).get("steps", []):
+        if step["value"] is not None and least <= step["value"] <= most:
+            y = height - (step["value"] - least) / span * (height - 12)
+            shapes.append(f'<line x1="0" y1="{y:.1f}" x2="{width}" y2="{y:.1f}" stroke="{by_threshold(defaults, step["value"])}" stroke-dasharray="4"/>')
     names = "".join(
         f'<span style="color:{COLOURS[index % len(COLOURS)]}">{html.escape(legend(entry))}</span>' for index, entry in enumerate(series)
     )
-    return svg(width, height, shapes, times, shown(most, defaults["unit"])) + f'<div class="legend">{names}</div>'
+    return svg(width, height, shapes, times, shown(most or span, defaults["unit"])) + f'<div class="legend">{names}</div>'
 
 
 def heatmap(panel, series, width, height):

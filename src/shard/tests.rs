@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     config::Config,
     node::Settings,
-    quota::{Class, OperationId},
+    quota::{Class, OperationId, Reading, salesforce::ApiUsage},
     store::MemoryStore,
 };
 
@@ -98,9 +98,18 @@ async fn the_busiest_orgs_are_shown_by_name() {
     let org = OrgId::parse("acme").expect("an org");
     let granted = shards.acquire(&org, ask("rest", Duration::ZERO)).await;
     assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+    // Nothing of ours is charged to this one's total; others use it.
+    let only_read = OrgId::parse("read").expect("an org");
+    let usage = ApiUsage { used: 70, limit: 100 };
+    let reading = Some(Reading { usage, answer_time: None });
+    let report = Report { calls: 1, http_status: 200, reading, ..Report::default() };
+    shards.report_org(&only_read, &report, &Teller::anybody()).expect("it is owned");
     tokio::time::sleep(SWEEP_EVERY * 2).await;
     let text = shards.metrics.encode();
     for line in [
+        r#"quotagate_org_limit_calls{org="read"} 100"#,
+        r#"quotagate_org_used_calls{org="read"} 0"#,
+        r#"quotagate_org_foreign_calls{org="read"} 70"#,
         r#"quotagate_org_limit_calls{org="acme"} 15000"#,
         r#"quotagate_org_used_calls{org="acme"} 1"#,
         r#"quotagate_org_foreign_calls{org="acme"} 0"#,

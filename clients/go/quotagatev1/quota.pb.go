@@ -2924,7 +2924,9 @@ type Reading struct {
 	// then, or whose answer was lost.
 	Own uint64 `protobuf:"varint,4,opt,name=own,proto3" json:"own,omitempty"`
 	// The rest of `used`: what other integrations had used.
-	Foreign       uint64 `protobuf:"varint,5,opt,name=foreign,proto3" json:"foreign,omitempty"`
+	Foreign uint64 `protobuf:"varint,5,opt,name=foreign,proto3" json:"foreign,omitempty"`
+	// Who told of it; empty where no identity is configured.
+	ToldBy        string `protobuf:"bytes,6,opt,name=told_by,json=toldBy,proto3" json:"told_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2992,6 +2994,13 @@ func (x *Reading) GetForeign() uint64 {
 		return x.Foreign
 	}
 	return 0
+}
+
+func (x *Reading) GetToldBy() string {
+	if x != nil {
+		return x.ToldBy
+	}
+	return ""
 }
 
 // WorkspaceUsage is one workspace.
@@ -3977,14 +3986,15 @@ const file_quotagate_v1_quota_proto_rawDesc = "" +
 	"\x05limit\x18\t \x01(\tR\x05limit\x12.\n" +
 	"\x05scope\x18\n" +
 	" \x01(\x0e2\x18.quotagate.v1.LimitScopeR\x05scope\x12\x1a\n" +
-	"\bidentity\x18\v \x01(\tR\bidentity\"\x9c\x01\n" +
+	"\bidentity\x18\v \x01(\tR\bidentity\"\xb5\x01\n" +
 	"\aReading\x12;\n" +
 	"\vanswer_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"answerTime\x12\x12\n" +
 	"\x04used\x18\x02 \x01(\x04R\x04used\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x04R\x05limit\x12\x10\n" +
 	"\x03own\x18\x04 \x01(\x04R\x03own\x12\x18\n" +
-	"\aforeign\x18\x05 \x01(\x04R\aforeign\"\xa4\x02\n" +
+	"\aforeign\x18\x05 \x01(\x04R\aforeign\x12\x17\n" +
+	"\atold_by\x18\x06 \x01(\tR\x06toldBy\"\xa4\x02\n" +
 	"\x0eWorkspaceUsage\x12\x1c\n" +
 	"\tworkspace\x18\x01 \x01(\tR\tworkspace\x120\n" +
 	"\x06limits\x18\x02 \x03(\v2\x18.quotagate.v1.LimitUsageR\x06limits\x129\n" +

@@ -850,6 +850,10 @@ export const descriptor: unknown = {
                 "foreign": {
                   "type": "uint64",
                   "id": 5
+                },
+                "toldBy": {
+                  "type": "string",
+                  "id": 6
                 }
               }
             },

@@ -518,18 +518,20 @@ class QueuedRequest(_message.Message):
     def __init__(self, place: _Optional[int] = ..., workspace: _Optional[str] = ..., operation: _Optional[str] = ..., traffic_class: _Optional[_Union[TrafficClass, str]] = ..., calls: _Optional[int] = ..., execution_user: _Optional[str] = ..., waiting_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., due_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[str] = ..., scope: _Optional[_Union[LimitScope, str]] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class Reading(_message.Message):
-    __slots__ = ("answer_time", "used", "limit", "own", "foreign")
+    __slots__ = ("answer_time", "used", "limit", "own", "foreign", "told_by")
     ANSWER_TIME_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     OWN_FIELD_NUMBER: _ClassVar[int]
     FOREIGN_FIELD_NUMBER: _ClassVar[int]
+    TOLD_BY_FIELD_NUMBER: _ClassVar[int]
     answer_time: _timestamp_pb2.Timestamp
     used: int
     limit: int
     own: int
     foreign: int
-    def __init__(self, answer_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., used: _Optional[int] = ..., limit: _Optional[int] = ..., own: _Optional[int] = ..., foreign: _Optional[int] = ...) -> None: ...
+    told_by: str
+    def __init__(self, answer_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., used: _Optional[int] = ..., limit: _Optional[int] = ..., own: _Optional[int] = ..., foreign: _Optional[int] = ..., told_by: _Optional[str] = ...) -> None: ...
 
 class WorkspaceUsage(_message.Message):
     __slots__ = ("workspace", "limits", "class_state", "weight", "guaranteed_calls", "attribution")

@@ -9,6 +9,7 @@ export interface Reading {
   'limit'?: (number | string | Long);
   'own'?: (number | string | Long);
   'foreign'?: (number | string | Long);
+  'toldBy'?: (string);
 }
 
 export interface Reading__Output {
@@ -17,4 +18,5 @@ export interface Reading__Output {
   'limit': (number);
   'own': (number);
   'foreign': (number);
+  'toldBy': (string);
 }

@@ -30,6 +30,8 @@ impl Server {
     pub async fn start(config: &Path, level: &str) -> Self {
         let mut command = program(&["serve", "--store", "memory:", "--log", level]);
         command.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json"]);
+        // Honest callers here do not try again: nobody asks them to connect anew.
+        command.arg("--max-connection-age=0s");
         command.arg("--config").arg(config).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program runs");
         let log = Arc::default();

@@ -7,7 +7,7 @@ mod exposure;
 use std::{
     fmt,
     io::{self, Write as _},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -83,6 +83,28 @@ pub struct Options {
     pub metrics_orgs: ShownOrgs,
     /// How the connections of clients come in.
     pub connections: Connections,
+}
+
+impl Options {
+    /// A service that is alone, forgets everything at its end, and listens on free
+    /// ports of loopback, in the clear.
+    #[must_use]
+    pub fn in_memory(config: Config) -> Self {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            config,
+            grpc: free,
+            http: free,
+            store: StoreAddress::Memory,
+            store_options: StoreOptions::default(),
+            node: "local".to_owned(),
+            cluster: None,
+            max_connection_age: None,
+            http_hosts: Vec::new(),
+            metrics_orgs: ShownOrgs::default(),
+            connections: Connections::default(),
+        }
+    }
 }
 
 /// What a service has around it. A process has TCP and the machine's clocks;

@@ -1,10 +1,6 @@
 //! Commands that need the service's own code.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
@@ -12,9 +8,7 @@ use super::exit::{Exit, Fault};
 use crate::{
     config::{BUILT_IN_CATALOGUE, check::check_file},
     demo::{self, DemoService},
-    metrics::ShownOrgs,
-    server::{Connections, Options, Service},
-    store::{StoreAddress, StoreOptions},
+    server::{Options, Service},
 };
 
 pub const SERVE_HELP: &str = "\
@@ -72,25 +66,10 @@ pub fn check(args: CheckArgs) -> Result<Exit, Fault> {
 /// Shows what the service is for.
 pub async fn demo(args: demo::Args) -> Result<Exit, Fault> {
     let code = demo::run(args, async |config| {
-        let options = Options {
-            config,
-            grpc: LOOPBACK,
-            http: LOOPBACK,
-            store: StoreAddress::Memory,
-            store_options: StoreOptions::default(),
-            node: "demo".to_owned(),
-            cluster: None,
-            max_connection_age: None,
-            http_hosts: Vec::new(),
-            metrics_orgs: ShownOrgs::default(),
-            connections: Connections::default(),
-        };
+        let options = Options { node: "demo".to_owned(), ..Options::in_memory(config) };
         let service = Service::start(options).await?;
         Ok(DemoService { grpc_addr: service.grpc_addr(), stop: Box::pin(service.stop()) })
     });
     let code = code.await.map_err(|error| Fault::failure(format!("{error:#}")))?;
     Ok(if code == ExitCode::SUCCESS { Exit::Done } else { Exit::Failure })
 }
-
-/// A free port, for nobody else.
-const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

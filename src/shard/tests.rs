@@ -17,7 +17,8 @@ async fn start_on(store: SharedStore) -> Running {
     Shards::start(store, clock, metrics, settings, "test".to_owned()).await.expect("it starts")
 }
 
-fn ask(operation: &str, max_wait: Duration) -> Ask {
+/// An event's call, of nobody's.
+pub(super) fn ask(operation: &str, max_wait: Duration) -> Ask {
     Ask {
         caller: None,
         principal: None,

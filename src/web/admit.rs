@@ -50,9 +50,12 @@ impl Guard {
         }
     }
 
-    /// Names under which browsers may write.
-    pub fn hosts(&self) -> &[String] {
-        &self.hosts
+    /// Checks that a write comes from the right place.
+    ///
+    /// # Errors
+    /// The answer, if it does not.
+    pub fn check_origin(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Box<Response>> {
+        origin::check(headers, peer.local, &self.hosts).map_err(|why| Box::new(foreign(why)))
     }
 
     /// Knows who calls.
@@ -112,8 +115,8 @@ pub async fn admit(
     next: Next,
 ) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && let Err(why) = origin::check(request.headers(), peer.local, &guard.hosts) {
-        return foreign(why);
+    if !reads && let Err(foreign) = guard.check_origin(request.headers(), &peer) {
+        return *foreign;
     }
     let place = guard.places.try_acquire().ok();
     let is_full = place.is_none();

@@ -25,7 +25,6 @@ use tonic::{Code, Status};
 
 use super::{
     admit::Guard,
-    origin,
     status::{self, refuse},
 };
 use crate::{auth::session::LONGEST, tls::Peer};
@@ -66,8 +65,8 @@ async fn begin(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    if let Err(why) = origin::check(request.headers(), peer.local, guard.hosts()) {
-        return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
+    if let Err(foreign) = guard.check_origin(request.headers(), &peer) {
+        return *foreign;
     }
     let from = peer.remote.ip();
     if let Err(wait) = guard.failures().check(from, Instant::now()) {
@@ -112,8 +111,8 @@ async fn end(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    if let Err(why) = origin::check(request.headers(), peer.local, guard.hosts()) {
-        return status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why));
+    if let Err(foreign) = guard.check_origin(request.headers(), &peer) {
+        return *foreign;
     }
     with_cookie(StatusCode::NO_CONTENT.into_response(), &peer, "", Duration::ZERO)
 }

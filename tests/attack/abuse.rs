@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use prost::Message as _;
 use quotagate::proto::v1::AcquireRequest;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -223,13 +224,7 @@ fn abuses() -> Vec<Abuse> {
 
 #[tokio::test]
 async fn abuse_of_http2_hurts_no_honest_caller_and_fills_no_memory() {
-    let home = tempfile::tempdir().expect("a directory");
-    let config = home.path().join("quotagate.yaml");
-    std::fs::write(&config, CONFIG).expect("written");
-    let mut server = Server::start(&config, "warn").await;
-    let mut honest = Caller::connect(server.grpc, None).await;
-    honest.ask().await;
-    let before = server.memory_kib();
+    let (_home, mut server, mut honest, before) = at_peace().await;
     for abuse in abuses() {
         let mut attackers = JoinSet::new();
         for _ in 0..ATTACKERS {
@@ -268,6 +263,18 @@ async fn abuse_of_http2_hurts_no_honest_caller_and_fills_no_memory() {
     Caller::connect(server.grpc, None).await.ask().await;
 }
 
+/// A server that serves, somebody whom it serves, and its memory then, in KiB.
+async fn at_peace() -> (TempDir, Server, Caller, u64) {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("quotagate.yaml");
+    std::fs::write(&config, CONFIG).expect("written");
+    let server = Server::start(&config, "warn").await;
+    let mut honest = Caller::connect(server.grpc, None).await;
+    honest.ask().await;
+    let before = server.memory_kib();
+    (home, server, honest, before)
+}
+
 async fn attack(
     address: SocketAddr,
     begin: Vec<u8>,
@@ -296,13 +303,7 @@ async fn attack(
 /// Connections that begin and never go on.
 #[tokio::test]
 async fn connections_that_never_become_one_hold_up_nobody() {
-    let home = tempfile::tempdir().expect("a directory");
-    let config = home.path().join("quotagate.yaml");
-    std::fs::write(&config, CONFIG).expect("written");
-    let mut server = Server::start(&config, "warn").await;
-    let mut honest = Caller::connect(server.grpc, None).await;
-    honest.ask().await;
-    let before = server.memory_kib();
+    let (_home, mut server, mut honest, before) = at_peace().await;
     let mut held = Vec::new();
     for number in 0..800_usize {
         let mut wire = Wire::open(server.grpc, true).await;

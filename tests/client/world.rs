@@ -10,8 +10,7 @@ use quotagate::{
     client::{Client, ClientBuilder},
     config::Config,
     proto::v1::{GetUsageRequest, LimitUsage},
-    server::{Connections, Options, Service},
-    store::{StoreAddress, StoreOptions},
+    server::{Options, Service},
 };
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -45,23 +44,12 @@ impl Server {
     pub async fn start_on(grpc: SocketAddr) -> Self {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-        let options = Options {
-            config: Config::parse(CONFIG).expect("a good configuration"),
-            grpc,
-            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            store: StoreAddress::Memory,
-            store_options: StoreOptions::default(),
-            cluster: None,
-            max_connection_age: None,
-            http_hosts: Vec::new(),
-            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
-            connections: Connections::default(),
-            node: "test".to_owned(),
-        };
+        let config = Config::parse(CONFIG).expect("a good configuration");
+        let options =
+            || Options { grpc, node: "test".to_owned(), ..Options::in_memory(config.clone()) };
         let start = Instant::now();
         let service = loop {
-            let options = Options { config: options.config.clone(), ..clone(&options) };
-            match runtime.spawn(Service::start(options)).await.expect("it does not panic") {
+            match runtime.spawn(Service::start(options())).await.expect("it does not panic") {
                 Ok(service) => break service,
                 // The port of a service that was killed a moment ago.
                 Err(error) => assert!(start.elapsed() < PATIENCE, "{error:#}"),
@@ -88,22 +76,6 @@ impl Server {
         let usage = usage.expect("it is shown").usage.unwrap_or_default();
         let users = usage.execution_users.into_iter().flat_map(|user| user.limits);
         users.chain(usage.limits).find(|limit| limit.name == name).unwrap_or_default()
-    }
-}
-
-fn clone(options: &Options) -> Options {
-    Options {
-        config: options.config.clone(),
-        grpc: options.grpc,
-        http: options.http,
-        store: StoreAddress::Memory,
-        store_options: StoreOptions::default(),
-        cluster: None,
-        max_connection_age: None,
-        http_hosts: Vec::new(),
-        metrics_orgs: quotagate::metrics::ShownOrgs::default(),
-        connections: Connections::default(),
-        node: options.node.clone(),
     }
 }
 

@@ -1,10 +1,7 @@
 //! What the tests of the running service share.
 #![allow(dead_code, reason = "each binary of tests uses a part")]
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use quotagate::{
     config::Config,
@@ -12,7 +9,7 @@ use quotagate::{
         admin::v1::admin_service_client::AdminServiceClient,
         v1::quota_service_client::QuotaServiceClient,
     },
-    server::{Connections, Options, Service},
+    server::{Options, Service},
     store::{self, Opened, StoreAddress, StoreOptions},
 };
 use tonic::transport::{Channel, Endpoint};
@@ -57,19 +54,12 @@ impl TestServer {
         opened: Opened,
         max_connection_age: Option<Duration>,
     ) -> Self {
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = Config::parse(config_yaml).expect("a good configuration");
         let options = Options {
-            config: Config::parse(config_yaml).expect("a good configuration"),
-            grpc: free,
-            http: free,
-            store: StoreAddress::Memory,
-            store_options: StoreOptions::default(),
-            cluster: None,
             max_connection_age,
             http_hosts: vec!["quota.example".to_owned()],
-            metrics_orgs: quotagate::metrics::ShownOrgs::default(),
-            connections: Connections::default(),
             node: "test".to_owned(),
+            ..Options::in_memory(config)
         };
         let service = Service::start_on(opened, options).await.expect("it starts");
         let grpc_addr = service.grpc_addr();

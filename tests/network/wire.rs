@@ -4,26 +4,24 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use hyper_util::rt::TokioIo;
-use quotagate::{cluster::peers, store::etcd, tls::Transport};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::mpsc,
-};
+use quotagate::{cluster::peers, store::etcd};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     codegen::http::Uri,
-    transport::{Channel, Endpoint, server::Connected},
+    transport::{Channel, Endpoint},
 };
 use turmoil::net::{TcpListener, TcpStream};
 
+#[path = "../common/wire.rs"]
+mod common;
+
 /// A connection of the simulated network.
-pub struct Wire(TcpStream);
+pub type Wire = common::Wire<TcpStream>;
 
 /// Connections that wait to be taken.
 const BACKLOG: usize = 16;
@@ -34,7 +32,7 @@ pub async fn listen(port: u16) -> io::Result<ReceiverStream<io::Result<Wire>>> {
     let (tell, told) = mpsc::channel(BACKLOG);
     tokio::spawn(async move {
         loop {
-            let accepted = listener.accept().await.map(|(stream, _)| Wire(stream));
+            let accepted = listener.accept().await.and_then(|(stream, _)| wire(stream));
             if tell.send(accepted).await.is_err() {
                 return;
             }
@@ -74,45 +72,10 @@ pub fn channel(address: &str) -> Channel {
 async fn connect(uri: Uri) -> io::Result<TokioIo<Wire>> {
     let host = uri.host().unwrap_or_default().to_owned();
     let stream = TcpStream::connect((host, uri.port_u16().unwrap_or_default())).await?;
-    Ok(TokioIo::new(Wire(stream)))
+    Ok(TokioIo::new(wire(stream)?))
 }
 
-impl Connected for Wire {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl Transport for Wire {
-    fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.0.local_addr()?, self.0.peer_addr()?))
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
+fn wire(stream: TcpStream) -> io::Result<Wire> {
+    let ends = (stream.local_addr()?, stream.peer_addr()?);
+    Ok(Wire { stream, ends })
 }

@@ -20,9 +20,9 @@ use quotagate::{
         quota_service_client::QuotaServiceClient,
     },
     quota::Wall,
-    server::{Connections, Listener, Options, Service, Surroundings, cluster},
+    server::{Listener, Options, Service, Surroundings, cluster},
     shard::random,
-    store::{EtcdOptions, EtcdStore, SharedStore, StoreAddress, StoreOptions},
+    store::{EtcdOptions, EtcdStore, SharedStore},
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::{Request, transport::Channel};
@@ -174,17 +174,9 @@ async fn node(name: &'static str) -> turmoil::Result {
         dial: wire::dial_peer(),
     };
     let unused = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let config = Config::parse(CONFIG).expect("a good configuration");
     let options = Options {
-        config: Config::parse(CONFIG).expect("a good configuration"),
-        grpc: unused,
-        http: unused,
-        store: StoreAddress::Memory,
-        store_options: StoreOptions::default(),
         node: name.to_owned(),
-        max_connection_age: None,
-        http_hosts: Vec::new(),
-        metrics_orgs: quotagate::metrics::ShownOrgs::default(),
-        connections: Connections::default(),
         cluster: Some(cluster::Options {
             peer: unused,
             advertise: Some(format!("{name}:{CLIENT_PORT}")),
@@ -195,6 +187,7 @@ async fn node(name: &'static str) -> turmoil::Result {
             cold_start_closed: false,
             lease: LEASE,
         }),
+        ..Options::in_memory(config)
     };
     let store: SharedStore = Arc::new(store);
     let _service = Service::start_among(store, options, surroundings).await?;

@@ -5,9 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use quotagate::{
     client::{Ask, Client},
     config::Config,
-    metrics::ShownOrgs,
     server::{Connections, Options, Service},
-    store::{StoreAddress, StoreOptions},
     tls::ClientFiles,
 };
 use tokio::{
@@ -34,20 +32,8 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A service whose connections live for so long.
 pub async fn serve(connections: Connections, max_connection_age: Option<Duration>) -> Service {
-    let unused = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = Options {
-        config: Config::built_in(),
-        grpc: unused,
-        http: unused,
-        store: StoreAddress::Memory,
-        store_options: StoreOptions::default(),
-        node: "n".to_owned(),
-        cluster: None,
-        max_connection_age,
-        http_hosts: Vec::new(),
-        metrics_orgs: ShownOrgs::default(),
-        connections,
-    };
+    let options =
+        Options { max_connection_age, connections, ..Options::in_memory(Config::built_in()) };
     Service::start(options).await.expect("it starts")
 }
 

@@ -7,11 +7,8 @@ use super::*;
 use crate::{
     config::Config,
     node::Settings,
-    quota::{
-        Ask, AskError, Class, LimitUsage, OperationId, OrgId, Outcome, Permit, Report, Teller,
-        WorkspaceId,
-    },
-    shard::{NoLedger, permit_id::PermitId},
+    quota::{Ask, AskError, LimitUsage, OrgId, Outcome, Permit, Report, Teller, WorkspaceId},
+    shard::{self, NoLedger, permit_id::PermitId},
     store::{
         Key, Listing, MemoryStore, Record as _, Store, Txn, TxnOutcome, Write,
         records::OwnerRecord, shard_of,
@@ -195,21 +192,7 @@ impl Node {
 }
 
 fn ask(operation: &str) -> Ask {
-    Ask {
-        caller: None,
-        principal: None,
-        workspace: None,
-        operation: OperationId::parse(operation).expect("an operation"),
-        user: None,
-        class: Class::Event,
-        calls: 1,
-        min_calls: 1,
-        cost: 1,
-        ttl: None,
-        request: None,
-        max_wait: Duration::ZERO,
-        check_only: false,
-    }
+    shard::tests::ask(operation, Duration::ZERO)
 }
 
 const SENT_ON: Result<Outcome, NoLedger> = Ok(Outcome::Failed(AskError::NotOwner));

@@ -5,9 +5,7 @@ use std::{
     cell::RefCell,
     io,
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -17,16 +15,12 @@ use quotagate::{
     clock::Clock,
     cluster::peers,
     config::Config,
-    metrics::ShownOrgs,
     quota::Wall,
-    server::{Connections, Listener, Options, Service, Surroundings},
-    store::{StoreAddress, StoreOptions, memory::MemoryStore},
-    tls::Transport,
+    server::{Listener, Options, Service, Surroundings},
+    store::memory::MemoryStore,
 };
 use tokio::{
-    io::{
-        AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
-    },
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     runtime::Runtime,
     sync::mpsc,
     time::timeout,
@@ -38,6 +32,12 @@ use tonic::{
     codegen::http::{Request, Uri},
     transport::{Channel, Endpoint},
 };
+
+#[path = "../../common/wire.rs"]
+mod wire;
+
+/// A connection in memory.
+type Wire = wire::Wire<DuplexStream>;
 
 /// Every method, a stream of messages among them.
 const METHODS: [&str; 20] = [
@@ -162,19 +162,8 @@ fn with_world<T>(input: impl AsyncFnOnce(&mut World) -> T) {
 impl World {
     async fn start() -> Self {
         let unused = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let options = Options {
-            config: Config::parse(CONFIG).expect("a good configuration"),
-            grpc: unused,
-            http: unused,
-            store: StoreAddress::Memory,
-            store_options: StoreOptions::default(),
-            node: "fuzzed".to_owned(),
-            max_connection_age: None,
-            http_hosts: Vec::new(),
-            metrics_orgs: ShownOrgs::default(),
-            connections: Connections::default(),
-            cluster: None,
-        };
+        let config = Config::parse(CONFIG).expect("a good configuration");
+        let options = Options { node: "fuzzed".to_owned(), ..Options::in_memory(config) };
         let (connections, incoming) = mpsc::channel(8);
         let surroundings = Surroundings {
             clock: Clock::of_runtime(Wall(1_700_000_000_000_000)),
@@ -233,47 +222,11 @@ impl World {
     }
 }
 
-/// A connection in memory, as the service wants it.
-struct Wire(DuplexStream);
-
-impl Transport for Wire {
-    fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        Ok((address, address))
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
 /// A new connection to the service.
 async fn dial(connections: &mpsc::Sender<io::Result<Wire>>) -> io::Result<DuplexStream> {
     let (ours, theirs) = duplex(BUFFER);
-    connections.send(Ok(Wire(theirs))).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let wire = Wire { stream: theirs, ends: (address, address) };
+    connections.send(Ok(wire)).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
     Ok(ours)
 }

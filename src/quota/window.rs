@@ -38,7 +38,7 @@ pub const NO_TAG: Tag = u32::MAX;
 #[derive(Clone, Debug)]
 pub struct Tally {
     /// Keys are stamps in microseconds, rounded up to the width.
-    entries: BTreeMap<(u64, Tag), u64>,
+    entries: BTreeMap<(u64, Tag), Bucket>,
     by_tag: BTreeMap<Tag, u64>,
     total: u64,
     /// `None` keeps every stamp exactly.
@@ -51,7 +51,24 @@ pub struct Tally {
     /// Up to here entries are in buckets of a second at least.
     seconds_to: u64,
     /// What has left within `look_back`, by stamp.
-    departed: VecDeque<(u64, u64)>,
+    departed: VecDeque<(u64, Bucket)>,
+}
+
+/// What is counted under one stamp.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    units: u64,
+    /// No unit in it has a later stamp, to the microsecond: the bucket's own end
+    /// lies behind the calls that were answered just now, and a reading that came
+    /// with the last of them would find none of theirs.
+    latest: u64,
+}
+
+impl Bucket {
+    fn add(&mut self, other: Self) {
+        self.units += other.units;
+        self.latest = self.latest.max(other.latest);
+    }
 }
 
 impl Tally {
@@ -96,7 +113,7 @@ impl Tally {
             return;
         }
         let key = (self.rounded(stamp), tag);
-        *self.entries.entry(key).or_default() += units;
+        self.entries.entry(key).or_default().add(Bucket { units, latest: stamp.0 });
         *self.by_tag.entry(tag).or_default() += units;
         self.total += units;
     }
@@ -108,9 +125,9 @@ impl Tally {
         let Some(present) = self.entries.get_mut(&key) else {
             return 0;
         };
-        let taken = units.min(*present);
-        *present -= taken;
-        if *present == 0 {
+        let taken = units.min(present.units);
+        present.units -= taken;
+        if present.units == 0 {
             self.entries.remove(&key);
         }
         self.forget(tag, taken);
@@ -124,10 +141,10 @@ impl Tally {
             if Mono(stamp) + window > now {
                 break;
             }
-            let units = entry.remove();
-            self.forget(tag, units);
+            let bucket = entry.remove();
+            self.forget(tag, bucket.units);
             if !self.look_back.is_zero() {
-                self.departed.push_back((stamp, units));
+                self.departed.push_back((stamp, bucket));
             }
         }
         let forgotten = |stamp: u64| Mono(stamp) + window + self.look_back <= now;
@@ -143,29 +160,33 @@ impl Tally {
     pub fn between(&self, from: Mono, until: Mono) -> u64 {
         let width = self.coarse_us.unwrap_or(0);
         let covered = |stamp: u64| stamp > from.0 && stamp.saturating_sub(width) >= from.0;
-        let live = self.total - self.after(until);
+        let by_then = |bucket: &Bucket| bucket.latest <= until.0;
+        let later = self.entries.range((until.0 + 1, 0)..).map(|(_, bucket)| bucket);
+        let later: u64 = later.filter(|bucket| !by_then(bucket)).map(|bucket| bucket.units).sum();
+        let live = self.total - later;
         let partly = self.entries.iter().take_while(|((stamp, _), _)| !covered(*stamp));
-        let partly: u64 =
-            partly.filter(|((stamp, _), _)| *stamp <= until.0).map(|(_, units)| units).sum();
+        let partly = partly.map(|(_, bucket)| bucket).filter(|bucket| by_then(bucket));
+        let partly: u64 = partly.map(|bucket| bucket.units).sum();
         let left = self.departed.iter().rev().take_while(|(stamp, _)| covered(*stamp));
-        let left: u64 = left.filter(|(stamp, _)| *stamp <= until.0).map(|(_, units)| units).sum();
+        let left = left.map(|(_, bucket)| bucket).filter(|bucket| by_then(bucket));
+        let left: u64 = left.map(|bucket| bucket.units).sum();
         live - partly + left
     }
 
     /// Units with a stamp after `moment`.
     #[must_use]
     pub fn after(&self, moment: Mono) -> u64 {
-        self.entries.range((moment.0 + 1, 0)..).map(|(_, units)| units).sum()
+        self.entries.range((moment.0 + 1, 0)..).map(|(_, bucket)| bucket.units).sum()
     }
 
     /// Stamps and units, oldest first; one item per tag.
     pub fn iter(&self) -> impl Iterator<Item = (Mono, u64)> + '_ {
-        self.entries.iter().map(|((stamp, _), units)| (Mono(*stamp), *units))
+        self.entries.iter().map(|((stamp, _), bucket)| (Mono(*stamp), bucket.units))
     }
 
     /// The same with the tag.
     pub fn iter_tagged(&self) -> impl Iterator<Item = (Mono, Tag, u64)> + '_ {
-        self.entries.iter().map(|((stamp, tag), units)| (Mono(*stamp), *tag, *units))
+        self.entries.iter().map(|((stamp, tag), bucket)| (Mono(*stamp), *tag, bucket.units))
     }
 
     fn forget(&mut self, tag: Tag, units: u64) {
@@ -208,15 +229,15 @@ impl Tally {
         if until.0 < from + width {
             return from;
         }
-        let moving: Vec<((u64, Tag), u64)> = self
+        let moving: Vec<((u64, Tag), Bucket)> = self
             .entries
             .range((from, 0)..(until.0, 0))
             .filter(|((stamp, _), _)| stamp % width != 0)
-            .map(|(key, units)| (*key, *units))
+            .map(|(key, bucket)| (*key, *bucket))
             .collect();
-        for ((stamp, tag), units) in moving {
+        for ((stamp, tag), bucket) in moving {
             self.entries.remove(&(stamp, tag));
-            *self.entries.entry((round_up(stamp, width), tag)).or_default() += units;
+            self.entries.entry((round_up(stamp, width), tag)).or_default().add(bucket);
         }
         until.0
     }

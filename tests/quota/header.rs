@@ -18,7 +18,6 @@ fn what_salesforce_counts_and_we_do_not_others_use() {
         let mut bench = Bench::of(org().daily(100_000));
         if own > 0 {
             let permit = bench.grant(ask(REST).calls(own));
-            // Stamps of so large a limit are kept in buckets of ten milliseconds.
             bench.advance(ms(1_003));
             bench.report(&permit, with_reading(own, used, 100_000));
         } else {
@@ -26,6 +25,42 @@ fn what_salesforce_counts_and_we_do_not_others_use() {
         }
         assert_eq!(bench.total().foreign, foreign, "{own} of {used}");
     }
+}
+
+/// Stamps of so large a limit are kept in buckets: a bucket ended after the reading,
+/// so the calls in it were taken for foreign until the next one.
+#[test]
+fn calls_that_were_answered_just_before_a_reading_are_ours() {
+    for after in [ms(0), ms(1), ms(4), ms(9), ms(13)] {
+        let mut bench = Bench::of(org().daily(100_000));
+        bench.advance(ms(1_003));
+        for _ in 0..3 {
+            let permit = bench.grant(ask(REST).calls(2));
+            bench.advance(ms(1));
+            bench.report(&permit, answered(2));
+        }
+        let later = bench.grant(ask(REST).calls(4));
+        bench.advance(after);
+        bench.report(&later, with_reading(4, 15, 100_000));
+        assert_eq!(bench.total().foreign, 5, "{after:?} after the others");
+    }
+}
+
+/// What is in one bucket with calls from after the reading may be of after it, too.
+#[test]
+fn a_reading_that_comes_late_takes_no_later_calls_for_ours() {
+    let mut bench = Bench::of(org().daily(100_000));
+    bench.advance(ms(1_001));
+    let early = bench.grant(ask(REST).calls(2));
+    let late = bench.grant(ask(REST).calls(4));
+    bench.advance(ms(1));
+    bench.report(&early, answered(2));
+    let answer_time = Some(bench.now.wall);
+    bench.advance(ms(3));
+    bench.report(&late, answered(4));
+    let usage = ApiUsage { used: 10, limit: 100_000 };
+    tell_reading(&mut bench.ledger, bench.now, Reading { usage, answer_time }, ms(3));
+    assert_eq!(bench.total().foreign, 10, "none of the bucket is ours for certain");
 }
 
 #[test]

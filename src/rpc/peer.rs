@@ -257,6 +257,22 @@ impl PeerService for Peer {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
+    type GlanceStream = ReceiverStream<Result<peer::GlanceResponse, Status>>;
+
+    async fn glance(
+        &self,
+        _: Request<peer::GlanceRequest>,
+    ) -> Result<Response<Self::GlanceStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn replay_demand(
+        &self,
+        _: Request<peer::ReplayDemandRequest>,
+    ) -> Result<Response<peer::ReplayDemandResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn administer(
         &self,
         request: Request<peer::AdministerRequest>,

@@ -88,6 +88,13 @@ impl QuotaService for Quota {
         self.forward.decide(&GetDemand::new(request.into_inner())?, &context).await
     }
 
+    async fn list_usage(
+        &self,
+        _: Request<v1::ListUsageRequest>,
+    ) -> Result<Response<v1::ListUsageResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     type WatchUsageStream = ReceiverStream<Result<v1::WatchUsageResponse, Status>>;
 
     async fn watch_usage(

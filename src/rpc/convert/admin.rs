@@ -338,6 +338,7 @@ pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
         owners: info.owners.into_iter().map(owner).collect(),
         generation: info.generation,
         answered_by: info.answered_by,
+        store_members: Vec::new(),
     }
 }
 

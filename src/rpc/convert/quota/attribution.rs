@@ -92,6 +92,7 @@ pub fn demand(org: &OrgId, demand: DemandView, now: Now) -> v1::GetDemandRespons
         as_of: Some(wire_time(now.wall)),
         counted_since: Some(wire_time(demand.since)),
         series: demand.series.into_iter().map(demand_series).collect(),
+        history: Vec::new(),
     }
 }
 

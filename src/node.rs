@@ -3,6 +3,7 @@
 
 mod directory;
 mod ground;
+mod lines;
 mod routes;
 mod settings;
 
@@ -11,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 pub use self::{
+    lines::{OtherNode, ShardLines},
     routes::{PeerTarget, Route, Routes, Served},
     settings::Settings,
 };

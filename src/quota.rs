@@ -21,7 +21,7 @@ mod window;
 pub use self::{
     attribution::{
         AttributionView, Consumer, DemandKey, DemandMinute, DemandSeries, DemandView, Dimension,
-        Periods, RefusedFor, TableView, Use,
+        HistoryPoint, Level, Periods, RefusedFor, TableView, Use,
     },
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},

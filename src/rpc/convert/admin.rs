@@ -11,6 +11,7 @@ use crate::{
     proto::admin::v1,
     quota::{BurnLimit, OrgId, Thresholds, UserId, WorkspaceId},
     rpc::status::Problem,
+    store::StoreMember,
 };
 
 const DEFAULT_PAGE_SIZE: u32 = 100;
@@ -323,7 +324,17 @@ pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
         owners: info.owners.into_iter().map(owner).collect(),
         generation: info.generation,
         answered_by: info.answered_by,
-        store_members: Vec::new(),
+        store_members: info.store_members.into_iter().map(store_member).collect(),
+    }
+}
+
+fn store_member(member: StoreMember) -> v1::StoreMember {
+    let StoreMember { endpoint, problem, round_trip } = member;
+    v1::StoreMember {
+        endpoint,
+        healthy: problem.is_empty(),
+        problem,
+        round_trip: round_trip.map(wire_duration),
     }
 }
 
@@ -486,6 +497,6 @@ mod tests {
         };
         let page = org_page(["a", "b", "c", "d"].map(entry).into(), false);
         assert_eq!(page.orgs.len(), 2);
-        assert_eq!(page.next_page_token, token_of("b"));
+        assert_eq!(page.next_page_token, hex("b"));
     }
 }

@@ -6,15 +6,17 @@ mod ground;
 mod lines;
 mod routes;
 mod settings;
+mod what_if;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use self::{
     lines::{OtherNode, ShardLines},
     routes::{PeerTarget, Route, Routes, Served},
     settings::Settings,
+    what_if::{WhatIf, WhatIfError},
 };
 use crate::{
     cluster::{
@@ -273,6 +275,8 @@ pub struct Node {
     shards: Arc<Shards>,
     routes: Routes,
     insight: Option<Insight>,
+    /// Whoever replays has a place.
+    replays: Arc<Semaphore>,
 }
 
 /// A waiting request is decided at its old owner's end and asked again at most
@@ -295,7 +299,8 @@ impl Node {
         routes: Routes,
     ) -> Self {
         let started = shards.now().wall;
-        Self { name, address, started, store, settings, shards, routes, insight: None }
+        let replays = Arc::new(Semaphore::new(what_if::MAX_REPLAYS));
+        Self { name, address, started, store, settings, shards, routes, insight: None, replays }
     }
 
     /// The node in a cluster, which knows how it and the others are.

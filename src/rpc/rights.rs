@@ -71,6 +71,16 @@ pub fn read(caller: &Caller, org: &OrgId) -> Result<(), Problem> {
     allow(caller, may, Verb::Read, "for this org")
 }
 
+/// To look at what becomes of everybody's calls one must be allowed to see all of
+/// the org.
+///
+/// # Errors
+/// They may not.
+pub fn read_all(caller: &Caller, org: &OrgId) -> Result<(), Problem> {
+    let may = caller.may_all(Verb::Read, org.as_str());
+    allow(caller, may, Verb::Read, "for this org and all of its workspaces")
+}
+
 /// To see what is declared for an org one must administer something of it.
 ///
 /// # Errors

@@ -120,6 +120,22 @@ pub fn delete_execution_user(
     administer!(checks, request, org, user.map(AdminChange::DeleteExecutionUser))
 }
 
+/// Checks a ReplayDemand: the org as it would be.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn edited(request: v1::ReplayDemandRequest) -> Result<OrgDeclaration, Problem> {
+    let mut checks = Checks::default();
+    let declaration = match request.org {
+        Some(org) => org_declaration(&mut checks, org),
+        None => {
+            checks.refuse("org", "must be given: the whole declaration, as it would be");
+            None
+        }
+    };
+    checks.finish(declaration)
+}
+
 fn org_declaration(checks: &mut Checks, org: v1::Org) -> Option<OrgDeclaration> {
     let id = checks.keep("org.id", OrgId::parse(&org.id));
     let header_lag = checks.keep("org.header_lag", org.header_lag.map(duration).transpose());

@@ -17,6 +17,7 @@ mod discovery;
 mod exec;
 mod http;
 #[cfg(feature = "cli")]
+mod overview;
 mod poll;
 #[cfg(feature = "cli")]
 mod program;

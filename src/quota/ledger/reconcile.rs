@@ -139,6 +139,7 @@ impl Ledger {
         if changed {
             self.configure_counters();
         }
+        self.note_level(now.mono);
         self.note_for_record();
         Some(moment)
     }

@@ -54,3 +54,22 @@ async function coolDown(service, org) {
     errorMessage: "TotalRequests Limit exceeded.",
   });
 }
+
+/** Every page there is, and what is worth a look of its own. */
+export const PAGES = {
+  home: "/",
+  "home-searched": "/?search=nearly",
+  "home-without-a-match": "/?search=nothing-is-called-so",
+  org: `/orgs/${ACME}`,
+  "org-full": "/orgs/nearly-full",
+  "org-cooling": "/orgs/cooling",
+  "org-at-rest": "/orgs/at-rest",
+  "org-of-the-template": "/orgs/never-heard-of",
+  explain: `/orgs/${ACME}/explain`,
+  "what-if": `/orgs/${ACME}/what-if`,
+  "org-settings": `/orgs/${ACME}/settings`,
+  "org-changes": `/orgs/${ACME}/changes`,
+  settings: "/settings",
+  changes: "/changes",
+  cluster: "/cluster",
+};

@@ -21,6 +21,7 @@ pub use self::{
 use crate::{
     cluster::{
         View,
+        moves::Moves,
         pings::{Facts, Pinged, Pings, Standing},
     },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
@@ -209,6 +210,8 @@ pub struct ClusterInfo {
     pub answered_by: String,
     /// The members of the store; empty where it is within this process.
     pub store_members: Vec<StoreMember>,
+    /// The shards that have changed hands of late, newest first.
+    pub moves: Arc<Moves>,
 }
 
 /// A node as another one, or itself, sees it.
@@ -262,6 +265,8 @@ pub struct Insight {
     pub standing: watch::Receiver<Standing>,
     /// How the other nodes are.
     pub pings: watch::Receiver<Arc<Pings>>,
+    /// What has changed hands.
+    pub moves: watch::Receiver<Arc<Moves>>,
 }
 
 /// This process's part of the service.
@@ -641,6 +646,7 @@ impl Node {
                 generation: String::new(),
                 answered_by: self.name.clone(),
                 store_members: self.store.members(),
+                moves: Arc::default(),
             };
         }
         let view = self.routes.view();
@@ -653,6 +659,11 @@ impl Node {
             generation: view.generation.as_ref().map_or_else(String::new, |made| made.id.clone()),
             answered_by: self.name.clone(),
             store_members: self.store.members(),
+            moves: self
+                .insight
+                .as_ref()
+                .map(|insight| Arc::clone(&insight.moves.borrow()))
+                .unwrap_or_default(),
         }
     }
 

@@ -16,8 +16,8 @@ mod discovery;
 #[cfg(feature = "cli")]
 mod exec;
 mod http;
-#[cfg(feature = "cli")]
 mod overview;
+#[cfg(feature = "cli")]
 mod poll;
 #[cfg(feature = "cli")]
 mod program;

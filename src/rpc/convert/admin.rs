@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Checks, duration, hex, unhex, wire_duration, wire_time};
 use crate::{
+    cluster::moves::Move,
     config::{OrgDeclaration, PartialClasses, WorkspaceDeclaration},
     node::{AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry},
     proto::admin::v1,
@@ -341,6 +342,7 @@ pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
         generation: info.generation,
         answered_by: info.answered_by,
         store_members: info.store_members.into_iter().map(store_member).collect(),
+        moves: info.moves.iter().map(shard_move).collect(),
     }
 }
 
@@ -351,6 +353,16 @@ fn store_member(member: StoreMember) -> v1::StoreMember {
         healthy: problem.is_empty(),
         problem,
         round_trip: round_trip.map(wire_duration),
+    }
+}
+
+fn shard_move(moved: &Move) -> v1::ShardMove {
+    v1::ShardMove {
+        time: Some(wire_time(moved.at)),
+        shard: moved.shard.number().into(),
+        from: moved.from.clone(),
+        to: moved.to.clone(),
+        epoch: moved.epoch,
     }
 }
 

@@ -147,6 +147,8 @@ pub struct OrgEntry {
     pub source: OrgSource,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// The fields that nobody declared: the template's values stand in them.
+    pub from_template: Vec<&'static str>,
 }
 
 /// One entry of the audit list.
@@ -542,6 +544,16 @@ impl Node {
         let more = later.len() > limit;
         later.truncate(limit);
         (later.iter().map(|org| self.settings.entry(org)).collect(), more)
+    }
+
+    /// The newest changes of the orgs that `may_show` lets through, newest first,
+    /// at most `limit`; true if there are more.
+    pub fn list_changes(
+        &self,
+        limit: usize,
+        may_show: impl Fn(&OrgId) -> bool,
+    ) -> (Vec<(OrgId, Change)>, bool) {
+        self.settings.newest_changes(limit, may_show)
     }
 
     /// One org and its last changes, newest first; `None` if nobody declared it

@@ -125,6 +125,25 @@ impl AdminService for Admin {
         Ok(Response::new(wire::cluster(self.forward.node().cluster())))
     }
 
+    async fn list_changes(
+        &self,
+        request: Request<v1::ListChangesRequest>,
+    ) -> Result<Response<v1::ListChangesResponse>, Status> {
+        let Context { caller, .. } = self.forward.context(&request)?;
+        let limit = wire::changes_page(request.get_ref())?;
+        let may_show = |org: &OrgId| rights::may_see_changes(&caller, org);
+        let (changes, more) = self.forward.node().list_changes(limit, may_show);
+        Ok(Response::new(wire::changes(changes, more)))
+    }
+
+    async fn get_catalogue(
+        &self,
+        request: Request<v1::GetCatalogueRequest>,
+    ) -> Result<Response<v1::GetCatalogueResponse>, Status> {
+        rights::catalogue(&self.forward.context(&request)?.caller)?;
+        Ok(Response::new(wire::catalogue(&self.forward.node().config())))
+    }
+
     async fn replay_demand(
         &self,
         request: Request<v1::ReplayDemandRequest>,

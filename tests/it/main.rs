@@ -16,6 +16,7 @@ mod discovery;
 #[cfg(feature = "cli")]
 mod exec;
 mod http;
+mod overview;
 #[cfg(feature = "cli")]
 mod poll;
 #[cfg(feature = "cli")]

@@ -65,7 +65,7 @@ impl Ledger {
             let used = self.workspace_used(slot);
             line.at_limit += u32::from(used >= cap && !policy.shadow);
             let percent = used.saturating_mul(100) / cap;
-            if fullest.is_none_or(|(name, most)| (most, workspace) > (percent, name)) {
+            if fullest.is_some_and(|(name, most)| (most, workspace) > (percent, name)) {
                 continue;
             }
             fullest = Some((workspace, percent));

@@ -56,6 +56,7 @@ mod org;
 mod refusal;
 mod sign_in;
 mod visit;
+mod what_if;
 mod words;
 
 use std::{future::Future, sync::Arc};
@@ -108,6 +109,7 @@ pub fn router<Q: QuotaService, A: AdminService>(
         .route("/", get(home::page::<Q, A>))
         .route("/orgs/{org}", get(org::page::<Q, A>))
         .route("/orgs/{org}/explain", get(explain::page::<Q, A>))
+        .route("/orgs/{org}/what-if", get(what_if::page::<Q, A>).post(what_if::replayed::<Q, A>))
         .route("/cluster", get(cluster::page::<Q, A>))
         .route("/orgs/{org}/limit", post(org::limit::<Q, A>))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&guard), let_in))

@@ -217,14 +217,11 @@ fn of_outcome(outcome: Option<Outcome>, wanted: u32) -> Option<Verdict> {
             }
         }
         Outcome::Denial(denial) => {
-            let retry = match words::length(denial.retry_after.as_ref()) {
-                Some(wait) => format!("Try again in {}.", words::span(wait)),
-                None => "Nobody can know when there will be room.".to_owned(),
-            };
             Verdict {
                 kind: "refused",
                 title: "It would be refused".to_owned(),
-                said: format!("{} {retry}", words::sentence(&denial.message)),
+                // It says when there will be room.
+                said: words::sentence(&denial.message),
                 limits: denial.explanation.iter().map(|limit| row(limit, false)).collect(),
             }
         }
@@ -400,7 +397,7 @@ mod tests {
         assert_eq!(title(permit(5), 1_200), "5 calls of 1,200 would be granted");
         let denial = Denial { message: "no room".into(), ..Denial::default() };
         let verdict = of_outcome(Some(Outcome::Denial(denial)), 1).expect("a verdict");
-        assert_eq!(verdict.said, "No room. Nobody can know when there will be room.");
+        assert_eq!(verdict.said, "No room.");
         assert!(of_outcome(None, 1).is_none());
     }
 }

@@ -47,11 +47,13 @@
 //! [`words::island`].
 
 mod bar;
+mod changes;
 mod frame;
 mod home;
 mod live;
 mod org;
 mod refusal;
+mod settings;
 mod sign_in;
 mod visit;
 mod words;
@@ -106,6 +108,17 @@ pub fn router<Q: QuotaService, A: AdminService>(
         .route("/", get(home::page::<Q, A>))
         .route("/orgs/{org}", get(org::page::<Q, A>))
         .route("/orgs/{org}/limit", post(org::limit::<Q, A>))
+        .route(
+            "/orgs/{org}/settings",
+            get(settings::org_page::<Q, A>).post(settings::change::<Q, A>),
+        )
+        .route(
+            "/orgs/{org}/settings/workspace",
+            get(settings::workspace_page::<Q, A>).post(settings::change_workspace::<Q, A>),
+        )
+        .route("/orgs/{org}/changes", get(changes::of_org::<Q, A>))
+        .route("/settings", get(settings::page::<Q, A>).post(settings::add::<Q, A>))
+        .route("/changes", get(changes::of_all::<Q, A>))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&guard), let_in))
         .with_state(Arc::new(Pages { backend, live }))
         .merge(Router::new().route("/sign-in", get(sign_in::page)).with_state(guard))

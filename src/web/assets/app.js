@@ -55,6 +55,22 @@ function themeSwitch(button) {
   button.hidden = false;
 }
 
+// ---- what scrolls -----------------------------------------------------------
+
+/** What does not fit can be scrolled by keyboard, and has a name. */
+function reach() {
+  for (const place of all(".scroll, pre")) {
+    if (place.scrollWidth <= place.clientWidth) {
+      for (const name of ["tabindex", "role", "aria-label"]) place.removeAttribute(name);
+      continue;
+    }
+    const title = place.querySelector("caption") ?? place.closest("section")?.querySelector("h2, h3");
+    place.tabIndex = 0;
+    place.setAttribute("role", "region");
+    place.setAttribute("aria-label", title?.textContent.trim() || "Scrolls sideways");
+  }
+}
+
 // ---- changes ----------------------------------------------------------------
 
 const isForm = (node) => node instanceof HTMLInputElement || node instanceof HTMLSelectElement
@@ -130,6 +146,7 @@ function follow() {
       say("");
       for (const [id, html] of Object.entries(JSON.parse(event.data))) swap(id, html);
       drawCurves();
+      reach();
     });
     source.addEventListener("trouble", (event) => {
       const text = JSON.parse(event.data);
@@ -280,6 +297,8 @@ function redrawCurves() {
 // ---- all of it --------------------------------------------------------------
 
 localise(document);
+reach();
+addEventListener("resize", reach);
 themeSwitch(document.getElementById("theme"));
 prefersDark.addEventListener("change", redrawCurves);
 drawCurves();

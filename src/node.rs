@@ -9,6 +9,7 @@ mod settings;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 pub use self::{
     routes::{PeerTarget, Route, Routes, Served},
@@ -560,7 +561,7 @@ impl Node {
         let etag = etag.map(ToOwned::to_owned);
         // In a task of its own: a caller that goes away does not leave a change
         // in the store that is not in force.
-        let carried_out = tokio::spawn(async move {
+        let carry_out = async move {
             let etag = etag.as_deref();
             let changed =
                 settings.change(&*store, now, &org, change, etag, validate_only, &author).await;
@@ -572,7 +573,8 @@ impl Node {
                 Ok(_) | Err(_) => {}
             }
             changed
-        });
+        };
+        let carried_out = tokio::spawn(carry_out.in_current_span());
         let cut_off = |_| Err(AdminError::Store("the change was cut off".to_owned()));
         carried_out.await.unwrap_or_else(cut_off)
     }

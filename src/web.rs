@@ -7,6 +7,7 @@ mod origin;
 mod ratelimit;
 mod session;
 mod status;
+mod traced;
 
 use std::{fmt, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
@@ -35,6 +36,7 @@ use crate::{
     },
     rpc::Gate,
     tls::{Connection, Transport},
+    trace::Traces,
 };
 
 /// How long a client may take to send the head of a request, and to stay idle
@@ -76,11 +78,13 @@ pub struct Options {
     /// The most API requests at a time, parked ones included; more are refused
     /// with 429. Fewer than the connections, so that probes are always answered.
     pub max_requests: usize,
+    /// Records requests to the API, or does not.
+    pub traces: Traces,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: Vec::new(), max_requests: 768 }
+        Self { hosts: Vec::new(), max_requests: 768, traces: Traces::off() }
     }
 }
 
@@ -132,13 +136,14 @@ pub async fn serve<Q: QuotaService, A: AdminService, C: Transport>(
 fn router<Q: QuotaService, A: AdminService>(services: Services<Q, A>, options: &Options) -> Router {
     let Services { quota, admin, metrics, readiness, gate, seal } = services;
     let guard = Arc::new(Guard::new(gate, seal, options));
+    let traced = middleware::from_fn_with_state(options.traces.clone(), traced::traced);
     Router::new()
         .route("/", get(landing::page).with_state(Arc::clone(&guard)))
         .merge(session::router(Arc::clone(&guard)))
         .route("/livez", get(alive))
         .route("/readyz", get(move || async move { ready(&readiness) }))
         .route("/metrics", get(exposition).with_state(metrics))
-        .merge(api::router(quota, admin, guard))
+        .merge(api::router(quota, admin, guard).layer(traced))
         .fallback(status::not_found)
         .method_not_allowed_fallback(status::method_not_allowed)
         .layer(middleware::from_fn(secure))

@@ -24,7 +24,7 @@ use tracing::{Span, debug};
 
 use super::{
     convert::quota as wire,
-    layers::Deadline,
+    layers::{Deadline, note_org},
     operation::{Asked, Failure, Operation},
     rights,
     status::Problem,
@@ -40,6 +40,7 @@ use crate::{
     proto::peer::v1::Forwarded,
     quota::{Mono, OrgId, Teller},
     tls,
+    trace::{self, Traces},
 };
 
 /// How long a request that does not wait for room is sent after its owner.
@@ -65,6 +66,7 @@ pub struct Forward {
     node: Arc<Node>,
     peers: Arc<Peers>,
     metrics: Arc<Metrics>,
+    traces: Traces,
     stopping: watch::Sender<bool>,
     /// A watch wakes those who wait for it in an order by chance. So one at a time
     /// waits for other routes, and they go on in the order in which they came.
@@ -124,7 +126,20 @@ impl Forward {
     #[must_use]
     pub fn new(node: Arc<Node>, peers: Arc<Peers>, metrics: Arc<Metrics>) -> Self {
         let stopping = watch::channel(false).0;
-        Self { node, peers, metrics, stopping, turns: Mutex::new(()), pauses: AtomicU64::new(0) }
+        let (turns, pauses) = (Mutex::new(()), AtomicU64::new(0));
+        Self { node, peers, metrics, traces: Traces::off(), stopping, turns, pauses }
+    }
+
+    /// The same, with what is asked recorded in traces.
+    #[must_use]
+    pub fn tracing(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Records what is asked, or does not.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// The node at whose edge this is.
@@ -187,7 +202,7 @@ impl Forward {
         operation: &O,
         context: &Context,
     ) -> Result<Response<O::Answer>, Status> {
-        Span::current().record("org", operation.org().as_str());
+        note_org(operation.org());
         let asked = Asked { arrived: context.arrived, by: context.teller(operation.org()) };
         let mut search: Option<Search<'_>> = None;
         loop {
@@ -242,6 +257,8 @@ impl Forward {
         target: &PeerTarget,
     ) -> Result<O::Answer, PeerError> {
         Span::current().record("owner", target.node.as_str());
+        let span = trace::Span::current().ask("forward", &target.peer_address);
+        span.note("quotagate.owner", &target.node);
         let wait = self.wait_left(operation, context);
         let asked_at = Instant::now();
         let deadline = (asked_at + wait + ANSWER).min(context.deadline.at() - MARGIN);
@@ -256,7 +273,8 @@ impl Forward {
                 principal: by.principal.as_deref().unwrap_or_default().to_owned(),
                 believed: by.believed,
             };
-            let call = Call { deadline, trace: context.trace.clone() };
+            let trace = Trace::through(&span).unwrap_or_else(|| context.trace.clone());
+            let call = Call { deadline, trace };
             operation.there(connection, forwarded, &call).await
         };
         let answer = tokio::select! {
@@ -269,6 +287,9 @@ impl Forward {
         };
         if wait.is_zero() {
             self.metrics.hop(asked_at.elapsed());
+        }
+        if let Err(error) = &answer {
+            span.fail(&error.to_string());
         }
         self.metrics.forwarded(match &answer {
             Ok(_) => ForwardOutcome::Answered,

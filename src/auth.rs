@@ -32,7 +32,7 @@ use std::{
 };
 
 pub use self::{
-    caller::{Caller, Principal},
+    caller::{Caller, Principal, Rights},
     refused::Refused,
     rules::{Action, Rule, Rules, Verb},
 };

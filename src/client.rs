@@ -87,13 +87,14 @@ use crate::proto::{
         DeleteOrgResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse, GetClusterRequest,
         GetClusterResponse, GetOrgRequest, GetOrgResponse, ListOrgsRequest, ListOrgsResponse,
         PutExecutionUserRequest, PutExecutionUserResponse, PutOrgRequest, PutOrgResponse,
-        PutWorkspaceRequest, PutWorkspaceResponse, admin_service_client::AdminServiceClient,
+        PutWorkspaceRequest, PutWorkspaceResponse, ReplayDemandRequest, ReplayDemandResponse,
+        admin_service_client::AdminServiceClient,
     },
     v1::{
         AcquireRequest, AcquireResponse, GetDemandRequest, GetDemandResponse, GetUsageRequest,
-        GetUsageResponse, ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse,
-        WatchUsageRequest, WatchUsageResponse, acquire_response::Outcome,
-        quota_service_client::QuotaServiceClient,
+        GetUsageResponse, ListUsageRequest, ListUsageResponse, ReleaseRequest, ReleaseResponse,
+        ReportRequest, ReportResponse, WatchUsageRequest, WatchUsageResponse,
+        acquire_response::Outcome, quota_service_client::QuotaServiceClient,
     },
 };
 pub use crate::{
@@ -396,6 +397,8 @@ calls! {
     quota.get_usage(GetUsageRequest) -> GetUsageResponse;
     /// Shows what was asked of one org, by the minute.
     quota.get_demand(GetDemandRequest) -> GetDemandResponse;
+    /// Shows a page of many orgs, a line each.
+    quota.list_usage(ListUsageRequest) -> ListUsageResponse;
     /// Lists a page of orgs.
     admin.list_orgs(ListOrgsRequest) -> ListOrgsResponse;
     /// Shows one org's settings.
@@ -414,6 +417,8 @@ calls! {
     admin.delete_execution_user(DeleteExecutionUserRequest) -> DeleteExecutionUserResponse;
     /// Shows the cluster.
     admin.get_cluster(GetClusterRequest) -> GetClusterResponse;
+    /// Shows what would have been by other settings.
+    admin.replay_demand(ReplayDemandRequest) -> ReplayDemandResponse;
 }
 
 fn admin(channel: Connection) -> AdminServiceClient<Connection> {

@@ -45,13 +45,14 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 26] = [
+const METHODS: [&str; 30] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
     "quotagate.v1.QuotaService/GetUsage",
     "quotagate.v1.QuotaService/WatchUsage",
     "quotagate.v1.QuotaService/GetDemand",
+    "quotagate.v1.QuotaService/ListUsage",
     "quotagate.admin.v1.AdminService/ListOrgs",
     "quotagate.admin.v1.AdminService/GetOrg",
     "quotagate.admin.v1.AdminService/PutOrg",
@@ -61,6 +62,7 @@ const METHODS: [&str; 26] = [
     "quotagate.admin.v1.AdminService/PutExecutionUser",
     "quotagate.admin.v1.AdminService/DeleteExecutionUser",
     "quotagate.admin.v1.AdminService/GetCluster",
+    "quotagate.admin.v1.AdminService/ReplayDemand",
     "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
     "envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
     "quotagate.peer.v1.PeerService/Ping",
@@ -70,6 +72,8 @@ const METHODS: [&str; 26] = [
     "quotagate.peer.v1.PeerService/GetUsage",
     "quotagate.peer.v1.PeerService/WatchUsage",
     "quotagate.peer.v1.PeerService/GetDemand",
+    "quotagate.peer.v1.PeerService/Glance",
+    "quotagate.peer.v1.PeerService/ReplayDemand",
     "quotagate.peer.v1.PeerService/Administer",
     "other",
 ];

@@ -3,6 +3,7 @@
 
 mod directory;
 mod ground;
+mod lines;
 mod routes;
 mod settings;
 
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 pub use self::{
+    lines::{OtherNode, ShardLines},
     routes::{PeerTarget, Route, Routes, Served},
     settings::Settings,
 };
@@ -28,7 +30,7 @@ use crate::{
         WorkspaceId,
     },
     shard::{NoLedger, Policies as _, Shards, Usage, permit_id::PermitId},
-    store::{SharedStore, keys::SHARDS},
+    store::{SharedStore, StoreMember, keys::SHARDS},
 };
 
 /// Why a request could not be decided.
@@ -204,6 +206,8 @@ pub struct ClusterInfo {
     pub generation: String,
     /// The node that says all this.
     pub answered_by: String,
+    /// The members of the store; empty where it is within this process.
+    pub store_members: Vec<StoreMember>,
 }
 
 /// A node as another one, or itself, sees it.
@@ -633,6 +637,7 @@ impl Node {
                 owners: Vec::new(),
                 generation: String::new(),
                 answered_by: self.name.clone(),
+                store_members: self.store.members(),
             };
         }
         let view = self.routes.view();
@@ -644,6 +649,7 @@ impl Node {
             owners: directory::owners(&view),
             generation: view.generation.as_ref().map_or_else(String::new, |made| made.id.clone()),
             answered_by: self.name.clone(),
+            store_members: self.store.members(),
         }
     }
 

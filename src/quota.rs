@@ -21,15 +21,16 @@ mod window;
 pub use self::{
     attribution::{
         AttributionView, Consumer, DemandKey, DemandMinute, DemandSeries, DemandView, Dimension,
-        Periods, RefusedFor, TableView, Use,
+        HistoryPoint, Level, Periods, RefusedFor, TableView, Use,
     },
     catalogue::{Catalogue, Charge, Kind, Operation, Scope},
     class::{Class, ClassPolicy, Thresholds},
     decision::{
-        Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
-        DenialReason, LimitExplanation, LimitUsage, OrgGlance, OrgUsage, Outcome, Permit,
-        PermitKey, PermitOfAnother, QueueUsage, Queued, Reading, Released, Report, Reported,
-        RequestKey, SeenReading, Teller, Transition, UserUsage, WaitsFor, Warning, WorkspaceUsage,
+        Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingLine, CoolingUsage,
+        Denial, DenialReason, LimitExplanation, LimitUsage, OrgGlance, OrgLine, OrgUsage, Outcome,
+        Permit, PermitKey, PermitOfAnother, QueueUsage, Queued, Reading, Released, Report,
+        Reported, RequestKey, SeenReading, Teller, Transition, UserUsage, WaitsFor, Warning,
+        WorkspaceUsage,
     },
     event::{Event, EventKind, Happening},
     ids::{BadId, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId, caller_name},

@@ -1,8 +1,8 @@
 //! The gRPC edge. Whatever a caller can send wrong ends in this room, with the
 //! field named; what goes on to the node is checked. A handler makes an
 //! `operation` of its message, and `forward` has it carried out, here or at the
-//! node that owns the org; `peer` is where such requests arrive, and `envoy` is
-//! for proxies.
+//! node that owns the org; `peer` is where such requests arrive, `overview` shows
+//! the orgs of all nodes, and `envoy` is for proxies.
 
 mod admin;
 pub mod convert;
@@ -11,6 +11,7 @@ mod forward;
 pub mod gate;
 mod layers;
 mod operation;
+mod overview;
 mod peer;
 mod quota;
 mod rights;

@@ -3,10 +3,12 @@
 //!
 //! `table` finds an org's ledger; `reserver` carries reserves to the store, in
 //! the transactions that `batch` makes of them; `recover` takes shards over;
+//! `lines` shows all orgs at once;
 //! `shared` holds those that it is told to hold, where several processes share
 //! the store; `wakes` calls when time alone changes something.
 
 mod batch;
+mod lines;
 pub mod permit_id;
 pub mod random;
 mod recover;

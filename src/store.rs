@@ -181,6 +181,23 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     fn sessions(&self) -> Option<&dyn Sessions> {
         None
     }
+
+    /// How the members are of a store that has such, in the order in which they are
+    /// listed, by what was last asked of each.
+    fn members(&self) -> Vec<StoreMember> {
+        Vec::new()
+    }
+}
+
+/// One of the processes that make up a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreMember {
+    /// `HOST:PORT`.
+    pub endpoint: String,
+    /// Why it does not answer as it should, in a clause; empty if it does.
+    pub problem: String,
+    /// How long its last answer took; `None` before the first.
+    pub round_trip: Option<Duration>,
 }
 
 /// Leases and watches: how the processes that share a store learn of each other.

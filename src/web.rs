@@ -1,9 +1,12 @@
-//! The HTTP edge: probes, metrics, and the services as JSON.
+//! The HTTP edge: probes, metrics, the services as JSON, and the pages that people
+//! look at.
 
 mod admit;
 mod api;
-mod landing;
+mod assets;
+mod call;
 mod origin;
+mod page;
 mod ratelimit;
 mod session;
 mod status;
@@ -14,7 +17,7 @@ use std::{fmt, future::Future, io, pin::pin, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -27,7 +30,7 @@ use hyper_util::{
 use tokio::time;
 use tokio_stream::{Stream, StreamExt as _};
 
-use self::admit::Guard;
+use self::{admit::Guard, page::Live};
 use crate::{
     auth::session::Seal,
     metrics::{self, Metrics},
@@ -65,6 +68,12 @@ pub struct Services<Q, A> {
     pub seal: Seal,
 }
 
+/// The services, as the API and the pages share them.
+struct Backend<Q, A> {
+    quota: Q,
+    admin: A,
+}
+
 /// Asks whether the process can decide requests: `None` if it can, else a
 /// sentence that says why not.
 pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -97,7 +106,8 @@ pub async fn serve<Q: QuotaService, A: AdminService, C: Transport>(
     options: Options,
     stop: impl Future<Output = ()>,
 ) {
-    let router = router(services, &options);
+    let live = Live::new();
+    let router = router(services, &options, &live);
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -128,23 +138,31 @@ pub async fn serve<Q: QuotaService, A: AdminService, C: Transport>(
             });
         }
     }
+    // Pages that are looked at would never end by themselves.
+    live.end();
     if time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("HTTP requests still ran after {DRAIN_TIMEOUT:?} and were cut off");
     }
 }
 
-fn router<Q: QuotaService, A: AdminService>(services: Services<Q, A>, options: &Options) -> Router {
+fn router<Q: QuotaService, A: AdminService>(
+    services: Services<Q, A>,
+    options: &Options,
+    live: &Live,
+) -> Router {
     let Services { quota, admin, metrics, readiness, gate, seal } = services;
     let guard = Arc::new(Guard::new(gate, seal, options));
     let traced = middleware::from_fn_with_state(options.traces.clone(), traced::traced);
+    let backend = Arc::new(Backend { quota, admin });
     Router::new()
-        .route("/", get(landing::page).with_state(Arc::clone(&guard)))
+        .merge(page::router(Arc::clone(&backend), Arc::clone(&guard), live.clone()))
+        .merge(assets::router())
         .merge(session::router(Arc::clone(&guard)))
         .route("/livez", get(alive))
         .route("/readyz", get(move || async move { ready(&readiness) }))
         .route("/metrics", get(exposition).with_state(metrics))
-        .merge(api::router(quota, admin, guard).layer(traced))
-        .fallback(status::not_found)
+        .merge(api::router(backend, guard).layer(traced))
+        .fallback(not_found)
         .method_not_allowed_fallback(status::method_not_allowed)
         .layer(middleware::from_fn(secure))
 }
@@ -167,15 +185,36 @@ async fn exposition(State(metrics): State<Arc<Metrics>>) -> Response {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics.encode()).into_response()
 }
 
-/// No answer is to be kept, guessed at, or shown in somebody else's frame.
+/// No such path: a page for people, JSON for programs.
+async fn not_found(headers: HeaderMap) -> Response {
+    if page::wants_page(&headers) { page::not_found() } else { status::not_found().await }
+}
+
+/// Only what is served from here is loaded or run, and nothing that stands in a page
+/// itself; forms go nowhere else, and nobody frames it.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// No answer is to be guessed at, shown in somebody else's frame, or kept, unless it
+/// says so itself.
 async fn secure(request: Request, next: Next) -> Response {
-    const HEADERS: [(HeaderName, HeaderValue); 3] = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    const HEADERS: [(HeaderName, HeaderValue); 5] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            HeaderValue::from_static("same-origin"),
+        ),
     ];
     let mut response = next.run(request).await;
-    response.headers_mut().extend(HEADERS);
+    let headers = response.headers_mut();
+    headers.extend(HEADERS);
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
     response
 }
 

@@ -1,6 +1,10 @@
 //! Who makes a request, as far as it was proved.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use super::rules::{Action, Rules, Verb};
 
@@ -66,11 +70,65 @@ enum Kind {
     },
 }
 
+/// What somebody may do, to be compared: who has the same is shown the same.
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    rules: Option<Arc<Rules>>,
+    /// The places of the rules that are about them.
+    places: Vec<usize>,
+}
+
+impl PartialEq for Rights {
+    fn eq(&self, other: &Self) -> bool {
+        let same_rules = match (&self.rules, &other.rules) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        same_rules && self.places == other.places
+    }
+}
+
+impl Eq for Rights {}
+
+impl Hash for Rights {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.places.hash(state);
+    }
+}
+
 impl Caller {
+    /// All that they may do.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
+        match &self.0 {
+            Kind::Anybody => Rights::default(),
+            Kind::Known { principal, rules } => {
+                Rights { places: rules.about(principal.as_str()), rules: Some(Arc::clone(rules)) }
+            }
+        }
+    }
+
+    /// True if there is an org in which they may do anything with this verb.
+    #[must_use]
+    pub fn may_somewhere(&self, verb: Verb) -> bool {
+        match &self.0 {
+            Kind::Anybody => true,
+            Kind::Known { principal, rules } => rules.allow_somewhere(principal.as_str(), verb),
+        }
+    }
+
     /// Where no identity is configured.
     #[must_use]
     pub const fn anybody() -> Self {
         Self(Kind::Anybody)
+    }
+
+    /// Somebody who may do nothing.
+    #[must_use]
+    pub fn nobody() -> Self {
+        let principal = Principal("nobody".into());
+        Self(Kind::Known { principal, rules: Arc::default() })
     }
 
     /// Somebody who has proved who they are.

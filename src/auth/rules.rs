@@ -158,6 +158,19 @@ impl Rules {
         self.0.iter().position(|rule| rule.is_about(who, verb, org) && decides(rule))
     }
 
+    /// The places of the rules that name this principal.
+    #[must_use]
+    pub fn about(&self, who: &str) -> Vec<usize> {
+        let named = |rule: &Rule| rule.who.iter().any(|pattern| pattern.fits(who));
+        (0..self.0.len()).filter(|&place| named(&self.0[place])).collect()
+    }
+
+    /// True if a rule allows something in some org, whatever others forbid of it.
+    #[must_use]
+    pub fn allow_somewhere(&self, who: &str, verb: Verb) -> bool {
+        self.0.iter().any(|rule| !rule.deny && rule.is_for(who, verb))
+    }
+
     /// True if everything in every org is allowed.
     #[must_use]
     pub fn allow_everywhere(&self, who: &str, verb: Verb) -> bool {

@@ -90,7 +90,19 @@ fn nodes_text(response: &GetClusterResponse) -> String {
     if !others.is_empty() {
         _ = write!(out, "\n{others}");
     }
-    out
+    out + &members_text(response)
+}
+
+/// The members of the store, where it has such.
+fn members_text(response: &GetClusterResponse) -> String {
+    let columns = [("MEMBER", Align::Left), ("ANSWERS IN", Align::Right), ("", Align::Left)];
+    let mut table = Table::new(columns);
+    for member in &response.store_members {
+        let took = member.round_trip.and_then(|took| Duration::try_from(took).ok());
+        let state = if member.healthy { String::new() } else { clean(&member.problem) };
+        table.row([clean(&member.endpoint), took.map(human).unwrap_or_default(), state]);
+    }
+    if table.is_empty() { String::new() } else { format!("\n{}", table.render()) }
 }
 
 /// The shards that none of the nodes shown owns.
@@ -168,6 +180,7 @@ fn ranges(sorted: &[u32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::admin::v1::StoreMember;
 
     fn node(name: &str, shards: u32, offset_ms: i32) -> Node {
         Node {
@@ -204,6 +217,19 @@ mod tests {
             owners: owners(&["a", "b", "", "", "c", ""]),
             generation: "00ff".into(),
             answered_by: "a".into(),
+            store_members: vec![
+                StoreMember {
+                    endpoint: "e1:2379".into(),
+                    healthy: true,
+                    round_trip: Some(prost_types::Duration { seconds: 0, nanos: 3_000_000 }),
+                    ..StoreMember::default()
+                },
+                StoreMember {
+                    endpoint: "e2:2379".into(),
+                    problem: "no connection".into(),
+                    ..StoreMember::default()
+                },
+            ],
         };
         let expected = "\
 counters in the etcd store, in 6 shards
@@ -215,6 +241,10 @@ cluster 00ff, as a knows it
 
 without an owner: 3 shards: 2-3, 5
 still of c, which is gone: 1 shard: 4
+
+  MEMBER   ANSWERS IN
+  e1:2379        3 ms
+  e2:2379              no connection
 ";
         assert_eq!(nodes_text(&response), expected, "\n{}", nodes_text(&response));
         assert_eq!(

@@ -512,6 +512,7 @@ WORKSPACES
             org: "acme".into(),
             as_of: at(0),
             counted_since: at(-90_000),
+            history: Vec::new(),
             series: vec![
                 DemandSeries {
                     workspace: "acme-eu".into(),

@@ -38,9 +38,10 @@ use super::pings::Facts;
 use crate::{
     proto::peer::v1::{
         AcquireRequest, AcquireResponse, AdministerRequest, AdministerResponse, GetDemandRequest,
-        GetDemandResponse, GetUsageRequest, GetUsageResponse, PingRequest, PingResponse,
-        ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse, WatchUsageRequest,
-        WatchUsageResponse, peer_service_client::PeerServiceClient,
+        GetDemandResponse, GetUsageRequest, GetUsageResponse, GlanceRequest, GlanceResponse,
+        PingRequest, PingResponse, ReleaseRequest, ReleaseResponse, ReplayDemandRequest,
+        ReplayDemandResponse, ReportRequest, ReportResponse, WatchUsageRequest, WatchUsageResponse,
+        peer_service_client::PeerServiceClient,
     },
     quota::Wall,
     trace::Span,
@@ -284,6 +285,10 @@ calls! {
     watch_usage(WatchUsageRequest) -> Streaming<WatchUsageResponse>;
     /// Has an org's demand read.
     get_demand(GetDemandRequest) -> GetDemandResponse;
+    /// Has a node's orgs summarised. The deadline is that of the first answer.
+    glance(GlanceRequest) -> Streaming<GlanceResponse>;
+    /// Has settings tried on an org's demand.
+    replay_demand(ReplayDemandRequest) -> ReplayDemandResponse;
     /// Has a change carried out.
     administer(AdministerRequest) -> AdministerResponse;
 }

@@ -111,6 +111,15 @@ impl Routes {
         }
     }
 
+    /// The epoch in which this process serves a shard; `None` if it does not.
+    #[must_use]
+    pub fn served(&self, shard: Shard) -> Option<u64> {
+        match &self.cluster {
+            None => Some(0),
+            Some(Membership { served, .. }) => served(shard),
+        }
+    }
+
     /// True where there are no other nodes.
     #[must_use]
     pub fn is_alone(&self) -> bool {

@@ -3,17 +3,20 @@
 //! it is recorded: it counts anew in each life of a ledger.
 //!
 //! `series` counts by time, `top` keeps the heaviest users of a table, `demand`
-//! keeps what was asked, granted and refused by the minute.
+//! keeps what was asked, granted and refused by the minute, `history` how far the
+//! total was used.
 
 mod demand;
+mod history;
 mod series;
 mod top;
 
 use std::{hash::Hash, sync::Arc};
 
-use self::{demand::Demand, series::Series, top::Top};
+use self::{demand::Demand, history::History, series::Series, top::Top};
 pub use self::{
     demand::{DemandKey, DemandMinute, DemandSeries, MAX_CELLS, MAX_KEYS, RefusedFor},
+    history::{HistoryPoint, INTERVAL_SECS, Level, MAX_POINTS},
     series::{Periods, Use},
     top::LISTED,
 };
@@ -26,6 +29,7 @@ pub struct Attribution {
     /// wall clock as it was then, and a later step of that clock moves nothing.
     began: Now,
     counted: Option<Box<Counted>>,
+    history: History,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -129,13 +133,15 @@ pub struct DemandView {
     pub since: Wall,
     /// By key, then the rest, if there is one.
     pub series: Vec<DemandSeries>,
+    /// The org's total, oldest first; nothing where one workspace is asked for.
+    pub history: Vec<HistoryPoint>,
 }
 
 impl Attribution {
     /// Counts from now on.
     #[must_use]
     pub fn new(now: Now) -> Self {
-        Self { began: now, counted: None }
+        Self { began: now, counted: None, history: History::default() }
     }
 
     /// The moment since which it counts.
@@ -203,6 +209,8 @@ impl Attribution {
         let at = self.seconds(now);
         if self.counted.as_mut().is_some_and(|counted| counted.sweep(at)) {
             self.counted = None;
+            // Nobody has asked for anything in a day: nothing of it is left.
+            self.history.clear();
         }
         self.counted.is_none()
     }
@@ -244,7 +252,18 @@ impl Attribution {
         let at = self.seconds(now);
         let demand = self.counted.as_mut().map(|counted| &mut counted.demand);
         let series = demand.map(|demand| demand.view(at, workspace, from));
-        DemandView { since: self.began.wall, series: series.unwrap_or_default() }
+        let all = workspace.is_none();
+        let from = from.map_or(0, |from| from.0 / 1_000_000);
+        let history = if all { self.history.points(from, at) } else { Vec::new() };
+        DemandView { since: self.began.wall, series: series.unwrap_or_default(), history }
+    }
+
+    /// Notes how far the org's total is used. `then` tells it for a moment since the
+    /// last note, if nobody has used anything meanwhile.
+    pub fn note_level(&mut self, now: Mono, level: Level, then: impl Fn(Mono) -> Level) {
+        let (at, began) = (self.seconds(now), self.began);
+        let then = |second: u64| then(began.mono_at(Wall(second * 1_000_000)));
+        self.history.note(at, level, then);
     }
 
     fn add(&mut self, now: Mono, origin: &Origin, user: Option<&UserId>, used: Use, weight: u64) {

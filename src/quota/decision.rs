@@ -438,6 +438,42 @@ impl OrgGlance {
     }
 }
 
+/// One org in a line: what is shown of thousands of orgs at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrgLine {
+    /// The org.
+    pub org: OrgId,
+    /// Its total, and until when it lasts.
+    pub total: LimitUsage,
+    /// Workspaces that are declared or have use.
+    pub workspaces: u32,
+    /// Those of them that have a class paused, in the order of
+    /// [`Class::PAUSABLE`].
+    pub paused: [u32; 3],
+    /// Those of them that have reached their cap.
+    pub at_limit: u32,
+    /// The one that has used most of its cap, in whole percent; `None` where none
+    /// has a cap.
+    pub fullest: Option<(WorkspaceId, u32)>,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// What cools down, if anything does.
+    pub cooling: Option<CoolingLine>,
+}
+
+/// That some limits of an org cool down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoolingLine {
+    /// When the first of them is tried again, or opens by itself.
+    pub until: Mono,
+    /// The widest scope among them.
+    pub scope: Scope,
+    /// One of them is the org's total.
+    pub total: bool,
+    /// How many.
+    pub limits: u32,
+}
+
 /// Everything that is counted for one org.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrgUsage {

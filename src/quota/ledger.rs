@@ -249,6 +249,7 @@ impl Ledger {
     /// more. Requests drop only what has left of the counters that they touch:
     /// an org has thousands.
     pub fn expire(&mut self, now: Mono) {
+        self.note_level(now);
         let rules = self.rules;
         let mut opened = Vec::new();
         for (slot, group) in self.groups.iter_mut_by_time() {
@@ -270,6 +271,7 @@ impl Ledger {
 
     /// Drops what has left of some counters.
     fn expire_counters(&mut self, now: Mono, counters: impl Iterator<Item = CounterRef>) {
+        self.note_level(now);
         for at in counters {
             self.groups.counter_mut(at).expire(now, &self.rules);
         }
@@ -438,6 +440,7 @@ impl Ledger {
             }
         }
         self.changes += 1;
+        self.note_level(now);
         let origin = self.note_granted(now, ask, plan, calls);
         let key = PermitKey(nonce);
         self.note_probe(now, key, plan, stamp);

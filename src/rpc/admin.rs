@@ -124,4 +124,11 @@ impl AdminService for Admin {
         rights::cluster(&self.forward.context(&request)?.caller)?;
         Ok(Response::new(wire::cluster(self.forward.node().cluster())))
     }
+
+    async fn replay_demand(
+        &self,
+        _: Request<v1::ReplayDemandRequest>,
+    ) -> Result<Response<v1::ReplayDemandResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
 }

@@ -3,11 +3,16 @@
 //! once.
 
 pub mod admin;
+pub mod overview;
 pub mod peer;
 mod queue;
 pub mod quota;
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use tonic_types::FieldViolation;
 
@@ -71,6 +76,26 @@ impl Checks {
 /// An identifier that may be left out.
 fn optional<T>(text: &str, parse: fn(&str) -> Result<T, BadId>) -> Result<Option<T>, BadId> {
     if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
+
+/// A page token is text in hexadecimal, so that nobody is tempted to make one up.
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(2 * text.len()), |mut token, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(token, "{byte:02x}");
+        token
+    })
+}
+
+/// The text of a token; `None` where it is none.
+fn unhex(token: &str) -> Option<String> {
+    let digits = token.as_bytes();
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes = digits.chunks(2).map(byte).collect::<Option<Vec<_>>>()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// Protobuf's own bound, about 10,000 years.

@@ -26,6 +26,7 @@ use super::{
     convert::quota as wire,
     layers::{Deadline, note_org},
     operation::{Asked, Failure, Operation},
+    overview::{Overview, Sweep},
     rights,
     status::Problem,
 };
@@ -71,6 +72,7 @@ pub struct Forward {
     /// A watch wakes those who wait for it in an order by chance. So one at a time
     /// waits for other routes, and they go on in the order in which they came.
     turns: Mutex<()>,
+    overview: Overview,
     /// How many pauses were made, so that no two are alike.
     pauses: AtomicU64,
 }
@@ -126,8 +128,16 @@ impl Forward {
     #[must_use]
     pub fn new(node: Arc<Node>, peers: Arc<Peers>, metrics: Arc<Metrics>) -> Self {
         let stopping = watch::channel(false).0;
-        let (turns, pauses) = (Mutex::new(()), AtomicU64::new(0));
-        Self { node, peers, metrics, traces: Traces::off(), stopping, turns, pauses }
+        Self {
+            node,
+            peers,
+            metrics,
+            traces: Traces::off(),
+            stopping,
+            turns: Mutex::new(()),
+            overview: Overview::default(),
+            pauses: AtomicU64::new(0),
+        }
     }
 
     /// The same, with what is asked recorded in traces.
@@ -146,6 +156,12 @@ impl Forward {
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {
         &self.node
+    }
+
+    /// All orgs of the cluster, as they are now or were some seconds ago: nothing
+    /// has been looked at on behalf of anybody, so nobody's rights are in it.
+    pub async fn overview(&self) -> Arc<Sweep> {
+        self.overview.latest(&self.node, &self.peers).await
     }
 
     /// From now on streams end, and nothing waits at another node any more:

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::yield_now,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Code, Request, Response, Status, service::interceptor::InterceptedService,
@@ -31,6 +34,7 @@ use crate::{
         peer_service_server::{PeerService, PeerServiceServer},
     },
     quota::Teller,
+    store::Shard,
     trace,
 };
 
@@ -258,6 +262,37 @@ impl PeerService for Peer {
             drop(place);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type GlanceStream = ReceiverStream<Result<peer::GlanceResponse, Status>>;
+
+    async fn glance(
+        &self,
+        request: Request<peer::GlanceRequest>,
+    ) -> Result<Response<Self::GlanceStream>, Status> {
+        Span::current().record("from", request.get_ref().node.as_str());
+        let (shards, stream) = mpsc::channel(BUFFER);
+        let node = Arc::clone(&self.node);
+        tokio::spawn(async move {
+            let declared = node.declared_by_shard();
+            for shard in Shard::all() {
+                let declared = declared.get(&shard).map(Vec::as_slice).unwrap_or_default();
+                let Some(lines) = node.lines(shard, declared) else { continue };
+                if shards.send(Ok(convert::overview::glance(lines))).await.is_err() {
+                    return;
+                }
+                // Whoever reads fast does not keep the thread from others.
+                yield_now().await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn replay_demand(
+        &self,
+        _: Request<peer::ReplayDemandRequest>,
+    ) -> Result<Response<peer::ReplayDemandResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn administer(

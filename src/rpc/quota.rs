@@ -9,9 +9,10 @@ use tonic::{Code, Request, Response, Status};
 use tracing::debug;
 
 use super::{
-    convert::quota as wire,
+    convert::{self, quota as wire},
     forward::Forward,
     operation::{Acquire, GetDemand, GetUsage, Operation as _, Release, Report, Watch},
+    overview,
     status::Problem,
     watch::{self, BUFFER},
 };
@@ -86,6 +87,16 @@ impl QuotaService for Quota {
     ) -> Result<Response<v1::GetDemandResponse>, Status> {
         let context = self.forward.context(&request)?;
         self.forward.decide(&GetDemand::new(request.into_inner())?, &context).await
+    }
+
+    async fn list_usage(
+        &self,
+        request: Request<v1::ListUsageRequest>,
+    ) -> Result<Response<v1::ListUsageResponse>, Status> {
+        let context = self.forward.context(&request)?;
+        let asked = convert::overview::asked(request.into_inner())?;
+        let sweep = self.forward.overview().await;
+        Ok(Response::new(overview::page(&sweep, &asked, &context.caller)))
     }
 
     type WatchUsageStream = ReceiverStream<Result<v1::WatchUsageResponse, Status>>;

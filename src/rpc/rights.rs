@@ -4,6 +4,8 @@
 //! looked up. So a refusal says the same of an org that there is and of one that
 //! there is not, and takes the same way.
 
+use std::borrow::Cow;
+
 use tonic::Code;
 
 use super::{forward::Context, status::Problem};
@@ -144,6 +146,23 @@ pub fn cut_event(caller: &Caller, event: &mut v1::WatchUsageResponse) -> bool {
     let usage = event.usage.as_ref();
     let tells = |usage: &v1::OrgUsage| !usage.limits.is_empty() || !usage.workspaces.is_empty();
     event.snapshot || !event.transitions.is_empty() || usage.is_some_and(tells)
+}
+
+/// A line of an org, of which those who may read all of it see everything, and
+/// those who may read a part of it the total; `None`: they may read nothing.
+pub fn read_line<'l>(caller: &Caller, line: &'l v1::OrgLine) -> Option<Cow<'l, v1::OrgLine>> {
+    if caller.may_all(Verb::Read, &line.org) {
+        return Some(Cow::Borrowed(line));
+    }
+    caller.may_some(Verb::Read, &line.org).then(|| {
+        Cow::Owned(v1::OrgLine {
+            org: line.org.clone(),
+            total: line.total.clone(),
+            waiting: line.waiting,
+            // The rest is everybody's affair.
+            ..v1::OrgLine::default()
+        })
+    })
 }
 
 /// Leaves of what was asked for that of the workspaces which may be seen.

@@ -34,8 +34,8 @@ use self::{
     members::Members,
 };
 use super::{
-    Changed, Compare, KeyValue, LeaseId, Listing, Sessions, Store, StoreError, Txn, TxnOutcome,
-    Watched, Write, apply,
+    Changed, Compare, KeyValue, LeaseId, Listing, Sessions, Store, StoreError, StoreMember, Txn,
+    TxnOutcome, Watched, Write, apply,
 };
 use crate::tls::Connector;
 
@@ -137,6 +137,10 @@ impl Store for EtcdStore {
 
     fn sessions(&self) -> Option<&dyn Sessions> {
         Some(self)
+    }
+
+    fn members(&self) -> Vec<StoreMember> {
+        self.shared.members.standing()
     }
 }
 

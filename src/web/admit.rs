@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Code, Status};
 
 use super::{
@@ -53,9 +53,9 @@ impl Guard {
     /// Checks that a write comes from the right place.
     ///
     /// # Errors
-    /// The answer, if it does not.
-    pub fn check_origin(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Box<Response>> {
-        origin::check(headers, peer.local, &self.hosts).map_err(|why| Box::new(foreign(why)))
+    /// It does not.
+    pub fn check_write(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Status> {
+        origin::check(headers, peer.local, &self.hosts).map_err(foreign)
     }
 
     /// Knows who calls.
@@ -71,6 +71,37 @@ impl Guard {
     /// Who has failed to sign in.
     pub fn failures(&self) -> &Failures {
         &self.failures
+    }
+
+    /// Lets a request in, and notes among its extensions who makes it.
+    ///
+    /// # Errors
+    /// It stays outside: its caller is not known, writes from elsewhere, or comes
+    /// when all places are taken.
+    pub async fn let_in(&self, peer: &Peer, request: &mut Request) -> Result<Inside<'_>, Status> {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !reads {
+            self.check_write(request.headers(), peer)?;
+        }
+        let place = self.places.try_acquire().ok();
+        let is_full = place.is_none();
+        let place = place.or_else(|| self.operators.try_acquire().ok()).ok_or_else(overloaded)?;
+        let identified = self.identify(request.headers(), request.extensions(), peer).await?;
+        let Identified { caller, by_session } = identified;
+        if by_session && !reads && !request.headers().contains_key(header::ORIGIN) {
+            let why = "a write in a session needs an Origin header: browsers send it";
+            return Err(foreign(why.to_owned()));
+        }
+        if is_full && !gate::is_operator(&caller) {
+            return Err(overloaded());
+        }
+        let turn = self.gate.enter(&caller)?;
+        forget_credentials(request.headers_mut());
+        request.extensions_mut().insert(caller);
+        if by_session {
+            request.extensions_mut().insert(BySession);
+        }
+        Ok(Inside { _place: place, _turn: turn })
     }
 
     /// Who makes a request. What a program shows comes before a browser's session,
@@ -99,6 +130,16 @@ impl Guard {
     }
 }
 
+/// A request that is inside: it has its place until this is dropped.
+pub struct Inside<'g> {
+    _place: SemaphorePermit<'g>,
+    _turn: gate::Turn,
+}
+
+/// Among a request's extensions where a browser's session has told who makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct BySession;
+
 /// Who makes a request, and how that is known.
 pub struct Identified {
     /// Who.
@@ -107,40 +148,17 @@ pub struct Identified {
     pub by_session: bool,
 }
 
-/// Lets a request in, and notes among its extensions who makes it.
+/// Lets a request of the API in, and notes among its extensions who makes it.
 pub async fn admit(
     State(guard): State<Arc<Guard>>,
     Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads && let Err(foreign) = guard.check_origin(request.headers(), &peer) {
-        return *foreign;
+    match guard.let_in(&peer, &mut request).await {
+        Ok(_inside) => next.run(request).await,
+        Err(refused) => status::response(&refused),
     }
-    let place = guard.places.try_acquire().ok();
-    let is_full = place.is_none();
-    let Some(_place) = place.or_else(|| guard.operators.try_acquire().ok()) else {
-        return overloaded();
-    };
-    let identified = guard.identify(request.headers(), request.extensions(), &peer).await;
-    let Identified { caller, by_session } = match identified {
-        Ok(identified) => identified,
-        Err(problem) => return status::response(&Status::from(problem)),
-    };
-    if by_session && !reads && !request.headers().contains_key(header::ORIGIN) {
-        return foreign("a write in a session needs an Origin header: browsers send it".into());
-    }
-    if is_full && !gate::is_operator(&caller) {
-        return overloaded();
-    }
-    let _turn = match guard.gate.enter(&caller) {
-        Ok(turn) => turn,
-        Err(problem) => return status::response(&Status::from(problem)),
-    };
-    forget_credentials(request.headers_mut());
-    request.extensions_mut().insert(caller);
-    next.run(request).await
 }
 
 /// They have said what they had to say, and nobody else is to see them.
@@ -149,11 +167,10 @@ fn forget_credentials(headers: &mut HeaderMap) {
     headers.remove(header::COOKIE);
 }
 
-fn foreign(why: String) -> Response {
-    status::response(&refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why))
+fn foreign(why: String) -> Status {
+    refuse(Code::PermissionDenied, "FOREIGN_ORIGIN", why)
 }
 
-fn overloaded() -> Response {
-    let why = "too many HTTP requests at a time";
-    status::response(&refuse(Code::ResourceExhausted, "OVERLOADED", why))
+fn overloaded() -> Status {
+    refuse(Code::ResourceExhausted, "OVERLOADED", "too many HTTP requests at a time")
 }

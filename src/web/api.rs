@@ -1,30 +1,28 @@
 //! The services as JSON: each route reads a message, calls the service that
 //! gRPC serves, and writes its answer.
 
-use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use prost::Name;
-use tokio::time;
 use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
+    Backend,
     admit::{Guard, admit},
+    call::{Call, Context},
     ratelimit,
     status::{self, refuse},
 };
 use crate::{
-    auth::Caller,
     json,
     proto::{
         admin::v1::{
@@ -37,22 +35,9 @@ use crate::{
             ReportRequest, acquire_response::Outcome, quota_service_server::QuotaService,
         },
     },
-    rpc::OverHttp,
-    tls::Peer,
 };
 
-/// The most that a body may take, as for gRPC.
-const MAX_BODY_BYTES: usize = 64 << 10;
-
-/// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-struct Api<Q, A> {
-    quota: Q,
-    admin: A,
-}
-
-type Shared<Q, A> = State<Arc<Api<Q, A>>>;
+type Shared<Q, A> = State<Arc<Backend<Q, A>>>;
 type Answer = Result<Response, Failure>;
 
 /// A status on its way out.
@@ -71,7 +56,10 @@ impl IntoResponse for Failure {
 }
 
 /// The routes under `/api/v1`.
-pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, guard: Arc<Guard>) -> Router {
+pub fn router<Q: QuotaService, A: AdminService>(
+    backend: Arc<Backend<Q, A>>,
+    guard: Arc<Guard>,
+) -> Router {
     Router::new()
         .route("/api/v1/orgs", get(list_orgs::<Q, A>))
         .route(
@@ -92,7 +80,7 @@ pub fn router<Q: QuotaService, A: AdminService>(quota: Q, admin: A, guard: Arc<G
         .route("/api/v1/permits/{permit}", post(settle::<Q, A>))
         .route("/api/v1/cluster", get(cluster::<Q, A>))
         .route_layer(middleware::from_fn_with_state(guard, admit))
-        .with_state(Arc::new(Api { quota, admin }))
+        .with_state(backend)
 }
 
 async fn acquire<Q: QuotaService, A: AdminService>(
@@ -242,76 +230,6 @@ async fn cluster<Q: QuotaService, A: AdminService>(
     context: Context,
 ) -> Answer {
     Ok(reply(api.admin.get_cluster(context.request(GetClusterRequest {})).await?))
-}
-
-/// Who calls, over what, with which headers.
-struct Context {
-    headers: HeaderMap,
-    peer: Option<Peer>,
-    caller: Option<Caller>,
-}
-
-impl Context {
-    /// The request as if it had come by gRPC: headers are its metadata.
-    fn request<M>(self, message: M) -> tonic::Request<M> {
-        let mut request = tonic::Request::new(message);
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers);
-        if let Some(peer) = self.peer {
-            request.extensions_mut().insert(peer);
-        }
-        // Without a caller the services refuse it.
-        if let Some(caller) = self.caller {
-            request.extensions_mut().insert(caller);
-        }
-        request.extensions_mut().insert(OverHttp);
-        request
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Context {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let Parts { headers, extensions, .. } = parts;
-        Ok(Self {
-            headers: headers.clone(),
-            peer: extensions.get::<Peer>().cloned(),
-            caller: extensions.get::<Caller>().cloned(),
-        })
-    }
-}
-
-/// A request with a body, read whole.
-struct Call {
-    context: Context,
-    body: Bytes,
-}
-
-impl<S: Send + Sync> FromRequest<S> for Call {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let (mut parts, body) = request.into_parts();
-        let Ok(context) = Context::from_request_parts(&mut parts, state).await;
-        let body = Limited::new(body, MAX_BODY_BYTES);
-        match time::timeout(BODY_TIMEOUT, body.collect()).await {
-            Ok(Ok(body)) => Ok(Self { context, body: body.to_bytes() }),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let why = format!("the body is larger than {MAX_BODY_BYTES} bytes");
-                let status = refuse(Code::InvalidArgument, "BODY_TOO_LARGE", why);
-                Err(status::response_as(StatusCode::PAYLOAD_TOO_LARGE, &status))
-            }
-            Ok(Err(_)) => {
-                let status = refuse(Code::InvalidArgument, "BODY_CUT_OFF", "the body was cut off");
-                Err(status::response(&status))
-            }
-            Err(_) => {
-                let why = format!("the body did not arrive within {BODY_TIMEOUT:?}");
-                let status = refuse(Code::DeadlineExceeded, "BODY_TOO_SLOW", why);
-                Err(status::response_as(StatusCode::REQUEST_TIMEOUT, &status))
-            }
-        }
-    }
 }
 
 fn read<M: Name + Default>(body: &[u8]) -> Result<M, Status> {

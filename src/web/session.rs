@@ -25,6 +25,7 @@ use tonic::{Code, Status};
 
 use super::{
     admit::Guard,
+    page,
     status::{self, refuse},
 };
 use crate::{auth::session::LONGEST, tls::Peer};
@@ -65,8 +66,8 @@ async fn begin(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    if let Err(foreign) = guard.check_origin(request.headers(), &peer) {
-        return *foreign;
+    if let Err(foreign) = guard.check_write(request.headers(), &peer) {
+        return status::response(&foreign);
     }
     let from = peer.remote.ip();
     if let Err(wait) = guard.failures().check(from, Instant::now()) {
@@ -75,32 +76,39 @@ async fn begin(
     let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
         kind.to_str().is_ok_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"))
     });
+    let is_page = page::wants_page(request.headers());
     let asked = match read(request.into_body(), is_json).await {
         Ok(asked) => asked,
         Err(refused) => return status::response(&refused),
     };
-    let Asked::Begin(token) = asked else {
-        return with_cookie(see_other(), &peer, "", Duration::ZERO);
+    let Asked::Begin { token, next } = asked else {
+        return with_cookie(see_other("/"), &peer, "", Duration::ZERO);
     };
+    let next = next.as_deref().filter(|path| is_own_path(path)).unwrap_or("/");
     let signed_in = match guard.gate().sign_in(token.trim()).await {
         Ok(signed_in) => signed_in,
         Err(problem) => {
             if problem.code == Code::Unauthenticated {
                 guard.failures().note(from, Instant::now());
             }
-            return status::response(&Status::from(problem));
+            let refused = Status::from(problem);
+            return if is_page {
+                page::sign_in_again(&refused, next)
+            } else {
+                status::response(&refused)
+            };
         }
     };
     let Some((statement, life)) = signed_in else {
         // Nobody is asked for a name: there is nothing to keep.
-        return if is_json { Json(json!({})).into_response() } else { see_other() };
+        return if is_json { Json(json!({})).into_response() } else { see_other(next) };
     };
     let sealed = guard.seal().seal(&statement);
     let answer = if is_json {
         let body = json!({"principal": statement.principal.as_str(), "seconds": life.as_secs()});
         Json(body).into_response()
     } else {
-        see_other()
+        see_other(next)
     };
     with_cookie(answer, &peer, &sealed, life)
 }
@@ -111,16 +119,16 @@ async fn end(
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    if let Err(foreign) = guard.check_origin(request.headers(), &peer) {
-        return *foreign;
+    if let Err(foreign) = guard.check_write(request.headers(), &peer) {
+        return status::response(&foreign);
     }
     with_cookie(StatusCode::NO_CONTENT.into_response(), &peer, "", Duration::ZERO)
 }
 
 /// What a form, or JSON, asks for.
 enum Asked {
-    /// A session for this token.
-    Begin(String),
+    /// A session for this token, and then this page.
+    Begin { token: String, next: Option<String> },
     /// The end of one: a form cannot say DELETE.
     End,
 }
@@ -136,7 +144,7 @@ async fn read(body: Body, is_json: bool) -> Result<Asked, Status> {
     if is_json {
         let mut body: Value = serde_json::from_slice(&body).map_err(|_| bad("is not JSON"))?;
         return match body.get_mut("token").map(Value::take) {
-            Some(Value::String(token)) => Ok(Asked::Begin(token)),
+            Some(Value::String(token)) => Ok(Asked::Begin { token, next: None }),
             _ => Err(bad("the body must be {\"token\": \"…\"}")),
         };
     }
@@ -148,7 +156,7 @@ async fn read(body: Body, is_json: bool) -> Result<Asked, Status> {
     let fields = uri.and_then(|uri| Query::<HashMap<String, String>>::try_from_uri(&uri).ok());
     let Some(Query(mut fields)) = fields else { return Err(bad("is not a form")) };
     match (fields.remove("token"), fields.contains_key("sign_out")) {
-        (Some(token), _) => Ok(Asked::Begin(token)),
+        (Some(token), _) => Ok(Asked::Begin { token, next: fields.remove("next") }),
         (None, true) => Ok(Asked::End),
         (None, false) => Err(bad("the form must have the field `token`")),
     }
@@ -171,8 +179,16 @@ fn with_cookie(mut answer: Response, peer: &Peer, value: &str, life: Duration) -
     answer
 }
 
-fn see_other() -> Response {
-    (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response()
+fn see_other(path: &str) -> Response {
+    let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// True for a path of this service, with its query: nobody is led elsewhere by a
+/// link to sign in. Browsers take `//` and `/\` for another host's name.
+pub fn is_own_path(path: &str) -> bool {
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    path.starts_with('/') && !path.starts_with("//") && plain
 }
 
 fn too_many_failures(wait: Duration) -> Response {
@@ -270,6 +286,18 @@ mod tests {
         check(true, 60, &format!("__Host-{in_the_clear}; Secure"));
         check(false, 0, &in_the_clear.replace("60", "0"));
         check(false, 1 << 40, &in_the_clear.replace("60", "43200"));
+    }
+
+    #[test]
+    fn after_signing_in_nobody_is_led_elsewhere() {
+        for own in ["/", "/orgs/acme?period=hour#top", "/sign-in?next=//x"] {
+            assert!(is_own_path(own), "{own}");
+        }
+        for other in
+            ["", "x", "//evil.example", "/\\evil.example", "https://evil", "/a\nb", "/\t/x"]
+        {
+            assert!(!is_own_path(other), "{other:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

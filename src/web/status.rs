@@ -67,7 +67,8 @@ pub async fn method_not_allowed() -> Response {
     )
 }
 
-fn http_code(code: Code) -> StatusCode {
+/// The status of HTTP that stands for one of gRPC.
+pub fn http_code(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,

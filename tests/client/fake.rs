@@ -191,6 +191,13 @@ impl QuotaService for Edge {
         Ok(Response::new(Box::pin(tokio_stream::empty())))
     }
 
+    async fn list_usage(
+        &self,
+        _: Request<ListUsageRequest>,
+    ) -> Result<Response<ListUsageResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
     async fn get_demand(
         &self,
         _: Request<GetDemandRequest>,

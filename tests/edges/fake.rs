@@ -152,6 +152,18 @@ impl QuotaService for Fake {
         owned(GetDemandResponse { org, counted_since: since, series, ..Default::default() })
     }
 
+    async fn list_usage(&self, request: Request<ListUsageRequest>) -> Answer<ListUsageResponse> {
+        let ListUsageRequest { page_size, page_token, order, search } = request.into_inner();
+        // Shows what it was asked for.
+        let line = OrgLine { org: search, severity: order, ..Default::default() };
+        owned(ListUsageResponse {
+            orgs: vec![line],
+            total_size: page_size,
+            next_page_token: page_token,
+            ..Default::default()
+        })
+    }
+
     async fn get_usage(&self, request: Request<GetUsageRequest>) -> Answer<GetUsageResponse> {
         let org = request.into_inner().org;
         refuse(&org)?;
@@ -237,6 +249,15 @@ impl AdminService for Fake {
     ) -> Answer<DeleteExecutionUserResponse> {
         let org = Org { id: request.into_inner().org, ..Default::default() };
         owned(DeleteExecutionUserResponse { entry: entry(org) })
+    }
+
+    async fn replay_demand(
+        &self,
+        request: Request<ReplayDemandRequest>,
+    ) -> Answer<ReplayDemandResponse> {
+        let org = request.into_inner().org.unwrap_or_default().id;
+        refuse(&org)?;
+        owned(ReplayDemandResponse { org, ..Default::default() })
     }
 
     async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Answer<GetClusterResponse> {

@@ -1,6 +1,8 @@
 //! Who used an org's quota, what was asked for, and until when limits last, as
 //! the ledger notes it.
 
+use std::time::Duration;
+
 use quotagate::quota::{Ask, Class, DemandMinute, Dimension, Outcome, RefusedFor, Use};
 
 use crate::bench::*;
@@ -160,4 +162,48 @@ fn what_a_ledger_remembers_goes_after_a_day() {
     assert!(bench.ledger.is_remembered(bench.now.mono));
     bench.advance(DAY + HOUR);
     assert!(!bench.ledger.is_remembered(bench.now.mono));
+}
+
+/// Own use and the limit, of each five minutes that are known.
+fn history(bench: &mut Bench) -> Vec<(u64, u64, u64)> {
+    let view = bench.ledger.demand(bench.now.mono, None, None);
+    let points = view.history.into_iter().map(|point| point.level);
+    points.map(|level| (level.own, level.foreign, level.limit)).collect()
+}
+
+#[test]
+fn the_curve_of_a_day_has_the_highest_use_of_each_five_minutes() {
+    let five = Duration::from_secs(300);
+    let mut bench = Bench::of(org().daily(100));
+    assert_eq!(history(&mut bench), []);
+    // The bench begins 20 s after a full five minutes.
+    let permit = bench.grant(ask(REST).calls(9));
+    bench.release(&permit, Some(4));
+    bench.advance(five);
+    bench.read(25, 200);
+    bench.advance(five);
+    bench.grant(ask(REST).calls(3));
+    assert_eq!(history(&mut bench), [(9, 0, 100), (5, 20, 200), (8, 20, 200)]);
+    let of_one = bench.ledger.demand(bench.now.mono, Some(&None), None);
+    assert_eq!(of_one.history, [], "it is the org's, not one workspace's");
+}
+
+#[test]
+fn the_curve_of_an_org_that_nobody_touches_falls_as_its_units_leave() {
+    let mut bench = Bench::of(org().daily(100));
+    for calls in [30, 20] {
+        let permit = bench.grant(ask(REST).calls(calls));
+        bench.report(&permit, answered(calls));
+        bench.advance(Duration::from_secs(600));
+    }
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    // Not even woken meanwhile.
+    bench.now.mono = bench.now.mono + hours(24);
+    bench.now.wall = bench.now.wall + hours(24);
+    let levels = history(&mut bench);
+    assert_eq!(levels.len(), 289);
+    let own: Vec<u64> = levels.iter().map(|level| level.0).collect();
+    let count = |units| own.iter().filter(|own| **own == units).count();
+    assert!(own.is_sorted_by(|a, b| a >= b), "it only falls: {own:?}");
+    assert_eq!((count(50), count(20), count(0)), (285, 2, 2), "{own:?}");
 }

@@ -46,6 +46,27 @@ fn calls_that_were_answered_just_before_a_reading_are_ours() {
     }
 }
 
+/// `Date` has whole seconds, and an answer takes its time: the second that it names was
+/// over when the call was complete, which was taken for foreign, though the figure that
+/// came with it has it.
+#[test]
+fn the_call_that_carried_a_reading_is_ours() {
+    for daily in [1_000, 100_000] {
+        let mut bench = Bench::of(org().daily(daily));
+        bench.advance(MINUTE);
+        let permit = bench.grant(ask(REST).calls(3));
+        let date = Wall(bench.now.wall.0 / 1_000_000 * 1_000_000);
+        bench.advance(ms(1_050));
+        let usage = ApiUsage { used: 8, limit: daily };
+        let read = Some(Reading { usage, answer_time: Some(date) });
+        bench.report(&permit, Report { reading: read, ..answered(2) });
+        assert_eq!(bench.total().foreign, 6, "of {daily}");
+        bench.report(&permit, Report { first_call: 2, ..answered(1) });
+        assert_eq!(bench.total().foreign, 6, "of {daily}: it may have been answered later");
+        assert_eq!(bench.usage().readings[0].own, 2);
+    }
+}
+
 /// What is in one bucket with calls from after the reading may be of after it, too.
 #[test]
 fn a_reading_that_comes_late_takes_no_later_calls_for_ours() {

@@ -137,6 +137,9 @@ async fn a_browser_signs_in_once_and_writes_from_this_services_pages_only() {
     }
     let page = send(&server, "GET /", &cookie, "").await;
     assert!(page.body.contains("token:ops") && page.body.contains("sign_out"), "{}", page.body);
+    let form = format!("token={}&next=%2Forgs%2Facme", token("ops"));
+    let answer = send(&server, "POST /session", &format!("{FORM}{OURS}"), &form).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/orgs/acme")));
     for (line, body) in [("DELETE /session", ""), ("POST /session", "sign_out=1")] {
         let ended = send(&server, line, &format!("{cookie}{FORM}{OURS}"), body).await;
         let cookie = ended.header("set-cookie").unwrap_or_default();
@@ -144,17 +147,38 @@ async fn a_browser_signs_in_once_and_writes_from_this_services_pages_only() {
     }
 }
 
+/// The policy that every answer has.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'";
+
 #[tokio::test]
-async fn the_page_loads_nothing_and_asks_only_those_to_sign_in_who_must() {
+async fn pages_ask_only_those_to_sign_in_who_must_and_load_nothing_from_elsewhere() {
     let [closed, open] = [start().await, TestServer::start("").await];
-    for (server, asks) in [(&closed, true), (&open, false)] {
-        let page = send(server, "GET /", "", "").await;
-        assert_eq!(page.status, 200);
-        assert_eq!(page.body.contains("type=\"password\""), asks, "{}", page.body);
-        let policy = page.header("content-security-policy").expect("a policy");
-        assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-        assert!(policy.contains("form-action 'self'") && !policy.contains("unsafe"), "{policy}");
+    let html = "accept: text/html\r\n";
+    let events = "accept: text/event-stream\r\n";
+    for (server, line, headers, status, location) in [
+        (&open, "GET /", html, 200, None),
+        (&open, "GET /sign-in?next=/cluster", html, 303, Some("/cluster")),
+        (&open, "GET /sign-in?next=//evil.example", html, 303, Some("/")),
+        (&open, "GET /nowhere", html, 404, None),
+        (&closed, "GET /", html, 303, Some("/sign-in")),
+        (&closed, "GET /orgs/x?by=a", html, 303, Some("/sign-in?next=%2Forgs%2Fx%3Fby%3Da")),
+        (&closed, "GET /", events, 401, None),
+        (&closed, "GET /sign-in?next=/orgs/x", html, 200, None),
+        (&closed, "GET /nowhere", html, 404, None),
+    ] {
+        let page = send(server, line, headers, "").await;
+        assert_eq!((page.status, page.header("location")), (status, location), "{line}");
+        assert_eq!(page.header("content-security-policy"), Some(POLICY), "{line}");
+        for inline in ["style=", "<style", "<script>", " onclick", "http://", "https://"] {
+            assert!(!page.body.contains(inline), "{line}: {inline} in {}", page.body);
+        }
     }
+    let form = format!("{FORM}{OURS}{html}");
+    let again = send(&closed, "POST /session", &form, "token=wrong&next=/orgs/x").await;
+    assert_eq!(again.status, 401);
+    assert!(again.body.contains("role=\"alert\"") && again.body.contains("value=\"/orgs/x\""));
 }
 
 #[tokio::test]

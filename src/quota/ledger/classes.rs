@@ -159,7 +159,7 @@ impl Ledger {
     }
 
     /// Units of a workspace that have not left, inherited ones too.
-    fn workspace_used(&self, slot: u32) -> u64 {
+    pub(super) fn workspace_used(&self, slot: u32) -> u64 {
         let mut counters = self.groups.get(slot).counters.iter();
         counters.find(|counter| counter.is_workspace_cap()).map_or(0, |counter| counter.used())
     }

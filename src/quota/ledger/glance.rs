@@ -1,7 +1,9 @@
 //! The org's total at a glance: what is shown of thousands of orgs at once.
 
-use super::Ledger;
-use crate::quota::{Mono, OrgGlance, window::NO_TAG};
+use super::{Ledger, counter::Counter};
+use crate::quota::{
+    Class, CoolingLine, Group, Mono, OrgGlance, OrgLine, Scope, WorkspaceId, window::NO_TAG,
+};
 
 impl Ledger {
     /// The org's total; `None` where nothing has been counted or read of it.
@@ -26,6 +28,64 @@ impl Ledger {
             held: total.held,
             reading_age,
             drift: self.drift(),
+        })
+    }
+
+    /// The org in a line. Its total is as of now; what workspaces have used, and
+    /// their classes, as of the last use of each or the last sweep, so that a look
+    /// costs next to nothing also where there are thousands of them.
+    pub fn line(&mut self, now: Mono) -> OrgLine {
+        self.forget(now);
+        let charge = self.org_total();
+        let total = self.counter_ref(&Group::Org, &charge);
+        self.expire_counters(now, [total].into_iter());
+        let total = self.forecasts(now, [total].into_iter(), NO_TAG).pop();
+        let declared = u32::try_from(self.policy.workspaces.len()).unwrap_or(u32::MAX);
+        let mut line = OrgLine {
+            org: self.org.clone(),
+            total: total.expect("one limit was asked for"),
+            workspaces: declared,
+            paused: [0; 3],
+            at_limit: 0,
+            fullest: None,
+            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            cooling: self.cooling_line(now),
+        };
+        let mut fullest: Option<(&WorkspaceId, u64)> = None;
+        for (slot, group) in self.groups.iter() {
+            let Group::Workspace(workspace) = &group.key else { continue };
+            let Some(policy) = self.policy.workspaces.get(workspace) else {
+                line.workspaces += u32::from(!group.counters.iter().all(Counter::is_empty));
+                continue;
+            };
+            let Some(cap) = policy.daily_calls.filter(|cap| *cap > 0) else { continue };
+            for (count, class) in line.paused.iter_mut().zip(Class::PAUSABLE) {
+                *count += u32::from(group.classes.get(class).paused);
+            }
+            let used = self.workspace_used(slot);
+            line.at_limit += u32::from(used >= cap && !policy.shadow);
+            let percent = used.saturating_mul(100) / cap;
+            if fullest.is_none_or(|(name, most)| (most, workspace) > (percent, name)) {
+                continue;
+            }
+            fullest = Some((workspace, percent));
+        }
+        line.fullest = fullest.map(|(workspace, percent)| {
+            (workspace.clone(), u32::try_from(percent).unwrap_or(u32::MAX))
+        });
+        line
+    }
+
+    fn cooling_line(&self, now: Mono) -> Option<CoolingLine> {
+        let cooling = self.cooling_usages(now);
+        let is_total = |name: &str| name == self.org_total().limit.as_str();
+        Some(CoolingLine {
+            until: cooling.iter().map(|limit| limit.until).min()?,
+            scope: cooling.iter().map(|limit| limit.scope).min()?,
+            total: cooling
+                .iter()
+                .any(|limit| limit.scope == Scope::Org && is_total(limit.limit.as_str())),
+            limits: u32::try_from(cooling.len()).unwrap_or(u32::MAX),
         })
     }
 

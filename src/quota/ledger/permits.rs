@@ -159,10 +159,9 @@ impl Ledger {
         let sent = self.sent(now.mono, key, report, by);
         // The reading first: what is settled then is taken off it by its exact
         // moment, while stamps are kept in buckets that end a little later.
-        if let Some(reading) = report.reading.filter(|_| by.believed) {
-            self.take_reading(now, reading, completed, by);
-        }
-        let settled = self.settle(now.mono, key, report, by);
+        let reading = report.reading.filter(|_| by.believed);
+        let read = reading.and_then(|reading| self.take_reading(now, reading, completed, by));
+        let settled = self.settle(now.mono, key, report, by, read);
         let advice = if by.believed {
             self.hear(now, report, &sent)
         } else {
@@ -250,8 +249,16 @@ impl Ledger {
         if self.rules.has(Fault::NoDelta) { expires } else { expires + self.rules.travel }
     }
 
-    /// True if the range held something new.
-    fn settle(&mut self, now: Mono, key: PermitKey, report: &Report, by: &Teller) -> bool {
+    /// True if the range held something new. `read`: the moment of the reading that
+    /// came with it, if that is the newest.
+    fn settle(
+        &mut self,
+        now: Mono,
+        key: PermitKey,
+        report: &Report,
+        by: &Teller,
+        read: Option<Mono>,
+    ) -> bool {
         let rules = self.rules;
         let Some(permit) = self.permits.by_key.get_mut(&key) else { return false };
         let start = report.first_call.min(permit.calls);
@@ -279,6 +286,8 @@ impl Ledger {
         let charges = permit.charges.clone();
         let settled = expires.min(granted.max(now - report.completed_ago));
         let unsettled = self.unsettled_stamp(expires);
+        // A figure has the call that it came with, however late the answer arrived.
+        let answered_by = read.map_or(settled, |moment| settled.min(moment));
         for charge in charges {
             if self.groups.counter(charge.at).kind == Kind::Concurrency {
                 self.give_back(charge, unsettled, tag, calls);
@@ -287,7 +296,7 @@ impl Ledger {
                 let counter = self.groups.counter_mut(charge.at);
                 let moved = counter.settle(unsettled, settled, tag, units);
                 if counter.is_org_total() && by.believed {
-                    self.answered_by_reading(unsettled, settled, moved);
+                    self.answered_by_reading(unsettled, answered_by, moved);
                 }
             }
         }

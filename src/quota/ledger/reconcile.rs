@@ -94,18 +94,18 @@ impl Foreign {
 impl Ledger {
     /// Takes a reading of somebody who is believed: what Salesforce counts and
     /// we do not, others use. `completed`: when the answer that carried it was
-    /// complete.
+    /// complete. Returns the moment that it speaks of, if none speaks of a later one.
     pub(super) fn take_reading(
         &mut self,
         now: Now,
         reading: Reading,
         completed: Mono,
         by: &Teller,
-    ) {
+    ) -> Option<Mono> {
         let moment = reading_moment(now, reading.answer_time, completed.min(now.mono));
         let newest = self.foreign.as_ref();
         if newest.is_some_and(|newest| newest.as_of.since(moment) > LATE) {
-            return;
+            return None;
         }
         let used = reading.usage.used.min(MOST_USED);
         let is_newest = newest.is_none_or(|newest| (moment, used) >= (newest.as_of, newest.used));
@@ -116,7 +116,7 @@ impl Ledger {
         let told_by = by.principal.clone();
         self.readings.note(SeenReading { as_of: moment, usage, own, told_by });
         if !is_newest {
-            return;
+            return None;
         }
         let limit = Some(reading.usage.limit).filter(|limit| BELIEVABLE.contains(limit));
         let known = self.foreign.and_then(|foreign| foreign.limit);
@@ -139,7 +139,9 @@ impl Ledger {
         if changed {
             self.configure_counters();
         }
+        self.note_level(now.mono);
         self.note_for_record();
+        Some(moment)
     }
 
     /// A record that stands is brought up to date with what was read, by the next

@@ -2,15 +2,16 @@
 //! are checked here; the node checks a declaration as a whole, with the same
 //! rules as a configuration file.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
-use super::{Checks, duration, wire_duration, wire_time};
+use super::{Checks, duration, hex, unhex, wire_duration, wire_time};
 use crate::{
     config::{OrgDeclaration, PartialClasses, WorkspaceDeclaration},
     node::{AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry},
     proto::admin::v1,
     quota::{BurnLimit, OrgId, Thresholds, UserId, WorkspaceId},
     rpc::status::Problem,
+    store::StoreMember,
 };
 
 const DEFAULT_PAGE_SIZE: u32 = 100;
@@ -231,29 +232,14 @@ pub fn org_page(orgs: Vec<OrgEntry>, more: bool) -> v1::ListOrgsResponse {
             is_first || bytes <= MAX_PAGE_BYTES
         })
         .collect();
-    let last = page.last().and_then(|entry| entry.org.as_ref()).map(|org| token_of(&org.id));
+    let last = page.last().and_then(|entry| entry.org.as_ref()).map(|org| hex(&org.id));
     let next_page_token = last.filter(|_| more || page.len() < count).unwrap_or_default();
     v1::ListOrgsResponse { orgs: page, next_page_token }
 }
 
-/// A page token is the last org's name in hexadecimal, so that nobody is
-/// tempted to make one up.
-fn token_of(org: &str) -> String {
-    org.bytes().fold(String::with_capacity(2 * org.len()), |mut token, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(token, "{byte:02x}");
-        token
-    })
-}
-
+/// The org that a page token names: the last of the page before.
 fn org_of(token: &str) -> Option<OrgId> {
-    let digits = token.as_bytes();
-    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let name = digits.chunks(2).map(byte).collect::<Option<Vec<_>>>()?;
-    OrgId::parse(std::str::from_utf8(&name).ok()?).ok()
+    OrgId::parse(&unhex(token)?).ok()
 }
 
 /// An org as it is in force.
@@ -338,6 +324,17 @@ pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
         owners: info.owners.into_iter().map(owner).collect(),
         generation: info.generation,
         answered_by: info.answered_by,
+        store_members: info.store_members.into_iter().map(store_member).collect(),
+    }
+}
+
+fn store_member(member: StoreMember) -> v1::StoreMember {
+    let StoreMember { endpoint, problem, round_trip } = member;
+    v1::StoreMember {
+        endpoint,
+        healthy: problem.is_empty(),
+        problem,
+        round_trip: round_trip.map(wire_duration),
     }
 }
 
@@ -500,6 +497,6 @@ mod tests {
         };
         let page = org_page(["a", "b", "c", "d"].map(entry).into(), false);
         assert_eq!(page.orgs.len(), 2);
-        assert_eq!(page.next_page_token, token_of("b"));
+        assert_eq!(page.next_page_token, hex("b"));
     }
 }

@@ -12,9 +12,9 @@ use crate::{
     proto::v1,
     quota::{
         Advice, Ask, Class, ClassState, ClassStatus, CoolingCause, CoolingUsage, Denial,
-        DenialReason, Kind, LimitExplanation, LimitUsage, Now, OperationId, OrgId, OrgUsage,
-        Reading, Released, Report, Reported, RequestId, RequestKey, Scope, SeenReading, Transition,
-        UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
+        DenialReason, Kind, LimitExplanation, LimitUsage, Now, OperationId, OrgId, OrgLine,
+        OrgUsage, Reading, Released, Report, Reported, RequestId, RequestKey, Scope, SeenReading,
+        Transition, UserId, UserUsage, Warning, WorkspaceId, WorkspaceUsage,
         salesforce::{ApiUsage, errors::Trouble},
     },
     rpc::status::{Problem, cut},
@@ -506,6 +506,37 @@ pub fn org_usage(usage: OrgUsage, now: Now) -> v1::OrgUsage {
         attribution: usage.attribution.map(attribution::attribution),
         queue: usage.queue.map(|queue| super::queue::usage(queue, now)),
         readings: usage.readings.into_iter().map(|seen| reading(seen, now)).collect(),
+    }
+}
+
+/// One org in a line; what is the matter is not said here.
+#[must_use]
+pub fn line(line: OrgLine, now: Now) -> v1::OrgLine {
+    let paused = Class::PAUSABLE.into_iter().zip(line.paused);
+    let paused = paused.filter(|(_, workspaces)| *workspaces > 0);
+    let paused = paused.map(|(class, workspaces)| v1::PausedClass {
+        traffic_class: wire_class(class).into(),
+        workspaces,
+    });
+    let (fullest_workspace, fullest_used_percent) =
+        line.fullest.map(|(id, percent)| (id.as_str().to_owned(), percent)).unwrap_or_default();
+    v1::OrgLine {
+        org: line.org.as_str().to_owned(),
+        total: Some(limit_forecast(line.total, now)),
+        workspaces: line.workspaces,
+        paused: paused.collect(),
+        workspaces_at_limit: line.at_limit,
+        fullest_workspace,
+        fullest_used_percent,
+        waiting: line.waiting,
+        cooling: line.cooling.map(|cooling| v1::CoolingLine {
+            until: Some(wire_moment(cooling.until, now)),
+            scope: wire_scope(cooling.scope).into(),
+            total: cooling.total,
+            limits: cooling.limits,
+        }),
+        severity: v1::Severity::Unspecified.into(),
+        trouble: String::new(),
     }
 }
 

@@ -13,12 +13,12 @@ use std::{
 use etcd_client::{Channel, Client, ConnectOptions, Error as EtcdError};
 use tokio::{
     sync::{Mutex, Notify},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tonic::transport::Endpoint;
 
 use super::{BadMember, Dial, fault::Fault};
-use crate::tls::Connector;
+use crate::{store::StoreMember, tls::Connector};
 
 /// A connection is made within this, or is not; and so is an identity proved.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -44,6 +44,7 @@ pub(super) struct Member {
     /// Attempts to connect that have ended.
     attempts: AtomicU64,
     health: std::sync::Mutex<Health>,
+    said: std::sync::Mutex<Said>,
     /// Wakes its watches in the order in which they came, so that a simulation
     /// repeats itself.
     failed: Notify,
@@ -56,6 +57,14 @@ pub(super) enum Health {
     Good,
     /// It does not, since a failure with this number: numbers rise.
     Failed(u64),
+}
+
+/// What is known of a member for those who look.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    /// Why it does not answer as it should; empty if it does.
+    problem: String,
+    round_trip: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -96,6 +105,7 @@ impl Member {
             connection: Mutex::new(None),
             attempts: AtomicU64::new(0),
             health: std::sync::Mutex::new(Health::Good),
+            said: std::sync::Mutex::default(),
             failed: Notify::new(),
         })
     }
@@ -118,8 +128,12 @@ impl Member {
         let mut renews = self.user.is_some();
         loop {
             let connection = self.connection().await.map_err(|fault| fault.at(&self.name))?;
+            let asked = Instant::now();
             let fault = match timeout(ANSWER, request(connection.client)).await {
-                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    self.said().round_trip = Some(asked.elapsed());
+                    return Ok(answer);
+                }
                 Ok(Err(error)) => Fault::of(&error),
                 Err(_) => Fault::Unknown(format!("no answer within {ANSWER:?}")),
             };
@@ -140,12 +154,14 @@ impl Member {
 
     /// It has answered. True if that is new.
     pub(super) fn works(&self) -> bool {
+        self.said().problem.clear();
         self.becomes(Health::Good) != Health::Good
     }
 
     /// It has failed, as the `number`-th failure of all members. True if it had
     /// worked before.
-    pub(super) fn fails(&self, number: u64) -> bool {
+    pub(super) fn fails(&self, number: u64, reason: &str) -> bool {
+        reason.clone_into(&mut self.said().problem);
         let before = self.becomes(Health::Failed(number));
         self.failed.notify_waiters();
         before == Health::Good
@@ -158,6 +174,16 @@ impl Member {
         if self.is_healthy() {
             failed.await;
         }
+    }
+
+    /// How it is, by what was last asked of it.
+    pub(super) fn standing(&self) -> StoreMember {
+        let Said { problem, round_trip } = self.said().clone();
+        StoreMember { endpoint: self.name.clone(), problem, round_trip }
+    }
+
+    fn said(&self) -> std::sync::MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it did before.

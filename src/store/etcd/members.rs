@@ -14,6 +14,7 @@ use etcd_client::{Client, Error as EtcdError, GetOptions};
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{fault::Fault, member::Member};
+use crate::store::StoreMember;
 
 /// A member that has failed is tried again after this, besides the requests:
 /// none waits for it meanwhile, as long as another works.
@@ -135,10 +136,15 @@ impl Members {
         answer
     }
 
+    /// How each of them is, in the order in which they are listed.
+    pub(super) fn standing(&self) -> Vec<StoreMember> {
+        self.all.iter().map(|member| member.standing()).collect()
+    }
+
     /// Puts a member last, and sees to it that it is tried again.
     pub(super) fn has_failed(&self, member: &Arc<Member>, reason: &str) {
         let number = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if !member.fails(number) {
+        if !member.fails(number, reason) {
             return;
         }
         let healthy = self.all.iter().filter(|member| member.is_healthy()).count();

@@ -40,13 +40,14 @@ mod wire;
 type Wire = wire::Wire<DuplexStream>;
 
 /// Every method, a stream of messages among them.
-const METHODS: [&str; 20] = [
+const METHODS: [&str; 22] = [
     "/quotagate.v1.QuotaService/Acquire",
     "/quotagate.v1.QuotaService/Release",
     "/quotagate.v1.QuotaService/Report",
     "/quotagate.v1.QuotaService/GetUsage",
     "/quotagate.v1.QuotaService/WatchUsage",
     "/quotagate.v1.QuotaService/GetDemand",
+    "/quotagate.v1.QuotaService/ListUsage",
     "/quotagate.admin.v1.AdminService/ListOrgs",
     "/quotagate.admin.v1.AdminService/GetOrg",
     "/quotagate.admin.v1.AdminService/PutOrg",
@@ -56,6 +57,7 @@ const METHODS: [&str; 20] = [
     "/quotagate.admin.v1.AdminService/PutExecutionUser",
     "/quotagate.admin.v1.AdminService/DeleteExecutionUser",
     "/quotagate.admin.v1.AdminService/GetCluster",
+    "/quotagate.admin.v1.AdminService/ReplayDemand",
     RATE_LIMIT,
     ACCESS_LOG,
     "/grpc.health.v1.Health/Check",

@@ -9,7 +9,8 @@ use crate::{
     proto::v1,
     quota::{
         AttributionView, BadId, Class, Consumer, DemandMinute, DemandSeries, DemandView, Dimension,
-        Mono, Now, OrgId, Periods, RefusedFor, TableView, Use, Wall, WorkspaceId, caller_name,
+        HistoryPoint, Level, Mono, Now, OrgId, Periods, RefusedFor, TableView, Use, Wall,
+        WorkspaceId, caller_name,
     },
     rpc::{
         convert::{Checks, optional, wall, wire_duration, wire_time},
@@ -92,7 +93,13 @@ pub fn demand(org: &OrgId, demand: DemandView, now: Now) -> v1::GetDemandRespons
         as_of: Some(wire_time(now.wall)),
         counted_since: Some(wire_time(demand.since)),
         series: demand.series.into_iter().map(demand_series).collect(),
+        history: demand.history.into_iter().map(history_point).collect(),
     }
+}
+
+fn history_point(point: HistoryPoint) -> v1::HistoryPoint {
+    let Level { own, foreign, limit } = point.level;
+    v1::HistoryPoint { time: Some(wire_time(point.begins())), own, foreign, limit }
 }
 
 fn demand_series(DemandSeries { key, minutes }: DemandSeries) -> v1::DemandSeries {

@@ -265,7 +265,7 @@ pub struct Metrics {
     store_wait_seconds: Histogram,
     forwarded: [Counter; 6],
     requests: Counters<2>,
-    request_cells: [[OnceLock<Counter>; 17]; 26],
+    request_cells: [[OnceLock<Counter>; CODES.len()]; METHODS.len()],
     violations: [Counter; 9],
     reloads: [Counter; 2],
     last_reload: Gauge,

@@ -45,7 +45,7 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 30] = [
+const METHODS: [&str; 32] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
@@ -62,6 +62,8 @@ const METHODS: [&str; 30] = [
     "quotagate.admin.v1.AdminService/PutExecutionUser",
     "quotagate.admin.v1.AdminService/DeleteExecutionUser",
     "quotagate.admin.v1.AdminService/GetCluster",
+    "quotagate.admin.v1.AdminService/ListChanges",
+    "quotagate.admin.v1.AdminService/GetCatalogue",
     "quotagate.admin.v1.AdminService/ReplayDemand",
     "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
     "envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",

@@ -6,20 +6,23 @@ mod ground;
 mod lines;
 mod routes;
 mod settings;
+mod what_if;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
 
 pub use self::{
     lines::{OtherNode, ShardLines},
     routes::{PeerTarget, Route, Routes, Served},
     settings::Settings,
+    what_if::{WhatIf, WhatIfError},
 };
 use crate::{
     cluster::{
         View,
+        moves::Moves,
         pings::{Facts, Pinged, Pings, Standing},
     },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
@@ -145,6 +148,8 @@ pub struct OrgEntry {
     pub source: OrgSource,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// The fields that nobody declared: the template's values stand in them.
+    pub from_template: Vec<&'static str>,
 }
 
 /// One entry of the audit list.
@@ -208,6 +213,8 @@ pub struct ClusterInfo {
     pub answered_by: String,
     /// The members of the store; empty where it is within this process.
     pub store_members: Vec<StoreMember>,
+    /// The shards that have changed hands of late, newest first.
+    pub moves: Arc<Moves>,
 }
 
 /// A node as another one, or itself, sees it.
@@ -261,6 +268,8 @@ pub struct Insight {
     pub standing: watch::Receiver<Standing>,
     /// How the other nodes are.
     pub pings: watch::Receiver<Arc<Pings>>,
+    /// What has changed hands.
+    pub moves: watch::Receiver<Arc<Moves>>,
 }
 
 /// This process's part of the service.
@@ -274,6 +283,8 @@ pub struct Node {
     shards: Arc<Shards>,
     routes: Routes,
     insight: Option<Insight>,
+    /// Whoever replays has a place.
+    replays: Arc<Semaphore>,
 }
 
 /// A waiting request is decided at its old owner's end and asked again at most
@@ -296,7 +307,8 @@ impl Node {
         routes: Routes,
     ) -> Self {
         let started = shards.now().wall;
-        Self { name, address, started, store, settings, shards, routes, insight: None }
+        let replays = Arc::new(Semaphore::new(what_if::MAX_REPLAYS));
+        Self { name, address, started, store, settings, shards, routes, insight: None, replays }
     }
 
     /// The node in a cluster, which knows how it and the others are.
@@ -535,6 +547,16 @@ impl Node {
         (later.iter().map(|org| self.settings.entry(org)).collect(), more)
     }
 
+    /// The newest changes of the orgs that `may_show` lets through, newest first,
+    /// at most `limit`; true if there are more.
+    pub fn list_changes(
+        &self,
+        limit: usize,
+        may_show: impl Fn(&OrgId) -> bool,
+    ) -> (Vec<(OrgId, Change)>, bool) {
+        self.settings.newest_changes(limit, may_show)
+    }
+
     /// One org and its last changes, newest first; `None` if nobody declared it
     /// and nothing is counted.
     #[must_use]
@@ -638,6 +660,7 @@ impl Node {
                 generation: String::new(),
                 answered_by: self.name.clone(),
                 store_members: self.store.members(),
+                moves: Arc::default(),
             };
         }
         let view = self.routes.view();
@@ -650,6 +673,11 @@ impl Node {
             generation: view.generation.as_ref().map_or_else(String::new, |made| made.id.clone()),
             answered_by: self.name.clone(),
             store_members: self.store.members(),
+            moves: self
+                .insight
+                .as_ref()
+                .map(|insight| Arc::clone(&insight.moves.borrow()))
+                .unwrap_or_default(),
         }
     }
 

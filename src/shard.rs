@@ -46,7 +46,7 @@ use crate::{
     quota::{
         Answer, Ask, AskError, Catalogue, CoolingCause, DemandView, Event, Ledger, Mono, Now,
         OrgId, OrgPolicy, OrgUsage, Outcome, PermitOfAnother, Released, Report, Reported, Rules,
-        Teller, Transition, WaiterId, Wall, WorkspaceId,
+        Teller, Transition, WaiterId, Wall, WorkspaceId, replay::Recording,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
     trace::Span,
@@ -390,6 +390,11 @@ impl Shards {
         from: Option<Wall>,
     ) -> (DemandView, Now) {
         self.look(org, |ledger, now| (ledger.demand(now.mono, workspace, from), now))
+    }
+
+    /// All that is known of an org's last day.
+    pub fn recording(&self, org: &OrgId) -> (Recording, Now) {
+        self.look(org, |ledger, now| (ledger.recording(now.mono), now))
     }
 
     /// Looks at an org's ledger; at an unused one where there is none.

@@ -619,6 +619,7 @@ mod tests {
             etag: "7".into(),
             source: OrgSource::File.into(),
             warnings: vec![],
+            from_template: vec![],
         }
     }
 

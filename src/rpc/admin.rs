@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     convert::{self, admin as wire},
     forward::{Context, Forward},
-    operation::{Change, Mutation},
+    operation::{Change, Mutation, ReplayDemand},
     rights,
 };
 use crate::{
@@ -125,10 +125,30 @@ impl AdminService for Admin {
         Ok(Response::new(wire::cluster(self.forward.node().cluster())))
     }
 
+    async fn list_changes(
+        &self,
+        request: Request<v1::ListChangesRequest>,
+    ) -> Result<Response<v1::ListChangesResponse>, Status> {
+        let Context { caller, .. } = self.forward.context(&request)?;
+        let limit = wire::changes_page(request.get_ref())?;
+        let may_show = |org: &OrgId| rights::may_see_changes(&caller, org);
+        let (changes, more) = self.forward.node().list_changes(limit, may_show);
+        Ok(Response::new(wire::changes(changes, more)))
+    }
+
+    async fn get_catalogue(
+        &self,
+        request: Request<v1::GetCatalogueRequest>,
+    ) -> Result<Response<v1::GetCatalogueResponse>, Status> {
+        rights::catalogue(&self.forward.context(&request)?.caller)?;
+        Ok(Response::new(wire::catalogue(&self.forward.node().config())))
+    }
+
     async fn replay_demand(
         &self,
-        _: Request<v1::ReplayDemandRequest>,
+        request: Request<v1::ReplayDemandRequest>,
     ) -> Result<Response<v1::ReplayDemandResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let context = self.forward.context(&request)?;
+        self.forward.decide(&ReplayDemand::new(request.into_inner())?, &context).await
     }
 }

@@ -19,7 +19,8 @@ use super::{
     forward::Forward,
     layers::{self, Deadline, EdgeLayer, note_org},
     operation::{
-        Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release, Report,
+        Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release,
+        ReplayDemand, Report,
     },
     status::Problem,
     watch::BUFFER,
@@ -290,9 +291,13 @@ impl PeerService for Peer {
 
     async fn replay_demand(
         &self,
-        _: Request<peer::ReplayDemandRequest>,
+        request: Request<peer::ReplayDemandRequest>,
     ) -> Result<Response<peer::ReplayDemandResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let peer::ReplayDemandRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded)?;
+        let replay = ReplayDemand::new(request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&replay, &origin).await?);
+        Ok(Response::new(peer::ReplayDemandResponse { response }))
     }
 
     async fn administer(

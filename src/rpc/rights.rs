@@ -28,7 +28,9 @@ pub fn acquire(context: &Context, org: &OrgId, ask: &Ask) -> Result<(), Problem>
     let may = caller.may(&action(Verb::Acquire, call))
         || ask.check_only && caller.may(&action(Verb::Read, None));
     allow(caller, may, Verb::Acquire, "for this org, workspace, operation and class")?;
-    let may_write = !context.over_http || caller.may(&action(Verb::Admin, None));
+    // A check changes nothing.
+    let writes = context.over_http && !ask.check_only;
+    let may_write = !writes || caller.may(&action(Verb::Admin, None));
     allow(caller, may_write, Verb::Admin, "for this org and workspace, to write over HTTP")
 }
 
@@ -71,6 +73,16 @@ pub fn read(caller: &Caller, org: &OrgId) -> Result<(), Problem> {
     allow(caller, may, Verb::Read, "for this org")
 }
 
+/// To look at what becomes of everybody's calls one must be allowed to see all of
+/// the org.
+///
+/// # Errors
+/// They may not.
+pub fn read_all(caller: &Caller, org: &OrgId) -> Result<(), Problem> {
+    let may = caller.may_all(Verb::Read, org.as_str());
+    allow(caller, may, Verb::Read, "for this org and all of its workspaces")
+}
+
 /// To see what is declared for an org one must administer something of it.
 ///
 /// # Errors
@@ -85,6 +97,14 @@ pub fn get_org(caller: &Caller, org: &OrgId) -> Result<(), Problem> {
 /// They may not.
 pub fn cluster(caller: &Caller) -> Result<(), Problem> {
     allow(caller, caller.may_everywhere(Verb::Admin), Verb::Admin, "for every org")
+}
+
+/// To see what is charged one must administer something.
+///
+/// # Errors
+/// They may not.
+pub fn catalogue(caller: &Caller) -> Result<(), Problem> {
+    allow(caller, caller.may_somewhere(Verb::Admin), Verb::Admin, "for something")
 }
 
 /// To change a workspace one must administer it; to change anything else of an
@@ -112,6 +132,11 @@ pub fn change(
 /// True if they may see what is declared for at least a part of the org.
 pub fn may_administer_some(caller: &Caller, org: &OrgId) -> bool {
     caller.may_some(Verb::Admin, org.as_str())
+}
+
+/// True if they may see who changed what: each change shows all of the org.
+pub fn may_see_changes(caller: &Caller, org: &OrgId) -> bool {
+    caller.may_all(Verb::Admin, org.as_str())
 }
 
 /// Leaves of an org's usage its own totals, and the workspaces that may be seen.

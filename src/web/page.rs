@@ -47,6 +47,8 @@
 //! [`words::island`].
 
 mod bar;
+mod cluster;
+mod explain;
 mod frame;
 mod home;
 mod live;
@@ -54,6 +56,7 @@ mod org;
 mod refusal;
 mod sign_in;
 mod visit;
+mod what_if;
 mod words;
 
 use std::{future::Future, sync::Arc};
@@ -105,6 +108,9 @@ pub fn router<Q: QuotaService, A: AdminService>(
     Router::new()
         .route("/", get(home::page::<Q, A>))
         .route("/orgs/{org}", get(org::page::<Q, A>))
+        .route("/orgs/{org}/explain", get(explain::page::<Q, A>))
+        .route("/orgs/{org}/what-if", get(what_if::page::<Q, A>).post(what_if::replayed::<Q, A>))
+        .route("/cluster", get(cluster::page::<Q, A>))
         .route("/orgs/{org}/limit", post(org::limit::<Q, A>))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&guard), let_in))
         .with_state(Arc::new(Pages { backend, live }))

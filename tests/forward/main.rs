@@ -6,5 +6,6 @@ mod attribution;
 mod broken;
 mod client;
 mod moves;
+mod overview;
 mod owner;
 mod world;

@@ -165,7 +165,11 @@ impl TestNode {
         );
         let pings = watch::Sender::new(Arc::default());
         let standing = Standing { incarnation: "1".into(), ..Standing::default() };
-        let insight = Insight { standing: watch::channel(standing).1, pings: pings.subscribe() };
+        let insight = Insight {
+            standing: watch::channel(standing).1,
+            pings: pings.subscribe(),
+            moves: watch::channel(Arc::default()).1,
+        };
         let node =
             Node::new(name.into(), address.to_string(), store, settings, shards.shards(), routes)
                 .observing(insight);

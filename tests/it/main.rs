@@ -18,6 +18,7 @@ mod doctor;
 #[cfg(feature = "cli")]
 mod exec;
 mod http;
+mod overview;
 #[cfg(feature = "cli")]
 mod poll;
 #[cfg(feature = "cli")]

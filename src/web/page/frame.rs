@@ -69,8 +69,31 @@ impl Frame {
         Self { title, nav: Vec::new(), who: None, has_session: false, again_after: None }
     }
 
+    /// The pages of an org that this visitor may see.
+    pub fn org_tabs(&self, org: &str) -> Vec<OrgTab> {
+        let administers = self.nav.iter().any(|item| item.path == "/settings");
+        let all = [
+            ("Usage", "", true),
+            ("Explain", "/explain", true),
+            ("What if", "/what-if", true),
+            ("Settings", "/settings", administers),
+            ("Changes", "/changes", administers),
+        ];
+        let tab = |(name, page, _)| OrgTab { name, path: format!("/orgs/{org}{page}") };
+        all.into_iter().filter(|&(.., offered)| offered).map(tab).collect()
+    }
+
     /// The program's version, for the foot.
     pub fn version(&self) -> &'static str {
         crate::VERSION
     }
+}
+
+/// One of the pages of an org.
+#[derive(Clone, Debug)]
+pub struct OrgTab {
+    /// What it is called.
+    pub name: &'static str,
+    /// Where it is.
+    pub path: String,
 }

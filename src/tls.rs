@@ -15,6 +15,8 @@ mod accept;
 #[cfg(feature = "server")]
 mod bounds;
 mod connect;
+#[cfg(feature = "server")]
+pub mod examine;
 pub mod files;
 #[cfg(feature = "server")]
 mod names;

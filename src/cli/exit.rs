@@ -63,6 +63,12 @@ impl Fault {
         Self { exit: Exit::Unavailable, lines: vec![line.into()] }
     }
 
+    /// All of it in one line.
+    #[cfg(feature = "server")]
+    pub fn into_text(self) -> String {
+        self.lines.join("; ")
+    }
+
     /// It failed.
     pub fn failure(line: impl Into<String>) -> Self {
         Self { exit: Exit::Failure, lines: vec![line.into()] }

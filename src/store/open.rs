@@ -6,7 +6,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     EtcdOptions, EtcdStore, FileStore, MemoryStore, OpenError, SharedStore, Store, StoreError,
-    etcd::BadMember,
+    etcd::{
+        BadMember,
+        examine::{self, Examined},
+    },
 };
 use crate::{
     quota::Wall,
@@ -157,17 +160,23 @@ pub fn open(address: &StoreAddress, options: &StoreOptions) -> Result<Opened, Ca
             Opened { last_wall: store.last_wall(), store: Arc::new(store), tls: None }
         }
         StoreAddress::Etcd(address) => {
-            let tls = if address.tls { Some(options.tls()?) } else { None };
-            let store = EtcdStore::new(EtcdOptions {
-                members: address.members.clone(),
-                prefix: address.prefix.clone(),
-                tls: tls.clone(),
-                user: options.credentials()?,
-                dial: None,
-            })?;
+            let etcd = options.etcd(address)?;
+            let tls = etcd.tls.clone();
+            let store = EtcdStore::new(etcd)?;
             Opened { store: Arc::new(store), last_wall: None, tls }
         }
     })
+}
+
+/// Asks each member of an etcd how it is.
+///
+/// # Errors
+/// [`CannotOpen`]: the options are of no use.
+pub async fn examine(
+    address: &EtcdAddress,
+    options: &StoreOptions,
+) -> Result<Vec<Examined>, CannotOpen> {
+    Ok(examine::examine(options.etcd(address)?).await?)
 }
 
 /// Returns when a store that is shared answers; says every few seconds why it
@@ -196,6 +205,16 @@ pub async fn wait_until_it_answers(store: &dyn Store, prefix: &str) {
 }
 
 impl StoreOptions {
+    fn etcd(&self, address: &EtcdAddress) -> Result<EtcdOptions, CannotOpen> {
+        Ok(EtcdOptions {
+            members: address.members.clone(),
+            prefix: address.prefix.clone(),
+            tls: if address.tls { Some(self.tls()?) } else { None },
+            user: self.credentials()?,
+            dial: None,
+        })
+    }
+
     /// Options without effect are a misunderstanding, which may be dangerous.
     fn suit(&self, address: &StoreAddress) -> Result<(), CannotOpen> {
         let given = [

@@ -11,7 +11,7 @@ use tonic::{
 
 use super::builder::{CONNECT_TIMEOUT, ConnectError};
 use crate::tls::{
-    Connector,
+    Connector, Note,
     files::{Fault, Followed},
 };
 
@@ -107,16 +107,20 @@ impl Security {
 }
 
 impl Dial {
-    /// Connects.
+    /// Connects; and what its server says of this client's certificate, now or as
+    /// the first thing over the connection.
     ///
     /// # Errors
     /// Nobody answers there, or each other's certificates are not liked.
-    pub async fn connect(&self) -> Result<Connection, tonic::transport::Error> {
-        let channel = match &self.tls {
-            Some(tls) => self.endpoint.connect_with_connector(tls.clone()).await?,
-            None => self.endpoint.connect().await?,
+    pub async fn connect(&self) -> (Result<Connection, tonic::transport::Error>, Note) {
+        let (channel, note) = match &self.tls {
+            Some(tls) => {
+                let (tls, note) = tls.noting();
+                (self.endpoint.connect_with_connector(tls).await, note)
+            }
+            None => (self.endpoint.connect().await, Note::default()),
         };
-        Ok(InterceptedService::new(channel, self.bearer.clone()))
+        (channel.map(|channel| InterceptedService::new(channel, self.bearer.clone())), note)
     }
 }
 

@@ -8,9 +8,11 @@
 mod abuse;
 mod honest;
 mod horde;
+mod operators;
 #[path = "../common/process.rs"]
 mod process;
 mod run;
 mod secrets;
+#[path = "../common/server.rs"]
 mod server;
 mod wire;

@@ -1,4 +1,5 @@
-//! The program that is attacked.
+//! The program, whose log is kept.
+#![allow(dead_code, reason = "each binary of tests uses a part")]
 
 use std::{
     io,
@@ -27,9 +28,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves when this returns; it logs at this level.
+    /// Serves when this returns, and forgets; it logs at this level.
     pub async fn start(config: &Path, level: &str) -> Self {
-        let mut command = program(&["serve", "--store", "memory:", "--log", level]);
+        Self::start_on("memory:", config, level).await
+    }
+
+    /// The same on this store.
+    pub async fn start_on(store: &str, config: &Path, level: &str) -> Self {
+        let mut command = program(&["serve", "--store", store, "--log", level]);
         command.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json"]);
         // Honest callers here do not try again: nobody asks them to connect anew.
         command.arg("--max-connection-age=0s");

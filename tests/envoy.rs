@@ -207,14 +207,11 @@ fn by<M>(who: &str, message: M) -> Request<M> {
 fn unsent(said: &RateLimitResponse) -> StreamAccessLogsMessage {
     let metadata = said.dynamic_metadata.clone().expect("it names permits");
     let noted = HashMap::from([("envoy.filters.http.ratelimit".to_owned(), metadata)]);
-    let metadata = Some(Metadata { filter_metadata: noted, ..Metadata::default() });
+    let metadata = Some(Metadata { filter_metadata: noted });
     let common = AccessLogCommon { metadata, ..AccessLogCommon::default() };
     let log_entry =
         vec![HttpAccessLogEntry { common_properties: Some(common), ..Default::default() }];
-    StreamAccessLogsMessage {
-        http_logs: Some(HttpAccessLogEntries { log_entry }),
-        ..StreamAccessLogsMessage::default()
-    }
+    StreamAccessLogsMessage { http_logs: Some(HttpAccessLogEntries { log_entry }) }
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ fn what_a_principal_may_take_is_read_and_has_defaults() {
         assert_eq!(parse(text).limits, expected, "{text}");
     }
     for (limits, field, part) in [
-        ("{in_flight: 0}", ".in_flight", "from 1 to 1000000, is \"0\""),
+        ("{in_flight: 0}", ".in_flight", "from 1 to 1000000, is `0`"),
         ("{in_flight: 1000001}", ".in_flight", "from 1 to 1000000"),
         ("{in_flight: -1}", ".in_flight", "a whole number"),
         ("{in_flight: 1.5}", ".in_flight", "a whole number"),

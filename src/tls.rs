@@ -22,6 +22,7 @@ pub mod files;
 mod names;
 #[cfg(feature = "server")]
 mod refusal;
+mod rejected;
 #[cfg(feature = "server")]
 mod serve;
 
@@ -39,6 +40,7 @@ pub use self::{
 pub use self::{
     connect::{ClientFiles, Connector},
     files::Fault,
+    rejected::{Note, Noted, Rejected},
 };
 
 /// The one provider of cryptography in this program.

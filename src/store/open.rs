@@ -1,7 +1,11 @@
 //! From `--store` to a store.
 
-use std::{fmt, fs, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{ffi::OsStr, fmt, fs, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
+use clap::{
+    builder::{TypedValueParser, ValueParserFactory},
+    error::ErrorKind,
+};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -283,6 +287,38 @@ impl FromStr for StoreAddress {
                 EtcdAddress::read(scheme == "etcds", rest).map(Self::Etcd)
             }
             _ => Err(BadAddress::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl ValueParserFactory for StoreAddress {
+    type Parser = StoreAddressParser;
+
+    fn value_parser() -> StoreAddressParser {
+        StoreAddressParser
+    }
+}
+
+/// Reads the value of `--store`. Of one that is refused nothing is shown where
+/// somebody may have put a password, as clap would by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreAddressParser;
+
+impl TypedValueParser for StoreAddressParser {
+    type Value = StoreAddress;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        option: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<StoreAddress, clap::Error> {
+        match value.to_str().map(StoreAddress::from_str) {
+            Some(Err(fault)) if value.to_string_lossy().contains('@') => {
+                let fault = format!("invalid value for '--store <STORE>': {fault}\n");
+                Err(clap::Error::raw(ErrorKind::ValueValidation, fault).with_cmd(command))
+            }
+            _ => StoreAddress::from_str.parse_ref(command, option, value),
         }
     }
 }

@@ -26,6 +26,7 @@ mod program;
 #[cfg(feature = "standin")]
 #[path = "../common/salesforce.rs"]
 mod salesforce;
+mod settings;
 mod settling;
 mod talk;
 mod usage;

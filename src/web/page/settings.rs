@@ -12,6 +12,7 @@ pub mod facts;
 mod fields;
 mod list;
 mod org;
+mod seen;
 mod standing;
 mod workspace;
 

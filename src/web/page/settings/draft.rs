@@ -72,19 +72,19 @@ impl Draft {
     /// What is in force instead of what was typed, where these differ now.
     pub fn instead(&self, name: &str) -> Option<String> {
         let now = self.now.as_ref()?.get(name);
-        let text = if now.is_empty() { "nothing" } else { now };
+        let text = if now.is_empty() { "left empty" } else { now };
         (now != self.values.get(name)).then(|| text.to_owned())
     }
 }
 
 impl Notice {
     /// What is wrong with fields, before the service was asked.
-    pub fn of_faults(faults: &Faults) -> Self {
+    fn of_faults(faults: &Faults) -> Self {
         Self { problems: faults.0.iter().map(problem).collect(), ..Self::default() }
     }
 
     /// What the service refused.
-    pub fn of_refusal(refused: &Status, form: &Form, standing: &Standing) -> Self {
+    fn of_refusal(refused: &Status, form: &Form, standing: &Standing) -> Self {
         if refused.code() == Code::Aborted {
             let conflict = Some(standing.since(form.get("seen")));
             return Self { conflict, ..Self::default() };
@@ -125,9 +125,29 @@ impl Notice {
     }
 }
 
-/// The status of HTTP of a form that comes back.
-pub fn code(refused: &Status) -> StatusCode {
-    status::http_code(refused.code())
+/// Why a form comes back.
+pub enum Refusal {
+    /// Somebody wants to go on with it.
+    Edit,
+    /// What stands in its fields cannot be sent.
+    Faults(Faults),
+    /// The service refuses it.
+    Status(Status),
+}
+
+impl Refusal {
+    /// What is said of it, upon what holds now, and what is wrong with which field.
+    pub fn told(self, form: &Form, standing: &Standing) -> (StatusCode, Notice, Faults) {
+        match self {
+            Self::Edit => (StatusCode::OK, Notice::default(), Faults::default()),
+            Self::Faults(faults) => (StatusCode::BAD_REQUEST, Notice::of_faults(&faults), faults),
+            Self::Status(refused) => {
+                let notice = Notice::of_refusal(&refused, form, standing);
+                let faults = Faults::of_status(&refused).unwrap_or_default();
+                (status::http_code(refused.code()), notice, faults)
+            }
+        }
+    }
 }
 
 fn problem((name, text): &(String, String)) -> Problem {

@@ -318,3 +318,125 @@ pub fn duration_message(length: Duration) -> prost_types::Duration {
         nanos: i32::try_from(length.subsec_nanos()).unwrap_or(0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(yaml: &str) -> OrgEntry {
+        of_yaml(yaml).expect("a declaration")
+    }
+
+    fn shown(before: Option<&OrgEntry>, after: Option<&OrgEntry>) -> Vec<String> {
+        let line = |it: &Difference| {
+            let of =
+                if it.workspace.is_empty() { String::new() } else { format!("{}: ", it.workspace) };
+            format!("{of}{}: {} → {}", it.label, it.before, it.after)
+        };
+        differences(before, after).iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_differs_is_said_in_words() {
+        let check = |before: &str, after: &str, expected: &[&str]| {
+            let found = shown(Some(&entry(before)), Some(&entry(after)));
+            assert_eq!(found, expected, "{before} to {after}");
+        };
+        check("id: x", "id: x", &[]);
+        check(
+            "id: x\ndaily_calls: 15000",
+            "id: x\ndaily_calls: 20000\nreserve_percent: 0",
+            &[
+                "Calls in any 24 hours: 15,000 → 20,000",
+                "Kept for other integrations: from the template → 0 % of the total",
+            ],
+        );
+        check(
+            "id: x\nheader_lag: 90s\ndaily_calls_max: 100",
+            "id: x\nconcurrent_calls: 25",
+            &[
+                "Never more than: 100 calls → what Salesforce says",
+                "Long-running requests at a time: from the template → 25",
+                "Salesforce's figure lags by: 1 min 30 s → 0 s",
+            ],
+        );
+        check(
+            "id: x\nexecution_users: [a, b]",
+            "id: x\nexecution_users: [b, c]",
+            &[
+                "Execution user a: in the pool → not in the pool",
+                "Execution user c: not in the pool → in the pool",
+            ],
+        );
+        // The order in which users stand is no difference.
+        check("id: x\nexecution_users: [a, b]", "id: x\nexecution_users: [b, a]", &[]);
+    }
+
+    #[test]
+    fn a_workspace_shows_the_calls_at_which_it_pauses() {
+        let check = |before: &str, after: &str, expected: &[&str]| {
+            let found = shown(Some(&entry(before)), Some(&entry(after)));
+            assert_eq!(found, expected, "{before} to {after}");
+        };
+        let workspaces = |text: &str| format!("id: x\nworkspaces: [{text}]");
+        check(
+            &workspaces("{id: eu, daily_calls: 5000, preset: strict}"),
+            &workspaces("{id: eu, daily_calls: 7000, preset: strict}"),
+            &[
+                "eu: Cap in any 24 hours: 5,000 calls → 7,000 calls",
+                "eu: Manual bulk sync: pauses at 40 % (2,000), resumes below 40 % (2,000) → \
+                 pauses at 40 % (2,800), resumes below 40 % (2,800)",
+                "eu: Event-based sync: pauses at 60 % (3,000), resumes below 60 % (3,000) → \
+                 pauses at 60 % (4,200), resumes below 60 % (4,200)",
+                "eu: People in the inbox: pauses at 100 % (5,000), resumes below 100 % (5,000) → \
+                 pauses at 100 % (7,000), resumes below 100 % (7,000)",
+            ],
+        );
+        // What an org says of its classes holds for the workspaces that say nothing.
+        check(
+            "id: x\nworkspaces: [{id: eu}, {id: us, preset: default}]",
+            "id: x\npreset: strict\nworkspaces: [{id: eu}, {id: us, preset: default}]",
+            &[
+                "Preset: default → strict",
+                "Event-based sync: pauses at 80 %, resumes below 60 % → pauses at 60 %, resumes \
+                 below 60 %",
+                "eu: Event-based sync: pauses at 80 %, resumes below 60 % → pauses at 60 %, \
+                 resumes below 60 %",
+            ],
+        );
+        check(
+            &workspaces("{id: eu, daily_calls: 5000}"),
+            &workspaces(
+                "{id: us, weight: 3, guaranteed_calls: 10, burn_limit: {calls: 9, window: 30m}, \
+                 shadow: true}",
+            ),
+            &[
+                "eu: Declaration: 5,000 calls → not declared",
+                "us: Declaration: not declared → no cap · weight 3 · 10 guaranteed · at most 9 \
+                 calls in any 30 minutes · only watched",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_first_and_the_last_declaration_differ_from_none() {
+        let declared = entry("id: x\ndaily_calls: 10\nworkspaces: [{id: eu}]");
+        assert_eq!(
+            shown(None, Some(&declared)),
+            [
+                "Declared by: nobody: the template holds → an administrator",
+                "Calls in any 24 hours: from the template → 10",
+                "eu: Declaration: not declared → no cap",
+            ]
+        );
+        let end = "what the file says, else the template";
+        assert_eq!(
+            shown(Some(&declared), None),
+            [
+                format!("Declared by: an administrator → {end}"),
+                format!("Calls in any 24 hours: 10 → {end}"),
+                format!("eu: Declaration: no cap → {end}"),
+            ]
+        );
+    }
+}

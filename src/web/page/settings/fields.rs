@@ -562,3 +562,153 @@ fn spoken(message: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(typed: &[(&'static str, &str)]) -> Values {
+        Values(typed.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn numbers_are_read_as_people_type_them() {
+        for (text, number) in [
+            ("", None),
+            ("0", Some(0)),
+            ("15000", Some(15_000)),
+            ("15,000", Some(15_000)),
+            ("15 000", Some(15_000)),
+            ("1'500'000", Some(1_500_000)),
+            ("15\u{202f}000", Some(15_000)),
+        ] {
+            assert_eq!(read_number(text), Ok(number), "{text:?}");
+        }
+        for text in [
+            "1,5",
+            "1.5",
+            "15.000",
+            "x",
+            "-1",
+            "+1",
+            ",",
+            "1,,000",
+            "15k",
+            "٣",
+            "99999999999999999999",
+        ] {
+            assert!(read_number(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_org_stands_at_its_field() {
+        let check = |typed: &[(&'static str, &str)], expected: &[&str]| {
+            let found = values(typed).to_org(Org::default());
+            let found: Vec<String> = match found {
+                Ok(_) => Vec::new(),
+                Err(faults) => faults.0.into_iter().map(|(field, _)| field).collect(),
+            };
+            assert_eq!(found, expected, "{typed:?}");
+        };
+        check(&[], &[]);
+        check(&[("daily_calls", "0")], &["daily_calls"]);
+        check(&[("daily_calls", "many")], &["daily_calls"]);
+        check(&[("daily_calls_max", "0")], &["daily_calls_max"]);
+        check(&[("concurrent_calls", "5000000000")], &["concurrent_calls"]);
+        check(&[("reserve_percent", "0")], &[]);
+        check(&[("reserve_percent", "101")], &["reserve_percent"]);
+        check(&[("reserve_percent", "5 %")], &["reserve_percent"]);
+        check(&[("header_lag", "1m 30s")], &[]);
+        check(&[("header_lag", "90")], &["header_lag"]);
+        check(&[("classes.bulk.pause", "40")], &["classes.bulk.resume"]);
+        check(&[("classes.event.resume", "40")], &["classes.event.pause"]);
+        check(
+            &[("classes.interactive.pause", "x"), ("classes.interactive.resume", "0")],
+            &["classes.interactive.pause", "classes.interactive.resume"],
+        );
+        check(
+            &[("daily_calls", "x"), ("header_lag", "x"), ("classes.bulk.pause", "1")],
+            &["daily_calls", "header_lag", "classes.bulk.resume"],
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_workspace_stands_at_its_field() {
+        let check = |typed: &[(&'static str, &str)], expected: &[&str]| {
+            let found = values(typed).to_workspace();
+            let found: Vec<String> = match found {
+                Ok(_) => Vec::new(),
+                Err(faults) => faults.0.into_iter().map(|(field, _)| field).collect(),
+            };
+            assert_eq!(found, expected, "{typed:?}");
+        };
+        check(&[("id", "eu")], &[]);
+        check(&[], &["id"]);
+        check(&[("id", "eu"), ("daily_calls", "0")], &["daily_calls"]);
+        check(&[("id", "eu"), ("weight", "a")], &["weight"]);
+        check(&[("id", "eu"), ("guaranteed_calls", "1,5")], &["guaranteed_calls"]);
+        check(&[("id", "eu"), ("burn_limit.calls", "5")], &["burn_limit.window"]);
+        check(&[("id", "eu"), ("burn_limit.window", "5m")], &["burn_limit.calls"]);
+        check(
+            &[("id", "eu"), ("burn_limit.calls", "0"), ("burn_limit.window", "soon")],
+            &["burn_limit.calls", "burn_limit.window"],
+        );
+        check(&[("id", "eu"), ("classes.bulk.resume", "5")], &["classes.bulk.pause"]);
+    }
+
+    #[test]
+    fn a_declaration_comes_back_from_its_form_as_it_was() {
+        let yaml = "id: x\ndaily_calls: 15000\ndaily_calls_max: 20000\nreserve_percent: 0\n\
+                    header_lag: 1500ms\npreset: calm\nclasses: {bulk: {pause: 30, resume: 20}}\n\
+                    execution_users: [alice]\nworkspaces:\n  - {id: \"a b\", daily_calls: 5000, \
+                    preset: strict, classes: {event: {pause: 70, resume: 50}}, weight: 3, \
+                    guaranteed_calls: 10, burn_limit: {calls: 9, window: 30m}, shadow: true}\n  - \
+                    {id: c}\n";
+        let entry = facts::of_yaml(yaml).expect("a declaration");
+        let org = entry.org.clone().expect("the org");
+        assert_eq!(Values::of_org(&entry).to_org(org.clone()), Ok(org.clone()));
+        for workspace in org.workspaces {
+            assert_eq!(Values::of_workspace(&workspace).to_workspace(), Ok(workspace));
+        }
+    }
+
+    #[test]
+    fn what_the_template_gives_stays_the_templates() {
+        let org =
+            Org { id: "x".into(), daily_calls: 15_000, concurrent_calls: 5, ..Org::default() };
+        let from_template = vec!["daily_calls".to_owned()];
+        let entry = OrgEntry { org: Some(org), from_template, ..OrgEntry::default() };
+        let values = Values::of_org(&entry);
+        assert_eq!((values.get("daily_calls"), values.get("concurrent_calls")), ("", "5"));
+    }
+
+    #[test]
+    fn what_somebody_else_has_changed_stays_where_nothing_was_typed() {
+        let was = values(&[("daily_calls", "1"), ("preset", ""), ("header_lag", "1s")]);
+        let typed = values(&[("daily_calls", "2"), ("preset", ""), ("header_lag", "1s")]);
+        let now = values(&[("daily_calls", "3"), ("preset", "calm"), ("header_lag", "")]);
+        let expected = values(&[("daily_calls", "2"), ("preset", "calm"), ("header_lag", "")]);
+        assert_eq!(typed.rebased(&was, &now), expected);
+    }
+
+    #[test]
+    fn the_services_fields_are_the_forms() {
+        for (field, expected) in [
+            ("daily_calls", "daily_calls"),
+            ("org.header_lag", "header_lag"),
+            ("classes.bulk.resume", "classes.bulk.resume"),
+            ("workspace.id", "id"),
+            ("workspaces[12].burn_limit.window", "burn_limit.window"),
+            ("workspaces[1]", "workspaces[1]"),
+            ("execution_user", "execution_user"),
+        ] {
+            assert_eq!(leaf(field), expected);
+        }
+        assert_eq!(
+            spoken("must be at most `daily_calls_max` (5), is 6, and `x`"),
+            "must be at most “Never more than” (5), is 6, and x"
+        );
+        assert_eq!(spoken("must be at most `pause` (5)"), "must be at most “Pauses at” (5)");
+    }
+}

@@ -9,10 +9,11 @@ use axum::{
 use tonic::{Code, Status};
 
 use super::{
-    draft::{self, ClassRow, Draft, Notice},
+    draft::{self, ClassRow, Draft, Notice, Refusal},
     edit::{Edit, decide},
     facts::{self, Fact},
     fields::{self, Faults, Field, Input, ORG, USER, Values},
+    seen,
     standing::Standing,
 };
 use crate::{
@@ -89,6 +90,9 @@ pub async fn page<Q: QuotaService, A: AdminService>(
             let draft = Draft::begun(Values::of_org(&standing.entry));
             answer(StatusCode::OK, &made(&visit, &standing, &draft, &Draft::default(), notice))
         }
+        Err(refused) if refused.code() == Code::PermissionDenied => {
+            seen::page(&pages, &visit, org, &refused).await
+        }
         Err(refused) => pages.refuse(&refused, &visit),
     }
 }
@@ -107,16 +111,6 @@ pub async fn change<Q: QuotaService, A: AdminService>(
         Ok(done) => done,
         Err(refusal) => again(&pages, &form, &org, *refusal).await,
     }
-}
-
-/// Why a form comes back.
-enum Refusal {
-    /// Somebody wants to go on with it.
-    Edit,
-    /// What stands in its fields cannot be sent.
-    Faults(Faults),
-    /// The service refuses it.
-    Status(Status),
 }
 
 async fn tried<Q: QuotaService, A: AdminService>(
@@ -168,14 +162,7 @@ async fn again<Q: QuotaService, A: AdminService>(
         Ok(standing) => standing,
         Err(refused) => return pages.refuse(&refused, &form.visit),
     };
-    let (code, notice, faults) = match refusal {
-        Refusal::Edit => (StatusCode::OK, Notice::default(), Faults::default()),
-        Refusal::Faults(faults) => (StatusCode::BAD_REQUEST, Notice::of_faults(&faults), faults),
-        Refusal::Status(refused) => {
-            let notice = Notice::of_refusal(&refused, form, &standing);
-            (draft::code(&refused), notice, Faults::of_status(&refused).unwrap_or_default())
-        }
-    };
+    let (code, notice, faults) = refusal.told(form, &standing);
     let now = Values::of_org(&standing.entry);
     let sent = |fields| Draft { faults: faults.clone(), ..Draft::sent(fields, form) };
     let (of_org, of_user) = match form.get("what") {
@@ -250,6 +237,7 @@ fn placeholders(standing: &Standing) -> Vec<(&'static str, String)> {
         ("reserve_percent", reserve),
         ("daily_calls_max", "no bound".to_owned()),
         ("header_lag", "0s".to_owned()),
+        ("preset", "none: the default".to_owned()),
     ]);
     all
 }
@@ -281,7 +269,8 @@ pub fn workspace_path(org: &str, workspace: &str) -> String {
     words::url(&format!("/orgs/{org}/settings/workspace"), &[("id", workspace)])
 }
 
-fn percents(Thresholds { pause, resume }: Thresholds) -> String {
+/// When a class pauses and resumes.
+pub fn percents(Thresholds { pause, resume }: Thresholds) -> String {
     if pause == resume { format!("{pause} %") } else { format!("{pause} %, below {resume} %") }
 }
 

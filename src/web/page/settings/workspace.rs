@@ -9,7 +9,7 @@ use axum::{
 use tonic::{Code, Status};
 
 use super::{
-    draft::{self, ClassRow, Draft, Notice},
+    draft::{self, ClassRow, Draft, Notice, Refusal},
     edit::{Edit, decide},
     facts,
     fields::{self, Faults, Input, Values, WORKSPACE},
@@ -98,14 +98,7 @@ pub async fn change<Q: QuotaService, A: AdminService>(
         Ok(standing) => standing,
         Err(refused) => return pages.refuse(&refused, &form.visit),
     };
-    let (code, notice, faults) = match *refused {
-        Refusal::Edit => (StatusCode::OK, Notice::default(), Faults::default()),
-        Refusal::Faults(faults) => (StatusCode::BAD_REQUEST, Notice::of_faults(&faults), faults),
-        Refusal::Status(refused) => {
-            let notice = Notice::of_refusal(&refused, &form, &standing);
-            (draft::code(&refused), notice, Faults::of_status(&refused).unwrap_or_default())
-        }
-    };
+    let (code, notice, faults) = refused.told(&form, &standing);
     let known = form.get("known");
     let sent = Draft { faults, ..Draft::sent(&WORKSPACE, &form) };
     let draft = match declared(&standing, known) {
@@ -115,16 +108,6 @@ pub async fn change<Q: QuotaService, A: AdminService>(
         _ => sent,
     };
     answer(code, &made(&form.visit, &standing, known, &draft, notice))
-}
-
-/// Why a form comes back.
-enum Refusal {
-    /// Somebody wants to go on with it.
-    Edit,
-    /// What stands in its fields cannot be sent.
-    Faults(Faults),
-    /// The service refuses it.
-    Status(Status),
 }
 
 async fn tried<Q: QuotaService, A: AdminService>(
@@ -176,6 +159,7 @@ fn made(
     let mut placeholders = fields::threshold_placeholders(&facts::workspace_policy(&alone, &org));
     placeholders.extend([
         ("daily_calls", "no cap".to_owned()),
+        ("preset", "the org's".to_owned()),
         ("weight", "1".to_owned()),
         ("guaranteed_calls", "nothing".to_owned()),
         ("burn_limit.calls", "no brake".to_owned()),

@@ -11,6 +11,7 @@ mod what_if;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
 pub use self::{
     lines::{OtherNode, ShardLines},
@@ -586,7 +587,7 @@ impl Node {
         let etag = etag.map(ToOwned::to_owned);
         // In a task of its own: a caller that goes away does not leave a change
         // in the store that is not in force.
-        let carried_out = tokio::spawn(async move {
+        let carry_out = async move {
             let etag = etag.as_deref();
             let changed =
                 settings.change(&*store, now, &org, change, etag, validate_only, &author).await;
@@ -598,7 +599,8 @@ impl Node {
                 Ok(_) | Err(_) => {}
             }
             changed
-        });
+        };
+        let carried_out = tokio::spawn(carry_out.in_current_span());
         let cut_off = |_| Err(AdminError::Store("the change was cut off".to_owned()));
         carried_out.await.unwrap_or_else(cut_off)
     }

@@ -50,7 +50,10 @@ impl AdminService for Admin {
         let (after, limit) = wire::page(request.get_ref())?;
         // What may not be shown is as if it were not there: pages are full, and
         // the next one begins after an org that was shown.
-        let may_show = |org: &OrgId| rights::may_administer_some(&caller, org);
+        let prefix = &request.get_ref().prefix;
+        let may_show = |org: &OrgId| {
+            org.as_str().starts_with(prefix) && rights::may_administer_some(&caller, org)
+        };
         let (orgs, more) = self.forward.node().list_orgs(after.as_ref(), limit, may_show);
         let mut page = wire::org_page(orgs, more);
         for entry in &mut page.orgs {

@@ -181,7 +181,8 @@ async fn list_orgs<Q: QuotaService, A: AdminService>(
 ) -> Answer {
     let page_size = page_size(&mut query)?;
     let page_token = query.remove("page_token").unwrap_or_default();
-    let message = ListOrgsRequest { page_size, page_token };
+    let prefix = query.remove("prefix").unwrap_or_default();
+    let message = ListOrgsRequest { page_size, page_token, prefix };
     Ok(reply(api.admin.list_orgs(context.request(message)).await?))
 }
 

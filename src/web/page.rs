@@ -47,13 +47,18 @@
 //! [`words::island`].
 
 mod bar;
+mod changes;
+mod cluster;
+mod explain;
 mod frame;
 mod home;
 mod live;
 mod org;
 mod refusal;
+mod settings;
 mod sign_in;
 mod visit;
+mod what_if;
 mod words;
 
 use std::{future::Future, sync::Arc};
@@ -105,7 +110,21 @@ pub fn router<Q: QuotaService, A: AdminService>(
     Router::new()
         .route("/", get(home::page::<Q, A>))
         .route("/orgs/{org}", get(org::page::<Q, A>))
+        .route("/orgs/{org}/explain", get(explain::page::<Q, A>))
+        .route("/orgs/{org}/what-if", get(what_if::page::<Q, A>).post(what_if::replayed::<Q, A>))
+        .route("/cluster", get(cluster::page::<Q, A>))
         .route("/orgs/{org}/limit", post(org::limit::<Q, A>))
+        .route(
+            "/orgs/{org}/settings",
+            get(settings::org_page::<Q, A>).post(settings::change::<Q, A>),
+        )
+        .route(
+            "/orgs/{org}/settings/workspace",
+            get(settings::workspace_page::<Q, A>).post(settings::change_workspace::<Q, A>),
+        )
+        .route("/orgs/{org}/changes", get(changes::of_org::<Q, A>))
+        .route("/settings", get(settings::page::<Q, A>).post(settings::add::<Q, A>))
+        .route("/changes", get(changes::of_all::<Q, A>))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&guard), let_in))
         .with_state(Arc::new(Pages { backend, live }))
         .merge(Router::new().route("/sign-in", get(sign_in::page)).with_state(guard))

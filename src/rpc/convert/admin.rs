@@ -286,7 +286,9 @@ pub fn org_entry(entry: OrgEntry) -> v1::OrgEntry {
     }
 }
 
-fn wire_org(org: OrgDeclaration) -> v1::Org {
+/// A declaration as a message: what is absent is left out.
+#[must_use]
+pub fn wire_org(org: OrgDeclaration) -> v1::Org {
     v1::Org {
         id: org.id.as_str().to_owned(),
         daily_calls: org.daily_calls.unwrap_or_default(),
@@ -598,11 +600,16 @@ mod tests {
         assert_eq!(org_page(orgs(), false).next_page_token, "");
         assert_eq!(org_page(Vec::new(), false), v1::ListOrgsResponse::default());
         let page_token = org_page(orgs(), true).next_page_token;
-        let (after, size) = page(&v1::ListOrgsRequest { page_size: 0, page_token }).expect("valid");
+        let (after, size) =
+            page(&v1::ListOrgsRequest { page_token, ..Default::default() }).expect("valid");
         assert_eq!((after, size), (OrgId::parse("two").ok(), 100));
 
         for token in ["x", "0", "é", "ff", "20", "0x41", "+1", &"61".repeat(65)] {
-            let request = v1::ListOrgsRequest { page_size: 1_001, page_token: token.into() };
+            let request = v1::ListOrgsRequest {
+                page_size: 1_001,
+                page_token: token.into(),
+                ..Default::default()
+            };
             assert_eq!(faults(page(&request)), ["page_size", "page_token"], "{token:?}");
         }
     }

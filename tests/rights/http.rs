@@ -162,6 +162,8 @@ async fn pages_ask_only_those_to_sign_in_who_must_and_load_nothing_from_elsewher
         (&open, "GET /", html, 200, None),
         (&open, "GET /sign-in?next=/cluster", html, 303, Some("/cluster")),
         (&open, "GET /sign-in?next=//evil.example", html, 303, Some("/")),
+        (&open, "GET /orgs/x?by=class&period=day", html, 200, None),
+        (&open, "GET /orgs/not%20an%20org", html, 400, None),
         (&open, "GET /nowhere", html, 404, None),
         (&closed, "GET /", html, 303, Some("/sign-in")),
         (&closed, "GET /orgs/x?by=a", html, 303, Some("/sign-in?next=%2Forgs%2Fx%3Fby%3Da")),

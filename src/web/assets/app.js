@@ -76,11 +76,11 @@ function reach() {
 const isForm = (node) => node instanceof HTMLInputElement || node instanceof HTMLSelectElement
   || node instanceof HTMLTextAreaElement;
 
-/** True if somebody is at work in there: it is left as it is. */
-const isBusy = (region) =>
-  (isForm(document.activeElement) && region.contains(document.activeElement))
-  || all("form", region).some((form) => [...form.elements].some((field) =>
-    field.type !== "hidden" && "defaultValue" in field && field.value !== field.defaultValue));
+/** True if somebody is at work in this form: it is left as it is. */
+const isBusy = (form) =>
+  (isForm(document.activeElement) && form.contains(document.activeElement))
+  || [...form.elements].some((field) =>
+    field.type !== "hidden" && "defaultValue" in field && field.value !== field.defaultValue);
 
 /** Makes `old` what `next` is and keeps every node that can stay: with it stay focus,
  *  selection, what was scrolled and what was opened. */
@@ -93,7 +93,7 @@ function morph(old, next) {
     if (old.data !== next.data) old.data = next.data;
     return;
   }
-  if (old.isEqualNode(next)) return;
+  if (old.isEqualNode(next) || (old.nodeName === "FORM" && isBusy(old))) return;
   for (const { name } of [...old.attributes]) {
     const isOpened = name === "open" && old.nodeName === "DETAILS";
     if (!next.hasAttribute(name) && !isOpened) old.removeAttribute(name);
@@ -186,7 +186,7 @@ function swap(id, html) {
   const template = document.createElement("template");
   template.innerHTML = html;
   const next = template.content.firstElementChild;
-  if (!old || !next || isBusy(old)) return;
+  if (!old || !next) return;
   localise(next);
   morph(old, next);
 }

@@ -12,11 +12,14 @@ use super::{
     visit::Tab,
     words::{self, Moment},
 };
-use crate::proto::{
-    admin::v1::admin_service_server::AdminService,
-    v1::{
-        LimitUsage, ListUsageRequest, ListUsageResponse, OrgLine, Severity, UsageOrder,
-        quota_service_server::QuotaService,
+use crate::{
+    auth::Verb,
+    proto::{
+        admin::v1::admin_service_server::AdminService,
+        v1::{
+            LimitUsage, ListUsageRequest, ListUsageResponse, OrgLine, Severity, UsageOrder,
+            quota_service_server::QuotaService,
+        },
     },
 };
 
@@ -108,6 +111,7 @@ impl Home {
             is_here: key == order,
         };
         let now = answer.as_of;
+        let sees_all = |line: &OrgLine| visit.caller().may_all(Verb::Read, &line.org);
         Self {
             frame: visit.frame("Orgs", Section::Orgs),
             summary: summary(&answer),
@@ -119,7 +123,7 @@ impl Home {
                 .iter()
                 .map(|silent| said_of(&silent.node, &silent.reason))
                 .collect(),
-            rows: answer.orgs.iter().map(|line| row(line, now)).collect(),
+            rows: answer.orgs.iter().map(|line| row(line, now, sees_all(line))).collect(),
             is_later: !visit.query("page").is_empty(),
             first: url(order, &search, ""),
             next: match answer.next_page_token.as_str() {
@@ -152,7 +156,8 @@ fn said_of(node: &str, reason: &str) -> String {
     words::sentence(&format!("{who} does not tell of its orgs: {reason}"))
 }
 
-fn row(line: &OrgLine, now: Option<Timestamp>) -> Row {
+/// `sees_all`: whoever looks is told of the workspaces.
+fn row(line: &OrgLine, now: Option<Timestamp>, sees_all: bool) -> Row {
     let total = line.total.as_ref();
     let lasts = total.and_then(|total| words::length(total.exhausted_in.as_ref()));
     Row {
@@ -165,6 +170,7 @@ fn row(line: &OrgLine, now: Option<Timestamp>) -> Row {
             Severity::Fine | Severity::Unspecified => "fine",
         },
         workspaces: match line.workspaces {
+            _ if !sees_all => String::new(),
             0 => "no workspace".to_owned(),
             some => words::counted(some.into(), "workspace"),
         },
@@ -244,4 +250,90 @@ fn chips(line: &OrgLine) -> Vec<(&'static str, String)> {
         chips.push(("plain", "no recent reading".to_owned()));
     }
     chips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::{CoolingLine, PausedClass, TrafficClass};
+
+    /// Intercom's own numbers.
+    fn line() -> OrgLine {
+        let total = LimitUsage {
+            max: 15_000,
+            used_by_caller: 2_918,
+            used_by_others: 3_072,
+            foreign: 3_072,
+            remaining: 9_010,
+            reserved: 750,
+            window: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
+            ..LimitUsage::default()
+        };
+        OrgLine { org: "acme".into(), total: Some(total), workspaces: 1, ..OrgLine::default() }
+    }
+
+    #[test]
+    fn a_row_says_who_used_what_and_what_is_left() {
+        let row = row(&line(), None, true);
+        assert_eq!(
+            row.said,
+            "Callers of quotagate have used 2,918; others 3,072; 9,010 left of 15,000 in any 24 hours"
+        );
+        assert_eq!((row.percent.as_str(), row.workspaces.as_str()), ("39 %", "1 workspace"));
+        assert!(row.lasts.is_empty() && row.at.is_none() && row.chips.is_empty());
+    }
+
+    #[test]
+    fn a_row_says_when_it_runs_out_and_what_is_paused() {
+        let mut line = line();
+        let lasts = Some(prost_types::Duration { seconds: 8_040, nanos: 0 });
+        line.total.as_mut().expect("it is known").exhausted_in = lasts;
+        let paused = |class: TrafficClass, workspaces| PausedClass {
+            traffic_class: class.into(),
+            workspaces,
+        };
+        line.paused = vec![paused(TrafficClass::Event, 1), paused(TrafficClass::Bulk, 2)];
+        line.cooling = Some(CoolingLine { limits: 1, ..CoolingLine::default() });
+        line.waiting = 3;
+        let row = row(&line, Some(Timestamp { seconds: 1_000, nanos: 0 }), false);
+        assert_eq!(row.lasts, "used up in 2 h 14 min");
+        assert_eq!(row.at.map(|at| at.0.seconds), Some(9_040));
+        assert_eq!(row.workspaces, "", "nothing is said of what is not shown");
+        let chips: Vec<_> = row.chips.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(
+            chips,
+            [
+                "Event-based sync paused",
+                "Manual bulk sync paused in 2 workspaces",
+                "1 limit cools down",
+                "3 requests wait",
+            ]
+        );
+    }
+
+    #[test]
+    fn of_an_org_that_nobody_knows_only_the_trouble_is_said() {
+        let unknown = OrgLine {
+            org: "acme".into(),
+            severity: Severity::Unknown.into(),
+            trouble: "Nobody knows.".into(),
+            ..OrgLine::default()
+        };
+        let row = row(&unknown, None, true);
+        assert!(row.bar.is_none() && row.said.is_empty() && row.percent.is_empty());
+        assert_eq!((row.severity, row.trouble.as_str()), ("unknown", "Nobody knows."));
+    }
+
+    #[test]
+    fn an_order_is_one_that_there_is() {
+        for (name, expected) in [
+            ("", UsageOrder::Trouble),
+            ("used", UsageOrder::Used),
+            ("lasts", UsageOrder::Exhausted),
+            ("name", UsageOrder::Name),
+            ("<odd>", UsageOrder::Trouble),
+        ] {
+            assert_eq!(order(name).2, expected, "{name}");
+        }
+    }
 }

@@ -125,15 +125,49 @@ pub fn class_key(class: TrafficClass) -> &'static str {
     }
 }
 
-/// A message as a sentence: with a capital, and a full stop.
+/// A message as a sentence: with a capital, unless it begins with a name such as
+/// `token:ops`, and a full stop.
 pub fn sentence(message: &str) -> String {
-    let mut chars = message.trim().chars();
+    let message = message.trim();
+    let first_word = message.split([' ', ',']).next().unwrap_or_default();
+    let is_name = !first_word.trim_end_matches(':').chars().all(char::is_alphabetic);
+    let mut chars = message.chars();
     let Some(first) = chars.next() else { return String::new() };
-    let mut text: String = first.to_uppercase().chain(chars).collect();
+    let mut text: String =
+        if is_name { message.to_owned() } else { first.to_uppercase().chain(chars).collect() };
     if !text.ends_with(['.', '!', '?']) {
         text.push('.');
     }
     text
+}
+
+/// A text in which `code` stands between backticks, as HTML.
+#[derive(Clone, Copy, Debug)]
+pub struct Prose<'t>(&'t str);
+
+/// Such a text.
+pub fn prose(text: &str) -> Prose<'_> {
+    Prose(text)
+}
+
+impl fmt::Display for Prose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some((before, (code, after))) =
+            rest.split_once('`').and_then(|(before, rest)| Some((before, rest.split_once('`')?)))
+        {
+            write!(f, "{}<code>{}</code>", escaped(before)?, escaped(code)?)?;
+            rest = after;
+        }
+        write!(f, "{}", escaped(rest)?)
+    }
+}
+
+// Everything in it is escaped.
+impl askama::filters::HtmlSafe for Prose<'_> {}
+
+fn escaped(text: &str) -> Result<impl fmt::Display, fmt::Error> {
+    askama::filters::escape(text, askama::filters::Html).map_err(|_| fmt::Error)
 }
 
 /// A text as a part of a URL's path or query.
@@ -258,6 +292,9 @@ mod tests {
         assert_eq!(island(&serde_json::json!("</script>")), "\"\\u003c/script>\"");
         assert_eq!(sentence("org: is odd"), "Org: is odd.");
         assert_eq!(sentence("Why?"), "Why?");
+        assert_eq!(sentence("token:ops may not"), "token:ops may not.");
+        let html = "the &#60;right&#62; <code>re&#38;ad</code>, and ` alone";
+        assert_eq!(prose("the <right> `re&ad`, and ` alone").to_string(), html);
         assert_eq!(sentence(""), "");
     }
 }

@@ -5,5 +5,6 @@
 mod common;
 mod holders;
 mod http;
+mod overview;
 mod table;
 mod world;

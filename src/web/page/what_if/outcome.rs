@@ -216,7 +216,8 @@ fn classes(before: &Replay, after: &Replay) -> Vec<ClassRow> {
             paused_after,
         }
     };
-    both.into_iter().map(row).collect()
+    // That a class was paused for which nobody asked is no news.
+    both.into_iter().map(row).filter(|row| row.asked != "0").collect()
 }
 
 fn class_name(key: &str) -> &'static str {

@@ -84,8 +84,9 @@ use self::{
 use crate::proto::{
     admin::v1::{
         DeleteExecutionUserRequest, DeleteExecutionUserResponse, DeleteOrgRequest,
-        DeleteOrgResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse, GetClusterRequest,
-        GetClusterResponse, GetOrgRequest, GetOrgResponse, ListOrgsRequest, ListOrgsResponse,
+        DeleteOrgResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse, GetCatalogueRequest,
+        GetCatalogueResponse, GetClusterRequest, GetClusterResponse, GetOrgRequest, GetOrgResponse,
+        ListChangesRequest, ListChangesResponse, ListOrgsRequest, ListOrgsResponse,
         PutExecutionUserRequest, PutExecutionUserResponse, PutOrgRequest, PutOrgResponse,
         PutWorkspaceRequest, PutWorkspaceResponse, ReplayDemandRequest, ReplayDemandResponse,
         admin_service_client::AdminServiceClient,
@@ -100,7 +101,7 @@ use crate::proto::{
 pub use crate::{
     clock::Moment,
     proto::v1::{Advice, DenialReason, TrafficClass},
-    tls::ClientFiles as TlsFiles,
+    tls::{ClientFiles as TlsFiles, Rejected},
 };
 
 /// How long a call of the RPCs themselves may take besides the wait that the
@@ -417,6 +418,10 @@ calls! {
     admin.delete_execution_user(DeleteExecutionUserRequest) -> DeleteExecutionUserResponse;
     /// Shows the cluster.
     admin.get_cluster(GetClusterRequest) -> GetClusterResponse;
+    /// Shows the last changes of all orgs.
+    admin.list_changes(ListChangesRequest) -> ListChangesResponse;
+    /// Shows which limits each operation charges.
+    admin.get_catalogue(GetCatalogueRequest) -> GetCatalogueResponse;
     /// Shows what would have been by other settings.
     admin.replay_demand(ReplayDemandRequest) -> ReplayDemandResponse;
 }

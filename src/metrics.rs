@@ -6,6 +6,7 @@ mod cluster;
 mod connections;
 mod orgs;
 mod shards;
+mod spans;
 
 use std::{
     array, fmt,
@@ -21,11 +22,12 @@ use prometheus_client::{
 
 use self::connections::Connections;
 pub use self::connections::{Listener, Refusal, TlsFiles};
-use self::{cluster::ClusterGauges, shards::ShardMetrics};
+use self::{cluster::ClusterGauges, shards::ShardMetrics, spans::Spans};
 pub use self::{
     cluster::{ClusterSample, Source as ClusterSource},
     orgs::{Busiest, OrgGauges, ShownOrgs},
     shards::{Left, UnitsByScope},
+    spans::SpanOutcome,
 };
 use crate::quota::{
     Class, CoolingCause, DenialReason, OperationId, Wall, salesforce::errors::TroubleKind,
@@ -43,7 +45,7 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 30] = [
+const METHODS: [&str; 32] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
@@ -60,6 +62,8 @@ const METHODS: [&str; 30] = [
     "quotagate.admin.v1.AdminService/PutExecutionUser",
     "quotagate.admin.v1.AdminService/DeleteExecutionUser",
     "quotagate.admin.v1.AdminService/GetCluster",
+    "quotagate.admin.v1.AdminService/ListChanges",
+    "quotagate.admin.v1.AdminService/GetCatalogue",
     "quotagate.admin.v1.AdminService/ReplayDemand",
     "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
     "envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
@@ -285,6 +289,7 @@ pub struct Metrics {
     cluster: ClusterGauges,
     authentications: [Counter; AUTHENTICATIONS.len()],
     connections: Connections,
+    spans: Spans,
 }
 
 impl Metrics {
@@ -490,6 +495,7 @@ impl Metrics {
             cluster,
             authentications,
             connections: Connections::register(&mut registry),
+            spans: Spans::register(&mut registry),
             registry,
         }
     }

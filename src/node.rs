@@ -11,6 +11,7 @@ mod what_if;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
 pub use self::{
     lines::{OtherNode, ShardLines},
@@ -147,6 +148,8 @@ pub struct OrgEntry {
     pub source: OrgSource,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// The fields that nobody declared: the template's values stand in them.
+    pub from_template: Vec<&'static str>,
 }
 
 /// One entry of the audit list.
@@ -544,6 +547,16 @@ impl Node {
         (later.iter().map(|org| self.settings.entry(org)).collect(), more)
     }
 
+    /// The newest changes of the orgs that `may_show` lets through, newest first,
+    /// at most `limit`; true if there are more.
+    pub fn list_changes(
+        &self,
+        limit: usize,
+        may_show: impl Fn(&OrgId) -> bool,
+    ) -> (Vec<(OrgId, Change)>, bool) {
+        self.settings.newest_changes(limit, may_show)
+    }
+
     /// One org and its last changes, newest first; `None` if nobody declared it
     /// and nothing is counted.
     #[must_use]
@@ -574,7 +587,7 @@ impl Node {
         let etag = etag.map(ToOwned::to_owned);
         // In a task of its own: a caller that goes away does not leave a change
         // in the store that is not in force.
-        let carried_out = tokio::spawn(async move {
+        let carry_out = async move {
             let etag = etag.as_deref();
             let changed =
                 settings.change(&*store, now, &org, change, etag, validate_only, &author).await;
@@ -586,7 +599,8 @@ impl Node {
                 Ok(_) | Err(_) => {}
             }
             changed
-        });
+        };
+        let carried_out = tokio::spawn(carry_out.in_current_span());
         let cut_off = |_| Err(AdminError::Store("the change was cut off".to_owned()));
         carried_out.await.unwrap_or_else(cut_off)
     }

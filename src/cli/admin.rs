@@ -262,7 +262,9 @@ pub async fn orgs(verb: Orgs) -> Result<Exit, Fault> {
             let mut all = ListOrgsResponse::default();
             let mut page_token = String::new();
             loop {
-                let page = client.list_orgs(ListOrgsRequest { page_size, page_token }).await?;
+                let page = client
+                    .list_orgs(ListOrgsRequest { page_size, page_token, ..Default::default() })
+                    .await?;
                 all.orgs.extend(page.orgs);
                 page_token = page.next_page_token;
                 if page_token.is_empty() {
@@ -619,6 +621,7 @@ mod tests {
             etag: "7".into(),
             source: OrgSource::File.into(),
             warnings: vec![],
+            from_template: vec![],
         }
     }
 

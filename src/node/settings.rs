@@ -179,15 +179,27 @@ impl Settings {
     pub fn changes(&self, org: &OrgId) -> Vec<Change> {
         let state = self.state();
         let records = state.stored.get(org).map(|stored| stored.record.changes.as_slice());
-        let change = |record: &ChangeRecord| Change {
-            time: record.time,
-            who: record.who.clone(),
-            from: record.from.clone(),
-            action: record.action.clone(),
-            before: record.before.clone(),
-            after: record.after.clone(),
-        };
-        records.unwrap_or_default().iter().map(change).collect()
+        records.unwrap_or_default().iter().map(Change::from).collect()
+    }
+
+    /// The last changes of the orgs that `may_show` lets through, newest first, at
+    /// most `limit`; true if there are more.
+    pub fn newest_changes(
+        &self,
+        limit: usize,
+        may_show: impl Fn(&OrgId) -> bool,
+    ) -> (Vec<(OrgId, Change)>, bool) {
+        let state = self.state();
+        let shown = state.stored.iter().filter(|(org, _)| may_show(org));
+        let mut newest: Vec<(&OrgId, &ChangeRecord)> = shown
+            .flat_map(|(org, stored)| stored.record.changes.iter().map(move |change| (org, change)))
+            .collect();
+        // Stable: those of one millisecond stay in their org's order.
+        newest.sort_by_key(|(_, change)| std::cmp::Reverse(change.time));
+        let more = newest.len() > limit;
+        newest.truncate(limit);
+        let owned = |(org, change): (&OrgId, &ChangeRecord)| (org.clone(), change.into());
+        (newest.into_iter().map(owned).collect(), more)
     }
 
     /// Carries out a change: checks it, stores it, puts it in force, and writes
@@ -331,6 +343,19 @@ impl Policies for Settings {
     }
 }
 
+impl From<&ChangeRecord> for Change {
+    fn from(record: &ChangeRecord) -> Self {
+        Self {
+            time: record.time,
+            who: record.who.clone(),
+            from: record.from.clone(),
+            action: record.action.clone(),
+            before: record.before.clone(),
+            after: record.after.clone(),
+        }
+    }
+}
+
 impl StoredOrg {
     fn read(present: &KeyValue) -> Result<Self, RecordError> {
         let record = OrgConfigRecord::decode(&present.value)?;
@@ -357,6 +382,13 @@ impl State {
     fn entry(&self, org: &OrgId) -> OrgEntry {
         let mut entry = self.declared_entry(org);
         let (declaration, template) = (&mut entry.declaration, &self.config.template);
+        let fields = [
+            ("daily_calls", declaration.daily_calls.is_none()),
+            ("concurrent_calls", declaration.concurrent_calls.is_none()),
+            ("reserve_percent", declaration.reserve_percent.is_none()),
+        ];
+        let taken = fields.into_iter().filter(|&(_, is_taken)| is_taken);
+        entry.from_template = taken.map(|(field, _)| field).collect();
         let most = declaration.daily_calls_max.unwrap_or(u64::MAX);
         declaration.daily_calls.get_or_insert(template.daily_calls.min(most));
         declaration.concurrent_calls.get_or_insert(template.concurrent_calls);
@@ -369,7 +401,8 @@ impl State {
     fn declared_entry(&self, org: &OrgId) -> OrgEntry {
         let (declaration, source) = self.declaration(org);
         let warnings = declaration.warnings(&self.config.template);
-        OrgEntry { etag: self.etag(org, &declaration), declaration, source, warnings }
+        let etag = self.etag(org, &declaration);
+        OrgEntry { etag, declaration, source, warnings, from_template: Vec::new() }
     }
 
     /// Changes with every change by an administrator, and with what the file

@@ -50,7 +50,10 @@ impl AdminService for Admin {
         let (after, limit) = wire::page(request.get_ref())?;
         // What may not be shown is as if it were not there: pages are full, and
         // the next one begins after an org that was shown.
-        let may_show = |org: &OrgId| rights::may_administer_some(&caller, org);
+        let prefix = &request.get_ref().prefix;
+        let may_show = |org: &OrgId| {
+            org.as_str().starts_with(prefix) && rights::may_administer_some(&caller, org)
+        };
         let (orgs, more) = self.forward.node().list_orgs(after.as_ref(), limit, may_show);
         let mut page = wire::org_page(orgs, more);
         for entry in &mut page.orgs {
@@ -123,6 +126,25 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::GetClusterResponse>, Status> {
         rights::cluster(&self.forward.context(&request)?.caller)?;
         Ok(Response::new(wire::cluster(self.forward.node().cluster())))
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<v1::ListChangesRequest>,
+    ) -> Result<Response<v1::ListChangesResponse>, Status> {
+        let Context { caller, .. } = self.forward.context(&request)?;
+        let limit = wire::changes_page(request.get_ref())?;
+        let may_show = |org: &OrgId| rights::may_see_changes(&caller, org);
+        let (changes, more) = self.forward.node().list_changes(limit, may_show);
+        Ok(Response::new(wire::changes(changes, more)))
+    }
+
+    async fn get_catalogue(
+        &self,
+        request: Request<v1::GetCatalogueRequest>,
+    ) -> Result<Response<v1::GetCatalogueResponse>, Status> {
+        rights::catalogue(&self.forward.context(&request)?.caller)?;
+        Ok(Response::new(wire::catalogue(&self.forward.node().config())))
     }
 
     async fn replay_demand(

@@ -99,6 +99,14 @@ pub fn cluster(caller: &Caller) -> Result<(), Problem> {
     allow(caller, caller.may_everywhere(Verb::Admin), Verb::Admin, "for every org")
 }
 
+/// To see what is charged one must administer something.
+///
+/// # Errors
+/// They may not.
+pub fn catalogue(caller: &Caller) -> Result<(), Problem> {
+    allow(caller, caller.may_somewhere(Verb::Admin), Verb::Admin, "for something")
+}
+
 /// To change a workspace one must administer it; to change anything else of an
 /// org (`None`), all of it.
 ///
@@ -124,6 +132,11 @@ pub fn change(
 /// True if they may see what is declared for at least a part of the org.
 pub fn may_administer_some(caller: &Caller, org: &OrgId) -> bool {
     caller.may_some(Verb::Admin, org.as_str())
+}
+
+/// True if they may see who changed what: each change shows all of the org.
+pub fn may_see_changes(caller: &Caller, org: &OrgId) -> bool {
+    caller.may_all(Verb::Admin, org.as_str())
 }
 
 /// Leaves of an org's usage its own totals, and the workspaces that may be seen.

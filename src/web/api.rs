@@ -27,9 +27,9 @@ use crate::{
     proto::{
         admin::v1::{
             DeleteExecutionUserRequest, DeleteOrgRequest, DeleteWorkspaceRequest,
-            GetClusterRequest, GetOrgRequest, ListOrgsRequest, PutExecutionUserRequest,
-            PutOrgRequest, PutWorkspaceRequest, ReplayDemandRequest,
-            admin_service_server::AdminService,
+            GetCatalogueRequest, GetClusterRequest, GetOrgRequest, ListChangesRequest,
+            ListOrgsRequest, PutExecutionUserRequest, PutOrgRequest, PutWorkspaceRequest,
+            ReplayDemandRequest, admin_service_server::AdminService,
         },
         v1::{
             AcquireRequest, AcquireResponse, GetDemandRequest, GetUsageRequest, ListUsageRequest,
@@ -85,6 +85,8 @@ pub fn router<Q: QuotaService, A: AdminService>(
         .route("/api/v1/orgs/{org}/replay", post(replay::<Q, A>))
         .route("/api/v1/usage", get(list_usage::<Q, A>))
         .route("/api/v1/cluster", get(cluster::<Q, A>))
+        .route("/api/v1/changes", get(list_changes::<Q, A>))
+        .route("/api/v1/catalogue", get(catalogue::<Q, A>))
         .route_layer(middleware::from_fn_with_state(guard, admit))
         .with_state(backend)
 }
@@ -179,7 +181,8 @@ async fn list_orgs<Q: QuotaService, A: AdminService>(
 ) -> Answer {
     let page_size = page_size(&mut query)?;
     let page_token = query.remove("page_token").unwrap_or_default();
-    let message = ListOrgsRequest { page_size, page_token };
+    let prefix = query.remove("prefix").unwrap_or_default();
+    let message = ListOrgsRequest { page_size, page_token, prefix };
     Ok(reply(api.admin.list_orgs(context.request(message)).await?))
 }
 
@@ -261,6 +264,25 @@ async fn cluster<Q: QuotaService, A: AdminService>(
     context: Context,
 ) -> Answer {
     Ok(reply(api.admin.get_cluster(context.request(GetClusterRequest {})).await?))
+}
+
+async fn list_changes<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Query(query): Query<HashMap<String, String>>,
+    context: Context,
+) -> Answer {
+    let page_size = match query.get("page_size") {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| bad("page_size", "is not a number of changes"))?,
+    };
+    Ok(reply(api.admin.list_changes(context.request(ListChangesRequest { page_size })).await?))
+}
+
+async fn catalogue<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    context: Context,
+) -> Answer {
+    Ok(reply(api.admin.get_catalogue(context.request(GetCatalogueRequest {})).await?))
 }
 
 fn read<M: Name + Default>(body: &[u8]) -> Result<M, Status> {

@@ -47,6 +47,7 @@
 //! [`words::island`].
 
 mod bar;
+mod changes;
 mod cluster;
 mod explain;
 mod frame;
@@ -54,6 +55,7 @@ mod home;
 mod live;
 mod org;
 mod refusal;
+mod settings;
 mod sign_in;
 mod visit;
 mod what_if;
@@ -112,6 +114,17 @@ pub fn router<Q: QuotaService, A: AdminService>(
         .route("/orgs/{org}/what-if", get(what_if::page::<Q, A>).post(what_if::replayed::<Q, A>))
         .route("/cluster", get(cluster::page::<Q, A>))
         .route("/orgs/{org}/limit", post(org::limit::<Q, A>))
+        .route(
+            "/orgs/{org}/settings",
+            get(settings::org_page::<Q, A>).post(settings::change::<Q, A>),
+        )
+        .route(
+            "/orgs/{org}/settings/workspace",
+            get(settings::workspace_page::<Q, A>).post(settings::change_workspace::<Q, A>),
+        )
+        .route("/orgs/{org}/changes", get(changes::of_org::<Q, A>))
+        .route("/settings", get(settings::page::<Q, A>).post(settings::add::<Q, A>))
+        .route("/changes", get(changes::of_all::<Q, A>))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&guard), let_in))
         .with_state(Arc::new(Pages { backend, live }))
         .merge(Router::new().route("/sign-in", get(sign_in::page)).with_state(guard))

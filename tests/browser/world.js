@@ -21,6 +21,7 @@ orgs:
   - {id: nearly-full, daily_calls: 15000}
   - {id: cooling, daily_calls: 15000}
   - {id: uncapped, daily_calls: 5000, workspaces: [{id: free}]}
+  - {id: watched, daily_calls: 15000, workspaces: [{id: live, daily_calls: 100}]}
 `;
 
 /** Fills it. */
@@ -58,8 +59,8 @@ async function coolDown(service, org) {
 /** Every page there is, and what is worth a look of its own. */
 export const PAGES = {
   home: "/",
-  "home-searched": "/?search=nearly",
-  "home-without-a-match": "/?search=nothing-is-called-so",
+  "home-searched": "/?q=nearly",
+  "home-without-a-match": "/?q=nothing-is-called-so",
   org: `/orgs/${ACME}`,
   "org-full": "/orgs/nearly-full",
   "org-cooling": "/orgs/cooling",

@@ -263,4 +263,12 @@ impl AdminService for Fake {
     async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Answer<GetClusterResponse> {
         owned(GetClusterResponse { store: "memory".into(), shards: 256, ..Default::default() })
     }
+
+    async fn list_changes(&self, _: Request<ListChangesRequest>) -> Answer<ListChangesResponse> {
+        owned(ListChangesResponse::default())
+    }
+
+    async fn get_catalogue(&self, _: Request<GetCatalogueRequest>) -> Answer<GetCatalogueResponse> {
+        owned(GetCatalogueResponse::default())
+    }
 }

@@ -213,7 +213,7 @@ async fn orgs_are_listed_in_pages() {
     let mut pages = 0;
     let mut page_token = String::new();
     loop {
-        let request = admin::ListOrgsRequest { page_size: 2, page_token };
+        let request = admin::ListOrgsRequest { page_size: 2, page_token, ..Default::default() };
         let page = server.admin.clone().list_orgs(request).await.expect("a page").into_inner();
         names.extend(page.orgs.into_iter().map(|entry| entry.org.expect("the org").id));
         pages += 1;

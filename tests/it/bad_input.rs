@@ -112,7 +112,11 @@ async fn every_method_refuses_a_wrong_value_by_field() {
     check(&["permit_id", "http_status"], quota.report(report).await.map(drop));
     check(&["org"], quota.get_usage(v1::GetUsageRequest { org: org() }).await.map(drop));
     check(&["org"], quota.watch_usage(v1::WatchUsageRequest { org: org() }).await.map(drop));
-    let page = admin::ListOrgsRequest { page_size: u32::MAX, page_token: "x".into() };
+    let page = admin::ListOrgsRequest {
+        page_size: u32::MAX,
+        page_token: "x".into(),
+        ..Default::default()
+    };
     check(&["page_size", "page_token"], client.list_orgs(page).await.map(drop));
     check(&["org"], client.get_org(admin::GetOrgRequest { org: org() }).await.map(drop));
     check(&["org"], client.put_org(admin::PutOrgRequest::default()).await.map(drop));

@@ -14,6 +14,8 @@ mod cooling;
 mod decisions;
 mod discovery;
 #[cfg(feature = "cli")]
+mod doctor;
+#[cfg(feature = "cli")]
 mod exec;
 mod http;
 mod overview;

@@ -6,5 +6,13 @@ mod common;
 mod holders;
 mod http;
 mod overview;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[path = "../common/process.rs"]
+mod process;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod reload;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[path = "../common/server.rs"]
+mod server;
 mod table;
 mod world;

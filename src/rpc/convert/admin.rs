@@ -7,16 +7,24 @@ use std::time::Duration;
 use super::{Checks, duration, hex, unhex, wire_duration, wire_time};
 use crate::{
     cluster::moves::Move,
-    config::{OrgDeclaration, PartialClasses, WorkspaceDeclaration},
+    config::{Config, OrgDeclaration, PartialClasses, Template, WorkspaceDeclaration},
     node::{AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry},
     proto::admin::v1,
-    quota::{BurnLimit, OrgId, Thresholds, UserId, WorkspaceId},
+    quota::{
+        BurnLimit, Charge, Kind, Operation, OperationId, OrgId, Scope, Thresholds, Unknown, UserId,
+        WorkspaceId,
+        catalogue::{Cost, Max},
+    },
     rpc::status::Problem,
     store::StoreMember,
 };
 
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const MAX_PAGE_SIZE: u32 = 1_000;
+
+/// As many changes as are kept of one org: beyond them the newest of all would
+/// have gaps.
+const MAX_CHANGES: u32 = 100;
 
 /// A change of one org, as `Node::administer` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,22 +244,24 @@ pub fn page(request: &v1::ListOrgsRequest) -> Result<(Option<OrgId>, usize), Pro
 /// message larger than clients take by default goes to the next page.
 #[must_use]
 pub fn org_page(orgs: Vec<OrgEntry>, more: bool) -> v1::ListOrgsResponse {
-    /// Clients take 4 MiB, unless told otherwise.
-    const MAX_PAGE_BYTES: usize = 3 << 20;
     let count = orgs.len();
-    let mut bytes = 0;
-    let page: Vec<_> = orgs
-        .into_iter()
-        .map(org_entry)
-        .take_while(|entry| {
-            let is_first = bytes == 0;
-            bytes += prost::Message::encoded_len(entry);
-            is_first || bytes <= MAX_PAGE_BYTES
-        })
-        .collect();
+    let page = fitting(orgs.into_iter().map(org_entry));
     let last = page.last().and_then(|entry| entry.org.as_ref()).map(|org| hex(&org.id));
     let next_page_token = last.filter(|_| more || page.len() < count).unwrap_or_default();
     v1::ListOrgsResponse { orgs: page, next_page_token }
+}
+
+/// The first of a list, as many as fit into a message, and at least one.
+fn fitting<M: prost::Message>(list: impl Iterator<Item = M>) -> Vec<M> {
+    /// Clients take 4 MiB, unless told otherwise.
+    const MAX_PAGE_BYTES: usize = 3 << 20;
+    let mut bytes = 0;
+    list.take_while(|message| {
+        let is_first = bytes == 0;
+        bytes += message.encoded_len();
+        is_first || bytes <= MAX_PAGE_BYTES
+    })
+    .collect()
 }
 
 /// The org that a page token names: the last of the page before.
@@ -272,10 +282,13 @@ pub fn org_entry(entry: OrgEntry) -> v1::OrgEntry {
         }
         .into(),
         warnings: entry.warnings,
+        from_template: entry.from_template.into_iter().map(ToOwned::to_owned).collect(),
     }
 }
 
-fn wire_org(org: OrgDeclaration) -> v1::Org {
+/// A declaration as a message: what is absent is left out.
+#[must_use]
+pub fn wire_org(org: OrgDeclaration) -> v1::Org {
     v1::Org {
         id: org.id.as_str().to_owned(),
         daily_calls: org.daily_calls.unwrap_or_default(),
@@ -327,6 +340,87 @@ pub fn change(change: Change) -> v1::Change {
         action: change.action,
         before: change.before,
         after: change.after,
+    }
+}
+
+/// Checks a ListChanges: how many are asked for.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn changes_page(request: &v1::ListChangesRequest) -> Result<usize, Problem> {
+    let mut checks = Checks::default();
+    let size = match request.page_size {
+        0 => Some(MAX_CHANGES),
+        size => checks.number("page_size", size, 1..=MAX_CHANGES),
+    };
+    checks.finish(size.and_then(|size| usize::try_from(size).ok()))
+}
+
+/// The newest changes. `more` says that there are older ones.
+#[must_use]
+pub fn changes(changes: Vec<(OrgId, Change)>, more: bool) -> v1::ListChangesResponse {
+    let count = changes.len();
+    let wire = |(org, it): (OrgId, Change)| v1::OrgChange {
+        org: org.as_str().to_owned(),
+        change: Some(change(it)),
+    };
+    let changes = fitting(changes.into_iter().map(wire));
+    let more = more || changes.len() < count;
+    v1::ListChangesResponse { changes, more }
+}
+
+/// What is charged, and what holds for names that nobody declared.
+#[must_use]
+pub fn catalogue(config: &Config) -> v1::GetCatalogueResponse {
+    let operation = |(name, operation): (&OperationId, &Operation)| v1::CatalogueOperation {
+        name: name.as_str().to_owned(),
+        charges: operation.charges.iter().map(charge).collect(),
+    };
+    let unknown = |unknown, accepted: &str| match unknown {
+        Unknown::Accept => accepted.to_owned(),
+        Unknown::Refuse => "refuse".to_owned(),
+    };
+    let Template { daily_calls, concurrent_calls, reserve_percent } = config.template;
+    v1::GetCatalogueResponse {
+        operations: config.catalogue.operations.iter().map(operation).collect(),
+        template: Some(v1::Org {
+            daily_calls,
+            concurrent_calls: u32::try_from(concurrent_calls).unwrap_or(u32::MAX),
+            reserve_percent: Some(reserve_percent),
+            ..v1::Org::default()
+        }),
+        unknown_orgs: unknown(config.unknown.orgs, "template"),
+        unknown_workspaces: unknown(config.unknown.workspaces, "count"),
+        unknown_users: unknown(config.unknown.users, "count"),
+        outage_share: config.outage_share,
+    }
+}
+
+fn charge(charge: &Charge) -> v1::CatalogueCharge {
+    let scope = match charge.scope {
+        Scope::Org => "org",
+        Scope::Workspace => "workspace",
+        Scope::ExecutionUser => "execution_user",
+    };
+    let kind = match charge.kind {
+        Kind::Window => "window",
+        Kind::Concurrency => "concurrency",
+    };
+    let cost = match charge.cost {
+        Cost::One => "one",
+        Cost::Request => "request",
+    };
+    v1::CatalogueCharge {
+        limit: charge.limit.as_str().to_owned(),
+        scope: scope.to_owned(),
+        kind: kind.to_owned(),
+        max: match charge.max {
+            Max::Fixed(max) => max,
+            Max::OrgDaily | Max::OrgConcurrent => 0,
+        },
+        window: Some(wire_duration(charge.window)),
+        cost: cost.to_owned(),
+        shadow: charge.shadow,
     }
 }
 
@@ -500,16 +594,22 @@ mod tests {
             etag: String::new(),
             source: OrgSource::Template,
             warnings: Vec::new(),
+            from_template: Vec::new(),
         };
         let orgs = || vec![entry("one"), entry("two")];
         assert_eq!(org_page(orgs(), false).next_page_token, "");
         assert_eq!(org_page(Vec::new(), false), v1::ListOrgsResponse::default());
         let page_token = org_page(orgs(), true).next_page_token;
-        let (after, size) = page(&v1::ListOrgsRequest { page_size: 0, page_token }).expect("valid");
+        let (after, size) =
+            page(&v1::ListOrgsRequest { page_token, ..Default::default() }).expect("valid");
         assert_eq!((after, size), (OrgId::parse("two").ok(), 100));
 
         for token in ["x", "0", "é", "ff", "20", "0x41", "+1", &"61".repeat(65)] {
-            let request = v1::ListOrgsRequest { page_size: 1_001, page_token: token.into() };
+            let request = v1::ListOrgsRequest {
+                page_size: 1_001,
+                page_token: token.into(),
+                ..Default::default()
+            };
             assert_eq!(faults(page(&request)), ["page_size", "page_token"], "{token:?}");
         }
     }
@@ -522,6 +622,7 @@ mod tests {
             etag: String::new(),
             source: OrgSource::Api,
             warnings: warnings.clone(),
+            from_template: Vec::new(),
         };
         let page = org_page(["a", "b", "c", "d"].map(entry).into(), false);
         assert_eq!(page.orgs.len(), 2);

@@ -284,11 +284,11 @@ fn whose(usage: &LimitUsage) -> String {
 fn drawn(usage: &LimitUsage, limit: &LimitExplanation) -> Bar {
     let mut ticks = Vec::new();
     if let Some(at) = limit.pauses_at {
-        ticks.push(Tick { at, mark: Mark::Stop, label: words::percent(at, usage.max) });
+        ticks.push(Tick { at, mark: Mark::Stop, label: words::percent(at, usage.max), word: "" });
     }
     if usage.reserved > 0 {
         let at = usage.max.saturating_sub(usage.reserved);
-        ticks.push(Tick { at, mark: Mark::Stop, label: words::count(at) });
+        ticks.push(Tick { at, mark: Mark::Stop, label: words::count(at), word: "" });
     }
     let said = bar::sentence(
         "The asker has",

@@ -83,7 +83,7 @@ pub async fn page<Q: QuotaService, A: AdminService>(
                 page_size: PAGE_SIZE,
                 page_token: visit.query("page").to_owned(),
                 order: order(visit.query("order")).2.into(),
-                search: visit.query("q").trim().to_owned(),
+                search: visit.query("search").trim().to_owned(),
             };
             let answer = pages.quota().list_usage(visit.request(request)).await?.into_inner();
             Ok(Home::new(&visit, answer))
@@ -98,9 +98,9 @@ fn order(name: &str) -> (&'static str, &'static str, UsageOrder) {
 impl Home {
     fn new(visit: &Visit, answer: ListUsageResponse) -> Self {
         let (order, ..) = order(visit.query("order"));
-        let search = visit.query("q").trim().to_owned();
+        let search = visit.query("search").trim().to_owned();
         let url = |order: &str, search: &str, page: &str| {
-            words::url("/", &[("q", search), ("order", order), ("page", page)])
+            words::url("/", &[("search", search), ("order", order), ("page", page)])
         };
         let tab = |(key, name, _): (&'static str, _, _)| Tab {
             name,
@@ -133,6 +133,9 @@ impl Home {
 }
 
 fn summary(answer: &ListUsageResponse) -> String {
+    if answer.total_size == 0 {
+        return "none".to_owned();
+    }
     let mut text = words::counted(answer.total_size.into(), "org");
     match answer.in_trouble {
         0 => text.push_str(", none in trouble"),
@@ -165,7 +168,7 @@ fn row(line: &OrgLine, now: Option<Timestamp>) -> Row {
             0 => "no workspace".to_owned(),
             some => words::counted(some.into(), "workspace"),
         },
-        bar: total.map(total_bar),
+        bar: total.map(|total| total_bar(total, false)),
         said: total.map_or_else(String::new, said),
         percent: total.map_or_else(String::new, |total| {
             words::percent(total.used_by_caller.saturating_add(total.used_by_others), total.max)
@@ -183,12 +186,14 @@ fn row(line: &OrgLine, now: Option<Timestamp>) -> Row {
     }
 }
 
-/// The org's total, as a bar.
-pub fn total_bar(total: &LimitUsage) -> Bar {
+/// The org's total, as a bar; with words at its tick where there is room.
+pub fn total_bar(total: &LimitUsage, has_words: bool) -> Bar {
     let mut ticks = Vec::new();
-    let stop = total.max.saturating_sub(total.reserved);
+    let at = total.max.saturating_sub(total.reserved);
     if total.reserved > 0 {
-        ticks.push(Tick { at: stop, mark: Mark::Stop, label: String::new() });
+        let label = if has_words { words::percent(at, total.max) } else { String::new() };
+        let word = "all but app settings stops";
+        ticks.push(Tick { at, mark: Mark::Stop, label, word });
     }
     let parts = vec![
         (Part::Ours, total.used_by_caller),
@@ -201,7 +206,7 @@ pub fn total_bar(total: &LimitUsage) -> Bar {
 /// What it shows, in words.
 pub fn said(total: &LimitUsage) -> String {
     let used = bar::sentence(
-        "Through quotagate",
+        "Callers of quotagate have",
         total.used_by_caller,
         Some(total.used_by_others),
         total.held,

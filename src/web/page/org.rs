@@ -33,7 +33,7 @@ use self::{
     readings::ReadingRow,
     refusals::RefusalRow,
     total::Total,
-    workspace::Card,
+    workspace::{Card, Chosen},
 };
 use super::{
     Frame, Pages, Section, Shared, Visit,
@@ -71,11 +71,13 @@ struct Org {
     /// For the script; `None` while there is nothing to draw.
     curve: Option<String>,
     workspaces: Vec<Card>,
+    chosen: Chosen,
     /// The org's own, besides its total.
     limits: Vec<LimitRow>,
     /// Who sees only some of the workspaces does not see the rest of this.
     sees_all: bool,
     users: Vec<UserRows>,
+    users_said: String,
     queue: Vec<QueueRow>,
     queue_said: String,
     refusals: Vec<RefusalRow>,
@@ -148,6 +150,8 @@ impl Org {
         let total = usage.limits.iter().find(is_total);
         let consumers = Consumers::new(visit, usage.attribution.as_ref());
         let now = usage.as_of.unwrap_or_default();
+        let (workspaces, chosen) = workspace::chosen(&usage.workspaces, visit);
+        let (users, users_said) = limits::users(&usage.execution_users, now);
         let mut warnings: Vec<String> =
             usage.warnings.iter().map(|warning| words::sentence(warning)).collect();
         if total.is_some_and(|total| total.stale) {
@@ -169,11 +173,11 @@ impl Org {
             warnings,
             total: total.map(|total| Total::new(usage, total)),
             curve: curve::island(&demand.history, total),
-            workspaces: usage
-                .workspaces
-                .iter()
-                .map(|workspace| workspace::card(workspace, &org, now, caller))
+            workspaces: workspaces
+                .into_iter()
+                .map(|workspace| workspace::card(workspace, &org, caller))
                 .collect(),
+            chosen,
             limits: usage
                 .limits
                 .iter()
@@ -181,7 +185,8 @@ impl Org {
                 .map(|limit| limits::row(limit, now))
                 .collect(),
             sees_all: caller.may_all(Verb::Read, &org),
-            users: usage.execution_users.iter().map(|user| limits::user(user, now)).collect(),
+            users,
+            users_said,
             queue: queue::rows(usage.queue.as_ref()),
             queue_said: queue::said(usage.queue.as_ref()),
             refusals: refusals::rows(usage, demand),

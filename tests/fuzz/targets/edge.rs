@@ -40,7 +40,7 @@ mod wire;
 type Wire = wire::Wire<DuplexStream>;
 
 /// Every method, a stream of messages among them.
-const METHODS: [&str; 22] = [
+const METHODS: [&str; 24] = [
     "/quotagate.v1.QuotaService/Acquire",
     "/quotagate.v1.QuotaService/Release",
     "/quotagate.v1.QuotaService/Report",
@@ -63,6 +63,8 @@ const METHODS: [&str; 22] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "/quotagate.admin.v1.AdminService/GetCatalogue",
+    "/quotagate.admin.v1.AdminService/ListChanges",
 ];
 const RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 const ACCESS_LOG: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";

@@ -9,7 +9,7 @@ use crate::{
 
 /// The data to draw; `None` while there is none.
 pub fn island(history: &[HistoryPoint], total: Option<&LimitUsage>) -> Option<String> {
-    if history.is_empty() {
+    if history.len() < 2 {
         return None;
     }
     let time = |point: &HistoryPoint| point.time.map_or(0, |time| time.seconds);
@@ -47,6 +47,7 @@ mod tests {
     #[test]
     fn the_curve_has_both_uses_and_the_thresholds() {
         assert_eq!(island(&[], None), None);
+        assert_eq!(island(&[HistoryPoint::default()], None), None, "a point is no curve");
         let point = |seconds, own, foreign| HistoryPoint {
             time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
             own,

@@ -20,10 +20,8 @@ pub struct LimitRow {
     pub window: String,
     /// How it stands.
     pub bar: Bar,
-    /// Units.
+    /// `60 of 90`.
     pub used: String,
-    /// Units.
-    pub max: String,
     /// Whether there is room, and else when.
     pub room: String,
 }
@@ -61,16 +59,34 @@ pub fn row(limit: &LimitUsage, now: Timestamp) -> LimitRow {
         name: limit.name.clone(),
         window,
         bar: Bar { max: limit.max, parts, ticks: Vec::new(), text: said },
-        used: words::count(used),
-        max: words::count(limit.max),
+        used: format!("{} of {}", words::count(used), words::count(limit.max)),
         room: room(limit, now),
     }
 }
 
-/// An execution user.
-pub fn user(usage: &ExecutionUserUsage, now: Timestamp) -> UserRows {
-    let mut notes = Vec::new();
-    notes.push(if usage.in_pool { "in the pool" } else { "not in the pool" }.to_owned());
+/// Users that are shown; those that need somebody are among them.
+const MOST_USERS: usize = 50;
+
+/// The execution users, those first whose windows are full or who share them with
+/// somebody else; and what is said of all.
+pub fn users(all: &[ExecutionUserUsage], now: Timestamp) -> (Vec<UserRows>, String) {
+    let rank = |user: &&ExecutionUserUsage| {
+        let is_full = user.limits.iter().any(|limit| limit.remaining == 0);
+        (!(is_full || user.foreign_traffic), !user.in_pool)
+    };
+    let mut ordered: Vec<&ExecutionUserUsage> = all.iter().collect();
+    ordered.sort_by_key(rank);
+    let hidden = all.len().saturating_sub(MOST_USERS);
+    let mut said = "Each user has its own windows: more users, more capacity.".to_owned();
+    if hidden > 0 {
+        let hidden = u64::try_from(hidden).unwrap_or(u64::MAX);
+        said.push_str(&format!(" {} more are not shown.", words::counted(hidden, "user")));
+    }
+    (ordered.into_iter().take(MOST_USERS).map(|one| user(one, now)).collect(), said)
+}
+
+fn user(usage: &ExecutionUserUsage, now: Timestamp) -> UserRows {
+    let mut notes = vec![if usage.in_pool { "in the pool" } else { "not in the pool" }.to_owned()];
     if usage.foreign_traffic {
         notes.push("somebody else makes calls as this user".to_owned());
     }

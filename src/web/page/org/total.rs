@@ -48,7 +48,7 @@ impl Total {
         }
         Self {
             title: format!("{} in any {window}", words::counted(total.max, "call")),
-            bar: home::total_bar(total),
+            bar: home::total_bar(total, true),
             said: home::said(total),
             reserve: reserve(total),
             facts,

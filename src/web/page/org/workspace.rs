@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use prost_types::Timestamp;
-
 use crate::{
     auth::{Action, Caller, Verb},
     proto::v1::{
@@ -11,10 +9,78 @@ use crate::{
         WarningKind, WorkspaceUsage,
     },
     web::page::{
+        Visit,
         bar::{Bar, Mark, Part, Tick},
         words::{self, Moment},
     },
 };
+
+/// A class that pauses within this is worth a glance.
+const SOON: Duration = Duration::from_secs(3_600);
+
+/// Workspaces on one page.
+const PAGE_SIZE: usize = 20;
+
+/// Which of an org's workspaces are shown.
+pub struct Chosen {
+    /// How many match.
+    pub total: usize,
+    /// The same in words.
+    pub said: String,
+    /// What their names contain.
+    pub search: String,
+    /// There are more than one page.
+    pub has_pages: bool,
+    /// Where that page is; else empty.
+    pub previous: String,
+    /// Where that page is; else empty.
+    pub next: String,
+}
+
+/// The workspaces that the URL asks for: those in trouble first, then those that have
+/// used most of their limits.
+pub fn chosen<'u>(all: &'u [WorkspaceUsage], visit: &Visit) -> (Vec<&'u WorkspaceUsage>, Chosen) {
+    let search = visit.query("workspace").trim();
+    let wanted = search.to_lowercase();
+    let mut matching: Vec<&WorkspaceUsage> =
+        all.iter().filter(|usage| usage.workspace.to_lowercase().contains(&wanted)).collect();
+    matching.sort_by_cached_key(|usage| std::cmp::Reverse(need(usage)));
+    let total = matching.len();
+    let page: usize = visit.query("page").parse().unwrap_or(1).max(1);
+    let page = page.min(total.div_ceil(PAGE_SIZE).max(1));
+    let url = |page: usize| {
+        let page = if page > 1 { page.to_string() } else { String::new() };
+        let path = words::url(visit.path(), &[("workspace", search), ("page", &page)]);
+        format!("{path}#workspaces-title")
+    };
+    let has_next = page * PAGE_SIZE < total;
+    let number = u64::try_from(total).unwrap_or(u64::MAX);
+    let mut said = words::counted(number, "workspace");
+    if total > 1 {
+        said.push_str(", those that need somebody first");
+    }
+    let chosen = Chosen {
+        total,
+        said,
+        search: search.to_owned(),
+        has_pages: total > PAGE_SIZE,
+        previous: if page > 1 { url(page - 1) } else { String::new() },
+        next: if has_next { url(page + 1) } else { String::new() },
+    };
+    (matching.into_iter().skip((page - 1) * PAGE_SIZE).take(PAGE_SIZE).collect(), chosen)
+}
+
+/// How much a workspace needs somebody: warnings, paused classes, share of its limit.
+fn need(usage: &WorkspaceUsage) -> (usize, usize, u64) {
+    let state = usage.class_state.as_ref();
+    let paused = state.map_or(0, |state| {
+        state.classes.iter().filter(|class| class.state() == ClassRunState::Paused).count()
+    });
+    let share = cap(usage).map_or(0, |cap| {
+        cap.used_by_caller.saturating_mul(1_000).checked_div(cap.max).unwrap_or(0)
+    });
+    (state.map_or(0, |state| state.warnings.len()), paused, share)
+}
 
 /// A workspace in words.
 pub struct Card {
@@ -51,11 +117,9 @@ pub struct ClassRow {
     /// The kind of chip.
     pub kind: &'static str,
     /// What the chip says.
-    pub state: &'static str,
+    pub state: String,
     /// Since when it is paused.
     pub since: Option<Moment>,
-    /// When it will pause; else empty.
-    pub forecast: String,
     /// Share of the limit, and units.
     pub pauses_at: String,
     /// The same.
@@ -63,7 +127,7 @@ pub struct ClassRow {
 }
 
 /// The workspace, as `caller` sees it.
-pub fn card(usage: &WorkspaceUsage, org: &str, now: Timestamp, caller: &Caller) -> Card {
+pub fn card(usage: &WorkspaceUsage, org: &str, caller: &Caller) -> Card {
     let cap = cap(usage);
     let max = cap.map_or(0, |cap| cap.max);
     let used = cap.map_or(0, |cap| cap.used_by_caller);
@@ -81,7 +145,7 @@ pub fn card(usage: &WorkspaceUsage, org: &str, now: Timestamp, caller: &Caller) 
         }),
         share: share.map(share_bar),
         share_said: share.map_or_else(String::new, share_said),
-        notes: notes(usage, now),
+        notes: notes(usage),
         classes: class_rows(usage, &state.classes, max),
         limit: if max > 0 { max.to_string() } else { String::new() },
         may_change: caller.may(&action),
@@ -113,13 +177,20 @@ pub fn cap_bar(max: u64, used: u64, classes: &[ClassStatus]) -> Option<Bar> {
     for class in classes {
         let stops =
             [(class.pauses_at_percent, Mark::Stop), (class.resumes_below_percent, Mark::Resume)];
+        let word = match class.traffic_class() {
+            TrafficClass::Bulk => "bulk",
+            TrafficClass::Event => "event",
+            TrafficClass::Interactive => "inbox",
+            TrafficClass::Control | TrafficClass::Unspecified => "",
+        };
         for (percent, mark) in stops {
             let label = format!("{percent} %");
-            ticks.push(Tick { at: pause_point(max, percent), mark, label });
+            let word = if mark == Mark::Stop { word } else { "" };
+            ticks.push(Tick { at: pause_point(max, percent), mark, label, word });
         }
     }
     if used > max {
-        ticks.push(Tick { at: max, mark: Mark::Limit, label: String::new() });
+        ticks.push(Tick { at: max, mark: Mark::Limit, label: String::new(), word: "" });
     }
     Some(Bar { max, parts: vec![(Part::Ours, used)], ticks, text: said(max, used) })
 }
@@ -198,7 +269,7 @@ fn share_said(share: &LimitUsage) -> String {
     )
 }
 
-fn notes(usage: &WorkspaceUsage, now: Timestamp) -> Vec<String> {
+fn notes(usage: &WorkspaceUsage) -> Vec<String> {
     let mut notes = Vec::new();
     let classes = usage.class_state.as_ref().map_or(&[][..], |state| &state.classes);
     if cap(usage).is_some_and(|cap| cap.max > 0) && !classes.is_empty() {
@@ -244,7 +315,6 @@ fn notes(usage: &WorkspaceUsage, now: Timestamp) -> Vec<String> {
     if usage.weight > 1 {
         notes.push(format!("Where workspaces contend it counts {}-fold.", usage.weight));
     }
-    let _ = now;
     notes
 }
 
@@ -257,15 +327,17 @@ fn class_rows(usage: &WorkspaceUsage, classes: &[ClassStatus], max: u64) -> Vec<
         let is_paused = class.state() == ClassRunState::Paused;
         let forecast = forecasts.iter().find(|it| it.traffic_class == class.traffic_class);
         let forecast = forecast.and_then(|it| words::length(it.pauses_in.as_ref()));
-        let (kind, state) = if is_paused { ("paused", "paused") } else { ("running", "runs") };
+        let (kind, state) = match forecast {
+            _ if is_paused => ("paused", "paused".to_owned()),
+            Some(left) if left < SOON => ("soon", format!("pauses in {}", words::span(left))),
+            Some(left) => ("running", format!("runs, pauses in {}", words::span(left))),
+            None => ("running", "runs".to_owned()),
+        };
         ClassRow {
             name: words::class_name(class.traffic_class()),
             kind,
             state,
             since: class.since.filter(|_| is_paused).map(Moment),
-            forecast: forecast.filter(|_| !is_paused).map_or_else(String::new, |pauses_in| {
-                format!("pauses in {}", words::span(pauses_in))
-            }),
             pauses_at: threshold(max, class.pauses_at_percent),
             resumes_below: threshold(max, class.resumes_below_percent),
         }
@@ -273,9 +345,8 @@ fn class_rows(usage: &WorkspaceUsage, classes: &[ClassStatus], max: u64) -> Vec<
     let control = ClassRow {
         name: words::class_name(TrafficClass::Control),
         kind: "running",
-        state: "runs",
+        state: "runs".to_owned(),
         since: None,
-        forecast: String::new(),
         pauses_at: "never".to_owned(),
         resumes_below: "–".to_owned(),
     };
@@ -326,7 +397,7 @@ mod tests {
 
     #[test]
     fn intercoms_numbers_are_said_and_its_thresholds_explained() {
-        let card = card(&intercom(), "acme", Timestamp::default(), &Caller::anybody());
+        let card = card(&intercom(), "acme", &Caller::anybody());
         assert_eq!(card.id, "workspace-acme%20%26%20co");
         assert_eq!(card.said, "Used 2,918 of 15,000 calls in any 24 hours (19 %); 12,082 left");
         assert_eq!(card.share_said, "This workspace has used 2,918; others 3,072; 9,010 left");
@@ -350,8 +421,8 @@ mod tests {
             ]
         );
         let svg = card.bar.expect("it has a limit").to_string();
-        for label in ["40 %", "60 %", "80 %", "100 %"] {
-            assert!(svg.contains(&format!(">{label}</text>")), "{label}: {svg}");
+        for label in ["40 %<tspan> bulk", "60 %", "80 %<tspan> event", "100 %<tspan> inbox"] {
+            assert!(svg.contains(&format!(">{label}</")), "{label}: {svg}");
         }
         assert!(card.may_change && card.limit == "15000");
     }
@@ -370,7 +441,7 @@ mod tests {
     fn without_a_limit_there_is_nothing_to_pause() {
         let mut usage = intercom();
         usage.limits[0].max = 0;
-        let card = card(&usage, "acme", Timestamp::default(), &Caller::nobody());
+        let card = card(&usage, "acme", &Caller::nobody());
         assert!(card.bar.is_none() && card.classes.is_empty() && !card.may_change);
         assert_eq!(card.said, "Has no limit, and used 2,918 in the last 24 hours");
         assert!(card.notes.is_empty(), "{:?}", card.notes);

@@ -145,7 +145,10 @@ impl<'c> Signs<'c> {
     fn of(cluster: &'c GetClusterResponse) -> Self {
         let alive = cluster.nodes.iter().map(|node| node.name.as_str());
         let owners = cluster.owners.iter().map(|owner| owner.node.as_str());
-        let mut names: Vec<&str> = alive.chain(owners).filter(|name| !name.is_empty()).collect();
+        // Who has just gone keeps its sign, so that the others keep theirs.
+        let moved = cluster.moves.iter().flat_map(|moved| [moved.from.as_str(), &moved.to]);
+        let all = alive.chain(owners).chain(moved);
+        let mut names: Vec<&str> = all.filter(|name| !name.is_empty()).collect();
         names.sort_unstable();
         names.dedup();
         Self(names.into_iter().zip(0..).collect())

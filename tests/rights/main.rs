@@ -5,6 +5,7 @@
 mod common;
 mod holders;
 mod http;
+mod overview;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 #[path = "../common/process.rs"]
 mod process;

@@ -51,7 +51,10 @@ impl Ledger {
             waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
             cooling: self.cooling_line(now),
         };
-        let mut fullest: Option<(&WorkspaceId, u64)> = None;
+        // Who has used nothing has no counter.
+        let mut capped = self.policy.workspaces.iter();
+        let capped = capped.find(|(_, policy)| policy.daily_calls.is_some_and(|cap| cap > 0));
+        let mut fullest = capped.map(|(workspace, _)| (workspace, 0));
         for (slot, group) in self.groups.iter() {
             let Group::Workspace(workspace) = &group.key else { continue };
             let Some(policy) = self.policy.workspaces.get(workspace) else {

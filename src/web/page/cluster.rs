@@ -145,7 +145,10 @@ impl<'c> Signs<'c> {
     fn of(cluster: &'c GetClusterResponse) -> Self {
         let alive = cluster.nodes.iter().map(|node| node.name.as_str());
         let owners = cluster.owners.iter().map(|owner| owner.node.as_str());
-        let mut names: Vec<&str> = alive.chain(owners).filter(|name| !name.is_empty()).collect();
+        // Who has just gone keeps its sign, so that the others keep theirs.
+        let moved = cluster.moves.iter().flat_map(|moved| [moved.from.as_str(), &moved.to]);
+        let all = alive.chain(owners).chain(moved);
+        let mut names: Vec<&str> = all.filter(|name| !name.is_empty()).collect();
         names.sort_unstable();
         names.dedup();
         Self(names.into_iter().zip(0..).collect())
@@ -237,7 +240,10 @@ fn member_row(member: &StoreMember) -> MemberRow {
             (true, None) => ("plain", "not asked yet"),
         },
         took: took.map_or_else(String::new, millis),
-        problem: words::sentence(&member.problem),
+        // It stands beside its address.
+        problem: words::sentence(
+            member.problem.trim_start_matches(&format!("{}: ", member.endpoint)),
+        ),
     }
 }
 
@@ -297,6 +303,12 @@ fn moves(moves: &[ShardMove]) -> Vec<MoveRow> {
     let key = |moved: &ShardMove| {
         (moved.time.map(|time| time.seconds), moved.from.clone(), moved.to.clone())
     };
+    // Within a moment those of the same nodes stand together.
+    let mut moves = moves.to_vec();
+    moves.sort_by_key(|moved| {
+        let (second, from, to) = key(moved);
+        (std::cmp::Reverse(second), from, to)
+    });
     let groups = moves.chunk_by(|a, b| key(a) == key(b)).take(MOVES);
     let row = |group: &[ShardMove]| {
         let first = group.first()?;
@@ -356,8 +368,8 @@ mod tests {
             texts,
             [
                 ("3 shards from a to b", "3–4, 8"),
-                ("b took 1 shard anew, in a later session", "1"),
                 ("b took 1 shard", "2"),
+                ("b took 1 shard anew, in a later session", "1"),
             ]
         );
     }

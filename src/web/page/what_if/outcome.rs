@@ -157,8 +157,11 @@ fn change(before: u64, after: u64, good: bool) -> Change {
     }
 }
 
+/// One of the figures of calls.
+type Figure = fn(&ReplayedCalls) -> u64;
+
 fn calls(before: &ReplayedCalls, after: &ReplayedCalls) -> Vec<Row> {
-    let row = |what, of: fn(&ReplayedCalls) -> u64, good| Row {
+    let row = |what, of: Figure, good| Row {
         what,
         before: words::count(of(before)),
         after: words::count(of(after)),
@@ -169,7 +172,7 @@ fn calls(before: &ReplayedCalls, after: &ReplayedCalls) -> Vec<Row> {
         row("Granted", |it| it.granted, true),
         row("Refused", refused, false),
     ];
-    let causes: [(&str, fn(&ReplayedCalls) -> u64); 4] = [
+    let causes: [(&str, Figure); 4] = [
         ("by a workspace's limit or a pause", |it| it.refused_by_workspace),
         ("by the org's limit", |it| it.refused_by_org),
         ("by an execution user's window", |it| it.refused_by_execution_user),
@@ -216,7 +219,8 @@ fn classes(before: &Replay, after: &Replay) -> Vec<ClassRow> {
             paused_after,
         }
     };
-    both.into_iter().map(row).collect()
+    // That a class was paused for which nobody asked is no news.
+    both.into_iter().map(row).filter(|row| row.asked != "0").collect()
 }
 
 fn class_name(key: &str) -> &'static str {
@@ -226,8 +230,11 @@ fn class_name(key: &str) -> &'static str {
     words::class_name(class.unwrap_or(Unspecified))
 }
 
+/// Whose a limit is, and its name: workspace, execution user, limit.
+type Limit<'r> = (&'r str, &'r str, &'r str);
+
 fn limits(before: &Replay, after: &Replay) -> Vec<LimitRow> {
-    let mut both = BTreeMap::<(&str, &str, &str), [Option<(u64, u64)>; 2]>::new();
+    let mut both = BTreeMap::<Limit<'_>, [Option<(u64, u64)>; 2]>::new();
     for (side, replay) in [before, after].into_iter().enumerate() {
         for limit in &replay.limits {
             let key = (&*limit.workspace, &*limit.execution_user, &*limit.name);
@@ -242,7 +249,7 @@ fn limits(before: &Replay, after: &Replay) -> Vec<LimitRow> {
             format!("{} of {} ({percent})", words::count(peak), words::count(max))
         }
     };
-    let row = |((workspace, user, name), sides): ((&str, &str, &str), [Option<(u64, u64)>; 2])| {
+    let row = |((workspace, user, name), sides): (Limit<'_>, [Option<(u64, u64)>; 2])| {
         let [before, after] = sides.map(said);
         let whose = match (workspace, user) {
             ("", "") => "the org".to_owned(),

@@ -164,3 +164,44 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[test]
+    fn alerts_about_certificates_are_refusals_and_others_are_not() {
+        use AlertDescription as Alert;
+        for (alert, expected) in [
+            (Alert::CertificateRequired, Some(Rejected::NoCertificate)),
+            (Alert::UnknownCA, Some(Rejected::UnknownAuthority)),
+            (Alert::CertificateExpired, Some(Rejected::Expired)),
+            (Alert::UnsupportedCertificate, Some(Rejected::Certificate)),
+            (Alert::InternalError, None),
+            (Alert::NoApplicationProtocol, None),
+        ] {
+            let note = Note::default();
+            note.fault(&io::Error::other(rustls::Error::AlertReceived(alert)));
+            assert_eq!(note.rejected(), expected, "{alert:?}");
+        }
+        let note = Note::default();
+        note.fault(&io::ErrorKind::ConnectionReset.into());
+        assert_eq!(note.rejected(), None, "that may be anything");
+    }
+
+    #[tokio::test]
+    async fn an_end_without_a_word_is_a_refusal_and_one_after_a_word_is_not() {
+        for (words, expected) in [(&b""[..], Some(Rejected::Silently)), (b"hello", None)] {
+            let (near, mut far) = duplex(64);
+            let note = Note::default();
+            let mut noted = Noted::new(near, note.clone());
+            far.write_all(words).await.expect("there is room");
+            drop(far);
+            let mut heard = Vec::new();
+            noted.read_to_end(&mut heard).await.expect("it ends");
+            assert_eq!((&heard[..], note.rejected()), (words, expected));
+        }
+    }
+}

@@ -101,7 +101,7 @@ use crate::proto::{
 pub use crate::{
     clock::Moment,
     proto::v1::{Advice, DenialReason, TrafficClass},
-    tls::ClientFiles as TlsFiles,
+    tls::{ClientFiles as TlsFiles, Rejected},
 };
 
 /// How long a call of the RPCs themselves may take besides the wait that the

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod clock_guard;
 pub mod driver;
 pub mod member;
+pub mod moves;
 pub mod peers;
 pub mod pings;
 pub mod placement;

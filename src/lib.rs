@@ -70,6 +70,8 @@ pub mod telemetry;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod tls;
 #[cfg(feature = "server")]
+pub mod trace;
+#[cfg(feature = "server")]
 pub mod web;
 #[cfg(feature = "server")]
 pub mod webhook;

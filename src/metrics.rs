@@ -6,6 +6,7 @@ mod cluster;
 mod connections;
 mod orgs;
 mod shards;
+mod spans;
 
 use std::{
     array, fmt,
@@ -21,11 +22,12 @@ use prometheus_client::{
 
 use self::connections::Connections;
 pub use self::connections::{Listener, Refusal, TlsFiles};
-use self::{cluster::ClusterGauges, shards::ShardMetrics};
+use self::{cluster::ClusterGauges, shards::ShardMetrics, spans::Spans};
 pub use self::{
     cluster::{ClusterSample, Source as ClusterSource},
     orgs::{Busiest, OrgGauges, ShownOrgs},
     shards::{Left, UnitsByScope},
+    spans::SpanOutcome,
 };
 use crate::quota::{
     Class, CoolingCause, DenialReason, OperationId, Wall, salesforce::errors::TroubleKind,
@@ -265,7 +267,7 @@ pub struct Metrics {
     store_wait_seconds: Histogram,
     forwarded: [Counter; 6],
     requests: Counters<2>,
-    request_cells: [[OnceLock<Counter>; 17]; 26],
+    request_cells: [[OnceLock<Counter>; CODES.len()]; METHODS.len()],
     violations: [Counter; 9],
     reloads: [Counter; 2],
     last_reload: Gauge,
@@ -287,6 +289,7 @@ pub struct Metrics {
     cluster: ClusterGauges,
     authentications: [Counter; AUTHENTICATIONS.len()],
     connections: Connections,
+    spans: Spans,
 }
 
 impl Metrics {
@@ -492,6 +495,7 @@ impl Metrics {
             cluster,
             authentications,
             connections: Connections::register(&mut registry),
+            spans: Spans::register(&mut registry),
             registry,
         }
     }

@@ -6,19 +6,23 @@ mod ground;
 mod lines;
 mod routes;
 mod settings;
+mod what_if;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
 pub use self::{
     lines::{OtherNode, ShardLines},
     routes::{PeerTarget, Route, Routes, Served},
     settings::Settings,
+    what_if::{WhatIf, WhatIfError},
 };
 use crate::{
     cluster::{
         View,
+        moves::Moves,
         pings::{Facts, Pinged, Pings, Standing},
     },
     config::{Config, Fault, OrgDeclaration, WorkspaceDeclaration},
@@ -209,6 +213,8 @@ pub struct ClusterInfo {
     pub answered_by: String,
     /// The members of the store; empty where it is within this process.
     pub store_members: Vec<StoreMember>,
+    /// The shards that have changed hands of late, newest first.
+    pub moves: Arc<Moves>,
 }
 
 /// A node as another one, or itself, sees it.
@@ -262,6 +268,8 @@ pub struct Insight {
     pub standing: watch::Receiver<Standing>,
     /// How the other nodes are.
     pub pings: watch::Receiver<Arc<Pings>>,
+    /// What has changed hands.
+    pub moves: watch::Receiver<Arc<Moves>>,
 }
 
 /// This process's part of the service.
@@ -275,6 +283,8 @@ pub struct Node {
     shards: Arc<Shards>,
     routes: Routes,
     insight: Option<Insight>,
+    /// Whoever replays has a place.
+    replays: Arc<Semaphore>,
 }
 
 /// A waiting request is decided at its old owner's end and asked again at most
@@ -297,7 +307,8 @@ impl Node {
         routes: Routes,
     ) -> Self {
         let started = shards.now().wall;
-        Self { name, address, started, store, settings, shards, routes, insight: None }
+        let replays = Arc::new(Semaphore::new(what_if::MAX_REPLAYS));
+        Self { name, address, started, store, settings, shards, routes, insight: None, replays }
     }
 
     /// The node in a cluster, which knows how it and the others are.
@@ -576,7 +587,7 @@ impl Node {
         let etag = etag.map(ToOwned::to_owned);
         // In a task of its own: a caller that goes away does not leave a change
         // in the store that is not in force.
-        let carried_out = tokio::spawn(async move {
+        let carry_out = async move {
             let etag = etag.as_deref();
             let changed =
                 settings.change(&*store, now, &org, change, etag, validate_only, &author).await;
@@ -588,7 +599,8 @@ impl Node {
                 Ok(_) | Err(_) => {}
             }
             changed
-        });
+        };
+        let carried_out = tokio::spawn(carry_out.in_current_span());
         let cut_off = |_| Err(AdminError::Store("the change was cut off".to_owned()));
         carried_out.await.unwrap_or_else(cut_off)
     }
@@ -648,6 +660,7 @@ impl Node {
                 generation: String::new(),
                 answered_by: self.name.clone(),
                 store_members: self.store.members(),
+                moves: Arc::default(),
             };
         }
         let view = self.routes.view();
@@ -660,6 +673,11 @@ impl Node {
             generation: view.generation.as_ref().map_or_else(String::new, |made| made.id.clone()),
             answered_by: self.name.clone(),
             store_members: self.store.members(),
+            moves: self
+                .insight
+                .as_ref()
+                .map(|insight| Arc::clone(&insight.moves.borrow()))
+                .unwrap_or_default(),
         }
     }
 

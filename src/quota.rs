@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod policy;
 mod ranges;
 pub mod record;
+pub mod replay;
 pub mod rules;
 pub mod salesforce;
 #[cfg(test)]

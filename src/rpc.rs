@@ -31,7 +31,7 @@ pub use self::{
     admin::Admin,
     forward::{Forward, OverHttp},
     gate::Gate,
-    layers::EdgeLayer,
+    layers::{EdgeLayer, log_span},
     peer::peer_router,
     quota::Quota,
 };
@@ -75,7 +75,8 @@ pub async fn router(
         envoy::RateLimit::new(Arc::clone(&forward), Arc::clone(&metrics)),
         envoy::AccessLog::new(Arc::clone(&forward), Arc::clone(&metrics)),
     );
-    let router = layers::server(gate, metrics, max_connection_age)
+    let traces = forward.traces().clone();
+    let router = layers::server(gate, metrics, traces, max_connection_age)
         .add_service(
             QuotaServiceServer::new(quota::Quota::new(Arc::clone(&forward)))
                 .max_decoding_message_size(limit),

@@ -25,7 +25,7 @@ use tokio_stream::Stream;
 use tonic::transport::server::TcpIncoming;
 
 pub use self::{
-    args::{ClusterArgs, ColdStart, ConnectionArgs, HttpTls, ServeArgs},
+    args::{ClusterArgs, ColdStart, ConnectionArgs, HttpTls, ServeArgs, TraceArgs},
     exposure::Connections,
 };
 use self::{
@@ -53,6 +53,7 @@ use crate::{
     store::{self, Opened, SharedStore, StoreAddress, StoreOptions},
     telemetry,
     tls::{Acceptor, Protocol, Transport},
+    trace::{Collector, Traces},
     web::{self, Readiness},
     webhook::{Patience, Webhook},
 };
@@ -83,6 +84,8 @@ pub struct Options {
     pub metrics_orgs: ShownOrgs,
     /// How the connections of clients come in.
     pub connections: Connections,
+    /// Where traces are sent; `None`: nothing is recorded.
+    pub traces: Option<Collector>,
 }
 
 impl Options {
@@ -103,6 +106,7 @@ impl Options {
             http_hosts: Vec::new(),
             metrics_orgs: ShownOrgs::default(),
             connections: Connections::default(),
+            traces: None,
         }
     }
 }
@@ -158,6 +162,7 @@ pub struct Service {
     webhook: Webhook,
     authority: Arc<Authority>,
     gate: Arc<Gate>,
+    traces: Traces,
 }
 
 /// How long requests that run at the end may go on.
@@ -234,6 +239,10 @@ impl Service {
         let metrics = Arc::new(metrics.showing(options.metrics_orgs));
         let parts = Parts { store, clock: clock.clone(), metrics: Arc::clone(&metrics) };
         let [grpc_acceptor, http_acceptor] = options.connections.acceptors(&metrics)?;
+        let traces = match &options.traces {
+            Some(collector) => Traces::to(collector, &options.node, Arc::clone(&metrics))?,
+            None => Traces::off(),
+        };
         let stop = watch::channel(false).0;
         let (webhook, _) = Webhook::start(
             options.config.webhook.as_ref(),
@@ -254,7 +263,7 @@ impl Service {
                     parts.alone(options.node.clone(), grpc_addr, options.config).await?;
                 let peers = Arc::new(Peers::new(options.node, None));
                 let forward = Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics));
-                (node, shards, Arc::new(forward), None)
+                (node, shards, Arc::new(forward.tracing(traces.clone())), None)
             }
             Some(cluster) => {
                 let listener = peer.context("a node of a cluster has a port for the others")?;
@@ -269,7 +278,8 @@ impl Service {
                 };
                 let (node, shards, place) =
                     parts.shared(options.node, &addresses, &cluster, dial, options.config);
-                let forward = Forward::new(Arc::clone(&node), place.peers(), Arc::clone(&metrics));
+                let forward = Forward::new(Arc::clone(&node), place.peers(), Arc::clone(&metrics))
+                    .tracing(traces.clone());
                 let router = rpc::peer_router(&forward, cluster.token, Arc::clone(&metrics));
                 let incoming = acceptor.take(listener.connections);
                 let served = router.serve_with_incoming_shutdown(incoming, stopped(&stop));
@@ -305,7 +315,11 @@ impl Service {
             gate: Arc::clone(&gate),
             seal,
         };
-        let http_options = web::Options { hosts: options.http_hosts, ..web::Options::default() };
+        let http_options = web::Options {
+            hosts: options.http_hosts,
+            traces: traces.clone(),
+            ..web::Options::default()
+        };
         let http = http_acceptor.take(TcpIncoming::from(http).with_nodelay(Some(true)));
         let http = tokio::spawn(web::serve(http, services, http_options, stopped(&stop)));
         health.set_serving(readiness().is_none()).await;
@@ -328,6 +342,7 @@ impl Service {
             webhook,
             authority,
             gate,
+            traces,
         })
     }
 
@@ -388,6 +403,7 @@ impl Service {
                 served.abort();
             }
         }
+        self.traces.finish().await;
     }
 }
 
@@ -526,6 +542,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         http_hosts: args.http_hosts,
         metrics_orgs: args.metrics_orgs,
         connections,
+        traces: args.traces.collector()?,
         max_connection_age: Some(args.max_connection_age).filter(|age| !age.is_zero()),
     })
     .await?;

@@ -46,9 +46,10 @@ use crate::{
     quota::{
         Answer, Ask, AskError, Catalogue, CoolingCause, DemandView, Event, Ledger, Mono, Now,
         OrgId, OrgPolicy, OrgUsage, Outcome, PermitOfAnother, Released, Report, Reported, Rules,
-        Teller, Transition, WaiterId, Wall, WorkspaceId,
+        Teller, Transition, WaiterId, Wall, WorkspaceId, replay::Recording,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
+    trace::Span,
 };
 
 /// Requests that may wait in this process, over all orgs: so many of those that
@@ -226,6 +227,7 @@ impl Shards {
         let (class, checks) = (ask.class, ask.check_only);
         let (operation, calls) = (ask.operation.clone(), ask.calls);
         let outcome = self.decide(org, ask).await?;
+        record(&outcome);
         if !checks {
             match &outcome {
                 Outcome::Granted(permit) => self.metrics.granted(class, &operation, permit.calls),
@@ -259,7 +261,13 @@ impl Shards {
         let outcome = match answer {
             Ok(outcome) => outcome,
             Err((waiting, since)) => {
+                let span = Span::current().part(if waits_for_room {
+                    "wait"
+                } else {
+                    "wait for the store"
+                });
                 let outcome = waiting.outcome().await;
+                drop(span);
                 let waited = self.clock.mono().since(since);
                 if waits_for_room {
                     self.metrics.waited_for_room(class, waited);
@@ -382,6 +390,11 @@ impl Shards {
         from: Option<Wall>,
     ) -> (DemandView, Now) {
         self.look(org, |ledger, now| (ledger.demand(now.mono, workspace, from), now))
+    }
+
+    /// All that is known of an org's last day.
+    pub fn recording(&self, org: &OrgId) -> (Recording, Now) {
+        self.look(org, |ledger, now| (ledger.recording(now.mono), now))
     }
 
     /// Looks at an org's ledger; at an unused one where there is none.
@@ -747,6 +760,20 @@ impl Usage {
     fn of(ledger: &mut Ledger, now: Now) -> Self {
         let usage = ledger.usage(now.mono);
         Self { usage, now, epoch: ledger.epoch(), last_transition: ledger.last_transition() }
+    }
+}
+
+/// Notes for the trace what was decided.
+fn record(outcome: &Outcome) {
+    let (decision, reason) = match outcome {
+        Outcome::Granted(_) => ("granted", None),
+        Outcome::Denied(denial) => ("denied", Some(denial.reason.name())),
+        Outcome::Failed(_) => ("failed", None),
+    };
+    let span = Span::current();
+    span.note("quotagate.decision", decision);
+    if let Some(reason) = reason {
+        span.note("quotagate.reason", reason);
     }
 }
 

@@ -15,11 +15,14 @@ mod accept;
 #[cfg(feature = "server")]
 mod bounds;
 mod connect;
+#[cfg(feature = "server")]
+pub mod examine;
 pub mod files;
 #[cfg(feature = "server")]
 mod names;
 #[cfg(feature = "server")]
 mod refusal;
+mod rejected;
 #[cfg(feature = "server")]
 mod serve;
 
@@ -37,6 +40,7 @@ pub use self::{
 pub use self::{
     connect::{ClientFiles, Connector},
     files::Fault,
+    rejected::{Note, Noted, Rejected},
 };
 
 /// The one provider of cryptography in this program.

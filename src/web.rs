@@ -10,6 +10,7 @@ mod page;
 mod ratelimit;
 mod session;
 mod status;
+mod traced;
 
 use std::{fmt, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
@@ -38,6 +39,7 @@ use crate::{
     },
     rpc::Gate,
     tls::{Connection, Transport},
+    trace::Traces,
 };
 
 /// How long a client may take to send the head of a request, and to stay idle
@@ -85,11 +87,13 @@ pub struct Options {
     /// The most API requests at a time, parked ones included; more are refused
     /// with 429. Fewer than the connections, so that probes are always answered.
     pub max_requests: usize,
+    /// Records requests to the API, or does not.
+    pub traces: Traces,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: Vec::new(), max_requests: 768 }
+        Self { hosts: Vec::new(), max_requests: 768, traces: Traces::off() }
     }
 }
 
@@ -148,6 +152,7 @@ fn router<Q: QuotaService, A: AdminService>(
 ) -> Router {
     let Services { quota, admin, metrics, readiness, gate, seal } = services;
     let guard = Arc::new(Guard::new(gate, seal, options));
+    let traced = middleware::from_fn_with_state(options.traces.clone(), traced::traced);
     let backend = Arc::new(Backend { quota, admin });
     Router::new()
         .merge(page::router(Arc::clone(&backend), Arc::clone(&guard), live.clone()))
@@ -156,7 +161,7 @@ fn router<Q: QuotaService, A: AdminService>(
         .route("/livez", get(alive))
         .route("/readyz", get(move || async move { ready(&readiness) }))
         .route("/metrics", get(exposition).with_state(metrics))
-        .merge(api::router(backend, guard))
+        .merge(api::router(backend, guard).layer(traced))
         .fallback(not_found)
         .method_not_allowed_fallback(status::method_not_allowed)
         .layer(middleware::from_fn(secure))

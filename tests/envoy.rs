@@ -7,16 +7,28 @@ mod common;
 #[path = "common/envoy.rs"]
 mod envoy;
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+    time::Duration,
+};
 
 use common::TestServer;
 use envoy::{Envoy, Gateway, Reply};
 use quotagate::{
+    auth::token::{Hex, hash},
     config::Config,
     proto::{
         envoy::{
+            config::core::v3::Metadata,
+            data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry},
             extensions::common::ratelimit::v3::{
                 RateLimitDescriptor, rate_limit_descriptor::Entry,
+            },
+            service::accesslog::v3::{
+                StreamAccessLogsMessage, access_log_service_client::AccessLogServiceClient,
+                stream_access_logs_message::HttpAccessLogEntries,
             },
             service::ratelimit::v3::{
                 RateLimitRequest, RateLimitResponse,
@@ -33,7 +45,7 @@ use quotagate::{
     },
 };
 use tokio::time::{Instant, sleep, timeout};
-use tonic::{Code as GrpcCode, Status};
+use tonic::{Code as GrpcCode, Request, Status};
 use tonic_types::StatusExt as _;
 
 /// Rules in which entries are named after what they tell.
@@ -52,21 +64,26 @@ envoy:
     loud: {unmatched: error, rules: [{org: {entry: org}}]}
 ";
 
-/// Asks by hand: one descriptor for each list of entries.
+/// One descriptor for each list of entries.
+fn request(domain: &str, descriptors: &[&[(&str, &str)]]) -> RateLimitRequest {
+    let descriptor = |entries: &&[(&str, &str)]| {
+        let entry = |&(key, value): &(&str, &str)| Entry { key: key.into(), value: value.into() };
+        RateLimitDescriptor { entries: entries.iter().map(entry).collect(), ..Default::default() }
+    };
+    RateLimitRequest {
+        domain: domain.into(),
+        descriptors: descriptors.iter().map(descriptor).collect(),
+        hits_addend: 0,
+    }
+}
+
+/// Asks by hand.
 async fn ask(
     server: &TestServer,
     domain: &str,
     descriptors: &[&[(&str, &str)]],
 ) -> Result<RateLimitResponse, Status> {
-    let descriptor = |entries: &&[(&str, &str)]| {
-        let entry = |&(key, value): &(&str, &str)| Entry { key: key.into(), value: value.into() };
-        RateLimitDescriptor { entries: entries.iter().map(entry).collect(), ..Default::default() }
-    };
-    let request = RateLimitRequest {
-        domain: domain.into(),
-        descriptors: descriptors.iter().map(descriptor).collect(),
-        hits_addend: 0,
-    };
+    let request = request(domain, descriptors);
     let mut client = RateLimitServiceClient::new(server.channel.clone());
     client.should_rate_limit(request).await.map(tonic::Response::into_inner)
 }
@@ -159,6 +176,97 @@ async fn other_rules_are_in_force_without_a_restart() {
     server.service.node().reconfigure(config).await;
     let answer = ask(&server, "plain", &[&[ORG, DELETE]]).await.expect("decided");
     assert_eq!(answer.overall_code(), Code::Ok);
+    server.service.stop().await;
+}
+
+/// The same with callers who have to say who they are: a proxy that may ask for one
+/// org, one that may also be believed, one that may nothing, and an operator.
+fn known() -> String {
+    let token = |who: &str| format!("{{name: {who}, sha256: \"{}\"}}", Hex(&hash(who)));
+    format!(
+        "{PLAIN}
+auth:
+  tokens: [{}]
+  rules:
+    - {{who: ['token:proxy', 'token:other'], orgs: [acme], workspaces: [''], may: [acquire]}}
+    - {{who: ['token:ops'], orgs: ['*'], workspaces: ['*', ''], may: [read]}}
+",
+        ["proxy", "other", "stranger", "ops"].map(token).join(", ")
+    )
+}
+
+fn by<M>(who: &str, message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {who}").parse().expect("ASCII");
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
+
+/// What a proxy's log says of a request that it never sent; `said` is what it was
+/// told when it asked.
+fn unsent(said: &RateLimitResponse) -> StreamAccessLogsMessage {
+    let metadata = said.dynamic_metadata.clone().expect("it names permits");
+    let noted = HashMap::from([("envoy.filters.http.ratelimit".to_owned(), metadata)]);
+    let metadata = Some(Metadata { filter_metadata: noted });
+    let common = AccessLogCommon { metadata, ..AccessLogCommon::default() };
+    let log_entry =
+        vec![HttpAccessLogEntry { common_properties: Some(common), ..Default::default() }];
+    StreamAccessLogsMessage { http_logs: Some(HttpAccessLogEntries { log_entry }) }
+}
+
+#[tokio::test]
+async fn a_proxy_does_what_its_principal_may_and_settles_its_own_permits_only() {
+    let server = TestServer::start(&known()).await;
+    let ask = async |who: &str, entries: &[(&str, &str)]| {
+        let mut client = RateLimitServiceClient::new(server.channel.clone());
+        let answer = client.should_rate_limit(by(who, request("plain", &[entries]))).await;
+        answer.map(tonic::Response::into_inner)
+    };
+    let granted = async |who: &str| {
+        let answer = ask(who, &[ORG, DELETE]).await.expect("decided");
+        assert_eq!(answer.overall_code(), Code::Ok, "{who}");
+        answer
+    };
+    // What is never allowed is a refusal like any other, and tells of no org.
+    let mut refusals = Vec::new();
+    for (who, org) in [("stranger", "acme"), ("stranger", "nowhere"), ("proxy", "nowhere")] {
+        let answer = ask(who, &[("org", org), DELETE]).await.expect("it is an answer");
+        assert_eq!(answer.overall_code(), Code::OverLimit, "{who} {org}");
+        assert!(!format!("{answer:?}").contains("quotagate_permits"), "{who} {org}");
+        refusals.push(String::from_utf8_lossy(&answer.raw_body).into_owned());
+    }
+    assert!(refusals[0].contains("NOT_ALLOWED"), "{refusals:?}");
+    assert_eq!(refusals[0], refusals[1], "there is such an org, and there is none");
+    assert!(refusals[2].contains("NOT_ALLOWED"), "{refusals:?}");
+    let unknown = ask("nobody", &[ORG, DELETE]).await.expect_err("nobody knows it");
+    assert_eq!(unknown.code(), GrpcCode::Unauthenticated);
+    let bare = request("plain", &[&[ORG, DELETE]]);
+    let bare = RateLimitServiceClient::new(server.channel.clone()).should_rate_limit(bare).await;
+    assert_eq!(bare.expect_err("it shows nothing").code(), GrpcCode::Unauthenticated);
+
+    // What another proxy's log says of a permit changes nothing; it comes before
+    // the words about its own.
+    let (mine, theirs) = (granted("proxy").await, granted("other").await);
+    let used = async || {
+        let usage = GetUsageRequest { org: "acme".into() };
+        let usage = server.quota.clone().get_usage(by("ops", usage)).await.expect("they may");
+        let users = usage.into_inner().usage.expect("usage").execution_users;
+        let limits = users.into_iter().flat_map(|user| user.limits);
+        let deletes = limits.filter(|limit| limit.name == "conversation-deletes");
+        deletes.map(|limit| limit.used_by_caller).sum::<u64>()
+    };
+    assert_eq!(used().await, 2);
+    let mut logs = AccessLogServiceClient::new(server.channel.clone());
+    let stream = |said: &[&RateLimitResponse]| {
+        tokio_stream::iter(said.iter().map(|said| unsent(said)).collect::<Vec<_>>())
+    };
+    logs.stream_access_logs(by("other", stream(&[&mine, &theirs]))).await.expect("it is read");
+    while used().await == 2 {}
+    assert_eq!(used().await, 1, "the other one is not theirs");
+    let unknown = logs.stream_access_logs(by("nobody", stream(&[&mine]))).await;
+    assert_eq!(unknown.expect_err("nobody knows it").code(), GrpcCode::Unauthenticated);
+    logs.stream_access_logs(by("proxy", stream(&[&mine]))).await.expect("it is read");
+    while used().await != 0 {}
     server.service.stop().await;
 }
 

@@ -18,7 +18,8 @@ pub enum Verb {
     /// To be believed about Salesforce: readings and refusals that one reports
     /// move the org's numbers, with a permit and without.
     Report,
-    /// To see the use of an org: GetUsage, WatchUsage, GetDemand.
+    /// To see the use of an org: GetUsage, WatchUsage, GetDemand, ListUsage,
+    /// ReplayDemand.
     Read,
     /// To see and change what is declared: AdminService, and whatever is written
     /// over HTTP.

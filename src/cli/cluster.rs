@@ -217,6 +217,7 @@ mod tests {
             owners: owners(&["a", "b", "", "", "c", ""]),
             generation: "00ff".into(),
             answered_by: "a".into(),
+            moves: Vec::new(),
             store_members: vec![
                 StoreMember {
                     endpoint: "e1:2379".into(),

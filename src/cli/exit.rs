@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::{output::clean, table::human};
-use crate::client::ConnectError;
+use crate::{client::ConnectError, tls::Rejected};
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,12 @@ impl Fault {
         Self { exit: Exit::Unavailable, lines: vec![line.into()] }
     }
 
+    /// All of it in one line.
+    #[cfg(feature = "server")]
+    pub fn into_text(self) -> String {
+        self.lines.join("; ")
+    }
+
     /// It failed.
     pub fn failure(line: impl Into<String>) -> Self {
         Self { exit: Exit::Failure, lines: vec![line.into()] }
@@ -94,20 +100,40 @@ impl From<ConnectError> for Fault {
             | ConnectError::Caller(_)
             | ConnectError::Credentials(_)
             | ConnectError::TokenInTheClear { .. } => Exit::Usage,
-            ConnectError::Unreachable { .. } => Exit::Unavailable,
+            ConnectError::Rejected { .. } | ConnectError::Unreachable { .. } => Exit::Unavailable,
         };
         let mut lines = vec![error.to_string()];
         if let Some(cause) = root_cause(&error) {
             lines.push(format!("cause: {cause}"));
         }
-        if exit == Exit::Unavailable {
-            lines.push("is it running? start it with: quotagate serve".into());
-            if matches!(&error, ConnectError::Unreachable { server, .. } if !server.starts_with("https://"))
-            {
-                lines.push("does it speak TLS? name it as https://HOST:PORT".into());
+        match &error {
+            ConnectError::Rejected { source, .. } => lines.push(remedy(*source).into()),
+            ConnectError::Unreachable { server, .. } => {
+                lines.push("is it running? start it with: quotagate serve".into());
+                if !server.starts_with("https://") {
+                    lines.push("does it speak TLS? name it as https://HOST:PORT".into());
+                }
             }
+            _ => {}
         }
         Self { exit, lines }
+    }
+}
+
+/// What to do about a server's refusal.
+fn remedy(rejected: Rejected) -> &'static str {
+    match rejected {
+        Rejected::NoCertificate | Rejected::Silently => {
+            "show one with: --tls-cert FILE --tls-key FILE"
+        }
+        Rejected::UnknownAuthority => {
+            "show one that an authority of the server's --tls-client-ca has signed, and in the \
+             same file those between it and the authority: --tls-cert FILE --tls-key FILE"
+        }
+        Rejected::Expired => {
+            "renew it (--tls-cert FILE --tls-key FILE), and compare the clocks of both machines"
+        }
+        _ => "it must be for clients (extendedKeyUsage clientAuth): --tls-cert FILE --tls-key FILE",
     }
 }
 

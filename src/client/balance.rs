@@ -26,6 +26,7 @@ use super::{
     random,
     security::{Connection, Dial},
 };
+use crate::tls::Rejected;
 
 /// The servers. Their tasks end when this is dropped.
 #[derive(Debug)]
@@ -56,9 +57,14 @@ enum State {
     /// Connected, but it says that it does not serve: it is asked if nobody else
     /// is there, for it can say why.
     NotServing(Connection),
-    Away {
-        why: Arc<str>,
-    },
+    Away(Why),
+}
+
+/// Why a server cannot be asked.
+#[derive(Clone)]
+enum Why {
+    Rejected(Rejected),
+    Other(Arc<str>),
 }
 
 /// A way to one of the servers.
@@ -162,10 +168,18 @@ impl Balance {
         }
     }
 
+    /// Why a server does not let this client in, if one has said so.
+    pub fn rejected(&self) -> Option<Rejected> {
+        self.servers.iter().find_map(|server| match &*server.state() {
+            State::Away(Why::Rejected(rejected)) => Some(*rejected),
+            _ => None,
+        })
+    }
+
     /// Why nobody can be asked.
     fn why_nobody(&self) -> String {
         let why = |server: &Server| match &*server.state() {
-            State::Away { why } => why.to_string(),
+            State::Away(why) => why.to_string(),
             _ => "it has not answered yet".to_owned(),
         };
         match &*self.servers {
@@ -232,11 +246,11 @@ impl Server {
         let mut back_off = FIRST_BACK_OFF;
         loop {
             let opened = match timeout(CONNECT_TIMEOUT, self.open()).await {
-                Err(_) => Err("it does not answer".to_owned()),
+                Err(_) => Err(Why::Other("it does not answer".into())),
                 Ok(opened) => opened,
             };
             let end = match opened {
-                Err(why) => State::Away { why: why.into() },
+                Err(why) => State::Away(why),
                 Ok(Opened { channel, is_serving: false, .. }) => State::NotServing(channel),
                 Ok(Opened { channel, health, is_serving: true }) => {
                     let since = Instant::now();
@@ -280,8 +294,13 @@ impl Server {
     }
 
     /// Connects to a server, and hears how it is.
-    async fn open(&self) -> Result<Opened, String> {
-        let channel = self.dial.connect().await.map_err(|error| root_cause(&error))?;
+    async fn open(&self) -> Result<Opened, Why> {
+        let (channel, note) = self.dial.connect().await;
+        let why = |text: String| match note.rejected() {
+            Some(rejected) => Why::Rejected(rejected),
+            None => Why::Other(text.into()),
+        };
+        let channel = channel.map_err(|error| why(root_cause(&error)))?;
         let first = async {
             let mut health = health::watch(channel.clone()).await?;
             let now = health.message().await?;
@@ -291,11 +310,11 @@ impl Server {
             Ok((health, Some(now))) => {
                 Ok(Opened { channel, health: Some(health), is_serving: now.is_serving() })
             }
-            Ok((_, None)) => Err("it hung up".to_owned()),
+            Ok((_, None)) => Err(why("it hung up".to_owned())),
             Err(status) if status.code() == Code::Unimplemented => {
                 Ok(Opened { channel, health: None, is_serving: true })
             }
-            Err(status) => Err(explained(&status)),
+            Err(status) => Err(why(explained(&status))),
         }
     }
 
@@ -310,6 +329,15 @@ struct Opened {
     /// Its health from here on, if it tells.
     health: Option<Health>,
     is_serving: bool,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
 }
 
 type Health = tonic::Streaming<health::HealthCheckResponse>;
@@ -334,7 +362,7 @@ impl fmt::Debug for Server {
             State::Opening => "opening".to_owned(),
             State::Ready(_) => "ready".to_owned(),
             State::NotServing(_) => "not serving".to_owned(),
-            State::Away { why } => format!("away: {why}"),
+            State::Away(why) => format!("away: {why}"),
         };
         write!(f, "{} ({state})", self.address)
     }

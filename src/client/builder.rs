@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     proto::v1::TrafficClass,
-    tls::{ClientFiles, Connector, Fault},
+    tls::{ClientFiles, Connector, Fault, Rejected},
 };
 
 /// Where the service listens unless it is told otherwise.
@@ -76,6 +76,13 @@ pub enum ConnectError {
     TokenInTheClear {
         /// The address.
         server: String,
+    },
+    /// What answers there speaks TLS, and does not let this client in.
+    Rejected {
+        /// The addresses.
+        server: String,
+        /// Why.
+        source: Rejected,
     },
     /// Nobody answers there.
     Unreachable {
@@ -191,9 +198,10 @@ impl ClientBuilder {
         let client = self.build()?;
         match client.wire.balance().pick(Instant::now() + CONNECT_TIMEOUT).await {
             Ok(_) => Ok(client),
-            Err(status) => {
-                Err(ConnectError::Unreachable { server, source: status.message().into() })
-            }
+            Err(status) => Err(match client.wire.balance().rejected() {
+                Some(source) => ConnectError::Rejected { server, source },
+                None => ConnectError::Unreachable { server, source: status.message().into() },
+            }),
         }
     }
 }
@@ -214,6 +222,7 @@ impl fmt::Display for ConnectError {
             Self::TokenInTheClear { server } => {
                 write!(f, "the token would be sent to {server} where others can read it: use https")
             }
+            Self::Rejected { server, .. } => write!(f, "{server} does not let this client in"),
             Self::Unreachable { server, .. } => write!(f, "no quotagate answers at {server}"),
         }
     }
@@ -225,6 +234,7 @@ impl Error for ConnectError {
             Self::Address { .. } | Self::TokenInTheClear { .. } => None,
             Self::Credentials(fault) => Some(fault),
             Self::Caller(error) => Some(error),
+            Self::Rejected { source, .. } => Some(source),
             Self::Unreachable { source, .. } => Some(&**source),
         }
     }

@@ -92,7 +92,7 @@ impl Owners {
             drop(known);
             let owners = self.clone();
             tokio::spawn(async move {
-                let way = match dial.connect().await {
+                let way = match dial.connect().await.0 {
                     Ok(channel) => Way::Open(channel),
                     Err(_) => closed(),
                 };

@@ -11,7 +11,7 @@ use tonic::{
 
 use super::builder::{CONNECT_TIMEOUT, ConnectError};
 use crate::tls::{
-    Connector,
+    Connector, Note,
     files::{Fault, Followed},
 };
 
@@ -62,7 +62,9 @@ impl Security {
     /// # Errors
     /// It is no address, or a token would be sent to it in the clear.
     pub fn dial(&self, server: &str) -> Result<Dial, ConnectError> {
-        let bad = |why: &str| ConnectError::Address { server: server.into(), why: why.into() };
+        // What stands before an `@` may be a password.
+        let shown = server.rsplit_once('@').map_or(server, |(_, shown)| shown);
+        let bad = |why: &str| ConnectError::Address { server: shown.into(), why: why.into() };
         let (is_tls, address) = match server.split_once("://") {
             None => (self.is_default, server),
             Some(("http", address)) => (false, address),
@@ -70,6 +72,9 @@ impl Security {
             Some(_) => return Err(bad("the scheme is neither https nor http")),
         };
         let tls = self.tls.as_ref().filter(|_| is_tls).cloned();
+        if address.contains('@') {
+            return Err(bad("it must not hold a user or a password: a token says who asks"));
+        }
         // What speaks TLS is the connector.
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         let mut endpoint = endpoint.map_err(|_| bad("it is not host:port"))?;
@@ -107,16 +112,20 @@ impl Security {
 }
 
 impl Dial {
-    /// Connects.
+    /// Connects; and what its server says of this client's certificate, now or as
+    /// the first thing over the connection.
     ///
     /// # Errors
     /// Nobody answers there, or each other's certificates are not liked.
-    pub async fn connect(&self) -> Result<Connection, tonic::transport::Error> {
-        let channel = match &self.tls {
-            Some(tls) => self.endpoint.connect_with_connector(tls.clone()).await?,
-            None => self.endpoint.connect().await?,
+    pub async fn connect(&self) -> (Result<Connection, tonic::transport::Error>, Note) {
+        let (channel, note) = match &self.tls {
+            Some(tls) => {
+                let (tls, note) = tls.noting();
+                (self.endpoint.connect_with_connector(tls).await, note)
+            }
+            None => (self.endpoint.connect().await, Note::default()),
         };
-        Ok(InterceptedService::new(channel, self.bearer.clone()))
+        (channel.map(|channel| InterceptedService::new(channel, self.bearer.clone())), note)
     }
 }
 
@@ -186,6 +195,8 @@ mod tests {
             ("localhost", Some("port")),
             ("", Some("host:port")),
             ("a b:1", Some("host:port")),
+            ("https://me:secret@quotagate.internal:7400", Some("user or a password")),
+            ("me:secret@quotagate.internal", Some("user or a password")),
         ] {
             let error = security.dial(server).err().map(|error| error.to_string());
             match (error, fault) {

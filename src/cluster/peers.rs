@@ -44,6 +44,7 @@ use crate::{
         peer_service_client::PeerServiceClient,
     },
     quota::Wall,
+    trace::Span,
 };
 
 /// The reason of an answer that says: not the owner, and nothing was done.
@@ -240,6 +241,14 @@ impl Trace {
     pub fn of(metadata: &MetadataMap) -> Self {
         let of = |key| metadata.get(key).cloned();
         Self { traceparent: of("traceparent"), tracestate: of("tracestate") }
+    }
+
+    /// The same trace, from a span on that is recorded here; `None` if none is.
+    #[must_use]
+    pub fn through(span: &Span) -> Option<Self> {
+        let (traceparent, tracestate) = span.headers()?;
+        let value = |text: String| text.parse().ok();
+        Some(Self { traceparent: value(traceparent), tracestate: tracestate.and_then(value) })
     }
 }
 

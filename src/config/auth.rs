@@ -269,7 +269,7 @@ fn read_issuers(item: &Item<'_>) -> Option<Vec<OidcConfig>> {
         });
         let issuer = fields.required("issuer", "https://kubernetes.default.svc");
         let issuer = issuer.and_then(|item| {
-            let issuer = item.parsed(parse_address)?;
+            let issuer = read_address(&item)?;
             issuers.take(&issuer, &item).then_some(issuer)
         });
         let audiences = fields.required("audiences", "[quotagate]").and_then(|item| {
@@ -298,7 +298,7 @@ fn read_issuers(item: &Item<'_>) -> Option<Vec<OidcConfig>> {
 fn read_key_source(fields: &Fields<'_>) -> Option<KeySource> {
     match (fields.get("jwks_uri"), fields.get("jwks_file")) {
         (None, None) => Some(KeySource::Discovery),
-        (Some(uri), None) => uri.parsed(parse_address).map(KeySource::Uri),
+        (Some(uri), None) => read_address(&uri).map(KeySource::Uri),
         (None, Some(_)) => read_path(fields, "jwks_file")?.map(KeySource::File),
         (Some(_), Some(file)) => {
             file.fault("must be left out where `jwks_uri` is given: the keys are in one place");
@@ -398,6 +398,18 @@ fn parse_sha256(text: &str) -> Option<[u8; 32]> {
         *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
     }
     Some(hash)
+}
+
+fn read_address(item: &Item<'_>) -> Option<String> {
+    let text = item.parsed(|text| Ok::<_, &str>(text.to_owned()))?;
+    let fault = match parse_address(&text) {
+        Ok(address) => return Some(address),
+        // Somebody may have put a password here.
+        Err(fault) if text.contains('@') => fault,
+        Err(fault) => format!("{fault} ({})", shown(&text)),
+    };
+    item.fault(fault);
+    None
 }
 
 /// Who can answer in the place of an issuer can be anybody: only encrypted, or

@@ -162,6 +162,19 @@ impl Settings {
         self.state().entry(org)
     }
 
+    /// The policy of a declaration, as if it were in force.
+    ///
+    /// # Errors
+    /// Every fault that it has.
+    pub fn policy_of(&self, declaration: &OrgDeclaration) -> Result<OrgPolicy, AdminError> {
+        let faults = declaration.check();
+        if !faults.is_empty() {
+            return Err(AdminError::Faults(faults));
+        }
+        let state = self.state();
+        Ok(state.config.policy(declaration, state.revision(&declaration.id)))
+    }
+
     /// The last changes of an org, newest first.
     pub fn changes(&self, org: &OrgId) -> Vec<Change> {
         let state = self.state();

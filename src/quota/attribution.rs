@@ -258,6 +258,14 @@ impl Attribution {
         DemandView { since: self.began.wall, series: series.unwrap_or_default(), history }
     }
 
+    /// The execution users of the last day, the heaviest at least.
+    pub fn users(&mut self, now: Mono) -> Vec<UserId> {
+        let at = self.seconds(now);
+        let Some(counted) = &mut self.counted else { return Vec::new() };
+        counted.users.sweep(at);
+        counted.users.periods(at).filter_map(|(user, _)| user.clone()).collect()
+    }
+
     /// Notes how far the org's total is used. `then` tells it for a moment since the
     /// last note, if nobody has used anything meanwhile.
     pub fn note_level(&mut self, now: Mono, level: Level, then: impl Fn(Mono) -> Level) {

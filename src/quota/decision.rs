@@ -241,6 +241,9 @@ pub struct LimitUsage {
     /// When nothing is left of it if that goes on, by what is counted now;
     /// `None` if it is not going to be so, or not known.
     pub exhausted_at: Option<Mono>,
+    /// Where nothing is left of a window: when a unit of it leaves. `None` if there
+    /// is room now, or nobody can know.
+    pub opens_at: Option<Mono>,
 }
 
 /// One class of a workspace.

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     convert::{self, admin as wire},
     forward::{Context, Forward},
-    operation::{Change, Mutation},
+    operation::{Change, Mutation, ReplayDemand},
     rights,
 };
 use crate::{
@@ -149,8 +149,9 @@ impl AdminService for Admin {
 
     async fn replay_demand(
         &self,
-        _: Request<v1::ReplayDemandRequest>,
+        request: Request<v1::ReplayDemandRequest>,
     ) -> Result<Response<v1::ReplayDemandResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let context = self.forward.context(&request)?;
+        self.forward.decide(&ReplayDemand::new(request.into_inner())?, &context).await
     }
 }

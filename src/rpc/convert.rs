@@ -7,6 +7,7 @@ pub mod overview;
 pub mod peer;
 mod queue;
 pub mod quota;
+pub mod replay;
 
 use std::{
     fmt::{self, Write as _},

@@ -24,7 +24,7 @@ use tracing::{Span, debug};
 
 use super::{
     convert::quota as wire,
-    layers::Deadline,
+    layers::{Deadline, note_org},
     operation::{Asked, Failure, Operation},
     overview::{Overview, Sweep},
     rights,
@@ -41,6 +41,7 @@ use crate::{
     proto::peer::v1::Forwarded,
     quota::{Mono, OrgId, Teller},
     tls,
+    trace::{self, Traces},
 };
 
 /// How long a request that does not wait for room is sent after its owner.
@@ -66,6 +67,7 @@ pub struct Forward {
     node: Arc<Node>,
     peers: Arc<Peers>,
     metrics: Arc<Metrics>,
+    traces: Traces,
     stopping: watch::Sender<bool>,
     /// A watch wakes those who wait for it in an order by chance. So one at a time
     /// waits for other routes, and they go on in the order in which they came.
@@ -130,11 +132,24 @@ impl Forward {
             node,
             peers,
             metrics,
+            traces: Traces::off(),
             stopping,
             turns: Mutex::new(()),
             overview: Overview::default(),
             pauses: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with what is asked recorded in traces.
+    #[must_use]
+    pub fn tracing(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Records what is asked, or does not.
+    #[must_use]
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// The node at whose edge this is.
@@ -203,7 +218,7 @@ impl Forward {
         operation: &O,
         context: &Context,
     ) -> Result<Response<O::Answer>, Status> {
-        Span::current().record("org", operation.org().as_str());
+        note_org(operation.org());
         let asked = Asked { arrived: context.arrived, by: context.teller(operation.org()) };
         let mut search: Option<Search<'_>> = None;
         loop {
@@ -258,6 +273,8 @@ impl Forward {
         target: &PeerTarget,
     ) -> Result<O::Answer, PeerError> {
         Span::current().record("owner", target.node.as_str());
+        let span = trace::Span::current().ask("forward", &target.peer_address);
+        span.note("quotagate.owner", &target.node);
         let wait = self.wait_left(operation, context);
         let asked_at = Instant::now();
         let deadline = (asked_at + wait + ANSWER).min(context.deadline.at() - MARGIN);
@@ -272,7 +289,8 @@ impl Forward {
                 principal: by.principal.as_deref().unwrap_or_default().to_owned(),
                 believed: by.believed,
             };
-            let call = Call { deadline, trace: context.trace.clone() };
+            let trace = Trace::through(&span).unwrap_or_else(|| context.trace.clone());
+            let call = Call { deadline, trace };
             operation.there(connection, forwarded, &call).await
         };
         let answer = tokio::select! {
@@ -285,6 +303,9 @@ impl Forward {
         };
         if wait.is_zero() {
             self.metrics.hop(asked_at.elapsed());
+        }
+        if let Err(error) = &answer {
+            span.fail(&error.to_string());
         }
         self.metrics.forwarded(match &answer {
             Ok(_) => ForwardOutcome::Answered,

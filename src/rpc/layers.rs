@@ -24,14 +24,18 @@ use tower::{
     Layer, Service,
     layer::util::{Identity, Stack},
 };
-use tracing::{Instrument as _, debug, debug_span, field::Empty};
+use tracing::{Instrument as _, debug, debug_span, field::Empty, info_span};
 
 use super::{
     convert::quota::MAX_WAIT,
     gate::{self, Gate},
     status::Problem,
 };
-use crate::metrics::{Metrics, code_name};
+use crate::{
+    metrics::{Metrics, code_name},
+    quota::OrgId,
+    trace::{self, Traces},
+};
 
 /// One message of a request. The largest useful one is a PutOrg.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -97,6 +101,12 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(100);
 /// Before the caller's deadline, so that it still hears why.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 
+/// What proxies and callers name a request by, in their logs and ours.
+const REQUEST_ID: &str = "x-request-id";
+
+/// A longer one is nobody's name for a request.
+const MAX_REQUEST_ID: usize = 128;
+
 /// A burst is over after about this time.
 const SHED_RETRY: Duration = Duration::from_secs(1);
 
@@ -107,6 +117,7 @@ const SHED_RETRY: Duration = Duration::from_secs(1);
 pub fn server(
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
+    traces: Traces,
     max_connection_age: Option<Duration>,
 ) -> Server<Stack<EdgeLayer, Identity>> {
     let server = Server::builder();
@@ -125,13 +136,13 @@ pub fn server(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(EdgeLayer::new(Places::of_edge(), Some(gate), metrics))
+        .layer(EdgeLayer::new(Places::of_edge(), Some(gate), metrics, traces))
 }
 
 /// The server for other nodes, with its bounds. A node forwards all of its
 /// requests over a few connections, and what waits there may not hold up the
 /// rest. Who calls was asked at that node's edge.
-pub fn peer_server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> {
+pub fn peer_server(metrics: Arc<Metrics>, traces: Traces) -> Server<Stack<EdgeLayer, Identity>> {
     Server::builder()
         .max_concurrent_streams(u32::try_from(MAX_REQUESTS).unwrap_or(u32::MAX))
         .http2_max_pending_accept_reset_streams(Some(MAX_REQUESTS))
@@ -140,7 +151,7 @@ pub fn peer_server(metrics: Arc<Metrics>) -> Server<Stack<EdgeLayer, Identity>> 
         .initial_connection_window_size(PEER_WINDOW)
         .http2_keepalive_interval(Some(PEER_KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(EdgeLayer::new(Places::new(MAX_REQUESTS, 0), None, metrics))
+        .layer(EdgeLayer::new(Places::new(MAX_REQUESTS, 0), None, metrics, traces))
 }
 
 /// The moment at which the caller stops listening.
@@ -201,11 +212,12 @@ pub struct EdgeLayer {
     places: Arc<Places>,
     gate: Option<Arc<Gate>>,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 impl EdgeLayer {
-    fn new(places: Places, gate: Option<Arc<Gate>>, metrics: Arc<Metrics>) -> Self {
-        Self { places: Arc::new(places), gate, metrics }
+    fn new(places: Places, gate: Option<Arc<Gate>>, metrics: Arc<Metrics>, traces: Traces) -> Self {
+        Self { places: Arc::new(places), gate, metrics, traces }
     }
 }
 
@@ -213,8 +225,8 @@ impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { places, gate, metrics } = self.clone();
-        Edge { inner, places, gate, metrics }
+        let Self { places, gate, metrics, traces } = self.clone();
+        Edge { inner, places, gate, metrics, traces }
     }
 }
 
@@ -225,6 +237,7 @@ pub struct Edge<S> {
     places: Arc<Places>,
     gate: Option<Arc<Gate>>,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -245,10 +258,16 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        let span = debug_span!("rpc", method = path, org = Empty, owner = Empty, from = Empty);
         let kind = Kind::of(&path);
+        let trace = match kind {
+            // A node that was asked by another one begins no trace of its own.
+            Kind::Work => self.traces.serve(&path, request.headers(), self.gate.is_some()),
+            Kind::Check | Kind::HealthWatch | Kind::Reflection => trace::Span::default(),
+        };
+        let span = log_span(&path, request.headers(), &trace);
         let Some(place) = self.places.take(kind) else {
             self.metrics.request(&path, Code::ResourceExhausted);
+            answered(&trace, &Status::from(overloaded()));
             let refused = Status::from(overloaded()).into_http();
             return Box::pin(async { Ok(refused) });
         };
@@ -285,9 +304,51 @@ where
             };
             metrics.request(&path, code(&response));
             debug!(outcome = ?code(&response), "answered");
+            let trace = trace::Span::current();
+            if trace.is_recorded() {
+                let status = Status::from_header_map(response.headers());
+                answered(&trace, &status.unwrap_or_else(|| Status::ok("")));
+            }
             Ok(response)
         };
+        if trace.is_recorded() {
+            return Box::pin(trace.within(answer).instrument(span));
+        }
         Box::pin(answer.instrument(span))
+    }
+}
+
+/// What the lines of the log say of a request. One that can be followed by an id
+/// of its caller's has it in every line; the others need `debug`, and cost nothing
+/// without.
+pub fn log_span(method: &str, headers: &HeaderMap, trace: &trace::Span) -> tracing::Span {
+    let begun = trace.trace_id();
+    let trace_id = begun.as_deref().or_else(|| trace::trace_id(headers));
+    let request_id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID);
+    if trace_id.is_none() && request_id.is_none() {
+        return debug_span!("rpc", method, org = Empty, owner = Empty, from = Empty);
+    }
+    info_span!("rpc", method, trace_id, request_id, org = Empty, owner = Empty, from = Empty)
+}
+
+/// Notes for logs and traces which org is asked about.
+pub fn note_org(org: &OrgId) {
+    tracing::Span::current().record("org", org.as_str());
+    trace::Span::current().note("quotagate.org", org.as_str());
+}
+
+/// Notes how a request ended. What its caller did wrong is no failure of ours.
+fn answered(span: &trace::Span, status: &Status) {
+    span.note("rpc.response.status_code", code_name(status.code()));
+    match status.code() {
+        Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => span.fail(status.message()),
+        _ => {}
     }
 }
 
@@ -526,7 +587,8 @@ mod tests {
 
     /// An edge that serves one request at a time.
     fn layer() -> EdgeLayer {
-        EdgeLayer::new(Places::new(1, 0), None, Arc::new(Metrics::new("test", Wall(0))))
+        let metrics = Arc::new(Metrics::new("test", Wall(0)));
+        EdgeLayer::new(Places::new(1, 0), None, metrics, Traces::off())
     }
 
     type Answer = Result<http::Response<Body>, Infallible>;

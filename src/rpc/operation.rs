@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use super::{
     convert::{self, admin, quota as wire},
@@ -16,13 +16,14 @@ use super::{
 use crate::{
     auth::Caller,
     cluster::peers::{Call, Connection, PeerError},
-    node::{AdminChange, AdminError, Author, Node, NodeError, UsageWatch},
+    config::OrgDeclaration,
+    node::{AdminChange, AdminError, Author, Node, NodeError, UsageWatch, WhatIfError},
     proto::{
         admin::v1::{
             DeleteExecutionUserRequest, DeleteExecutionUserResponse, DeleteOrgRequest,
             DeleteOrgResponse, DeleteWorkspaceRequest, DeleteWorkspaceResponse, OrgEntry,
             PutExecutionUserRequest, PutExecutionUserResponse, PutOrgRequest, PutOrgResponse,
-            PutWorkspaceRequest, PutWorkspaceResponse,
+            PutWorkspaceRequest, PutWorkspaceResponse, ReplayDemandRequest, ReplayDemandResponse,
         },
         peer::v1::{self as peer, Forwarded, administer_request, administer_response},
         v1,
@@ -103,6 +104,20 @@ impl From<NodeError> for Failure {
 impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
         Self::Problem(error.into())
+    }
+}
+
+impl From<WhatIfError> for Failure {
+    fn from(error: WhatIfError) -> Self {
+        match error {
+            WhatIfError::Node(error) => error.into(),
+            WhatIfError::Settings(error) => error.into(),
+            WhatIfError::Died(error) => {
+                tracing::error!(%error, "a replay of demand broke off");
+                let message = "the replay broke off: this is a fault of the service";
+                Self::Problem(Problem::new(Code::Internal, "REPLAY_BROKEN", message))
+            }
+        }
     }
 }
 
@@ -417,6 +432,56 @@ impl Operation for GetDemand {
         let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
         let message = peer::GetDemandRequest { forwarded, request };
         answer_of(connection.get_demand(message, call).await?.response)
+    }
+}
+
+/// A ReplayDemand.
+#[derive(Debug)]
+pub struct ReplayDemand {
+    request: ReplayDemandRequest,
+    edited: OrgDeclaration,
+}
+
+impl ReplayDemand {
+    /// Checks a ReplayDemand.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn new(request: ReplayDemandRequest) -> Result<Self, Problem> {
+        let edited = admin::edited(request.clone())?;
+        Ok(Self { request, edited })
+    }
+}
+
+impl Operation for ReplayDemand {
+    type Answer = ReplayDemandResponse;
+
+    fn org(&self) -> &OrgId {
+        &self.edited.id
+    }
+
+    fn check_rights(&self, context: &Context) -> Result<(), Problem> {
+        rights::read_all(&context.caller, &self.edited.id)
+    }
+
+    fn may_repeat(&self, _: Duration) -> bool {
+        true
+    }
+
+    async fn here(&self, node: &Node, _: &Asked) -> Result<ReplayDemandResponse, Failure> {
+        let what_if = node.what_if(self.edited.clone()).await?;
+        Ok(convert::replay::what_if(&self.edited.id, what_if))
+    }
+
+    async fn there(
+        &self,
+        mut connection: Connection,
+        forwarded: Forwarded,
+        call: &Call,
+    ) -> Result<ReplayDemandResponse, PeerError> {
+        let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
+        let message = peer::ReplayDemandRequest { forwarded, request };
+        answer_of(connection.replay_demand(message, call).await?.response)
     }
 }
 

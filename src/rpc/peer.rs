@@ -17,9 +17,10 @@ use tracing::Span;
 use super::{
     convert::{self, quota as wire},
     forward::Forward,
-    layers::{self, Deadline, EdgeLayer},
+    layers::{self, Deadline, EdgeLayer, note_org},
     operation::{
-        Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release, Report,
+        Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release,
+        ReplayDemand, Report,
     },
     status::Problem,
     watch::BUFFER,
@@ -35,6 +36,7 @@ use crate::{
     },
     quota::Teller,
     store::Shard,
+    trace,
 };
 
 /// A message of the public contract, and what goes with it.
@@ -71,7 +73,8 @@ pub fn peer_router(
         Some(token) if !token.is_in(request.metadata()) => Err(Status::from(wrong_token())),
         _ => Ok(request),
     };
-    layers::peer_server(metrics).add_service(InterceptedService::new(service, guard))
+    let traces = forward.traces().clone();
+    layers::peer_server(metrics, traces).add_service(InterceptedService::new(service, guard))
 }
 
 struct Peer {
@@ -108,6 +111,7 @@ impl Peer {
         let Forwarded { waited, caller, node, epoch: _, principal, believed } =
             forwarded.unwrap_or_default();
         Span::current().record("from", node.as_str());
+        trace::Span::current().note("quotagate.from", &node);
         // What cannot be read has not waited: that makes a permit's life shorter.
         let waited = waited.and_then(|waited| Duration::try_from(waited).ok());
         let waited = waited.unwrap_or_default().min(MAX_WAITED);
@@ -128,7 +132,7 @@ impl Peer {
         operation: &O,
         origin: &Origin,
     ) -> Result<O::Answer, Status> {
-        Span::current().record("org", operation.org().as_str());
+        note_org(operation.org());
         // Which epoch the sender believed in does not matter: if it is served
         // here, then it is by whoever owns it now.
         if !self.node.is_here(operation.org()) {
@@ -228,7 +232,7 @@ impl PeerService for Peer {
         let peer::WatchUsageRequest { forwarded, request } = request.into_inner();
         self.origin(forwarded)?;
         let org = convert::org(&request.unwrap_or_default().org)?;
-        Span::current().record("org", org.as_str());
+        note_org(&org);
         let Ok(place) = Arc::clone(&self.watches).try_acquire_owned() else {
             return Err(too_many_watches().into());
         };
@@ -287,9 +291,13 @@ impl PeerService for Peer {
 
     async fn replay_demand(
         &self,
-        _: Request<peer::ReplayDemandRequest>,
+        request: Request<peer::ReplayDemandRequest>,
     ) -> Result<Response<peer::ReplayDemandResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let peer::ReplayDemandRequest { forwarded, request } = request.into_inner();
+        let origin = self.origin(forwarded)?;
+        let replay = ReplayDemand::new(request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&replay, &origin).await?);
+        Ok(Response::new(peer::ReplayDemandResponse { response }))
     }
 
     async fn administer(

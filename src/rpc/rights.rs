@@ -28,7 +28,9 @@ pub fn acquire(context: &Context, org: &OrgId, ask: &Ask) -> Result<(), Problem>
     let may = caller.may(&action(Verb::Acquire, call))
         || ask.check_only && caller.may(&action(Verb::Read, None));
     allow(caller, may, Verb::Acquire, "for this org, workspace, operation and class")?;
-    let may_write = !context.over_http || caller.may(&action(Verb::Admin, None));
+    // A check changes nothing.
+    let writes = context.over_http && !ask.check_only;
+    let may_write = !writes || caller.may(&action(Verb::Admin, None));
     allow(caller, may_write, Verb::Admin, "for this org and workspace, to write over HTTP")
 }
 
@@ -69,6 +71,16 @@ pub fn is_believed(caller: &Caller, org: &OrgId) -> bool {
 pub fn read(caller: &Caller, org: &OrgId) -> Result<(), Problem> {
     let may = caller.may_some(Verb::Read, org.as_str());
     allow(caller, may, Verb::Read, "for this org")
+}
+
+/// To look at what becomes of everybody's calls one must be allowed to see all of
+/// the org.
+///
+/// # Errors
+/// They may not.
+pub fn read_all(caller: &Caller, org: &OrgId) -> Result<(), Problem> {
+    let may = caller.may_all(Verb::Read, org.as_str());
+    allow(caller, may, Verb::Read, "for this org and all of its workspaces")
 }
 
 /// To see what is declared for an org one must administer something of it.

@@ -1,6 +1,8 @@
 //! The options of `quotagate serve`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{env, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, bail};
 
 use super::{
     cluster::{Options, PeerFiles, read_token},
@@ -12,6 +14,7 @@ use crate::{
     store::{StoreAddress, StoreOptions},
     telemetry::LogFormat,
     tls::{Bounds, ClientAuth, ServerFiles},
+    trace::{Collector, Endpoint, Share},
 };
 
 /// What `serve` is told.
@@ -74,6 +77,9 @@ pub struct ServeArgs {
     /// How connections come in.
     #[command(flatten)]
     pub connections: ConnectionArgs,
+    /// What is recorded of requests, and for whom.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// What to log: a level, or directives such as `info,quotagate::shard=debug`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,
@@ -143,6 +149,73 @@ impl ConnectionArgs {
                 per_address: count(self.max_connections_per_ip),
             },
         }
+    }
+}
+
+/// What `serve` is told about traces.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Traces (OpenTelemetry)")]
+pub struct TraceArgs {
+    /// Where to send traces: a collector that takes OTLP over gRPC, such as
+    /// http://127.0.0.1:4317; https:// connects by TLS [default: nowhere, unless
+    /// OTEL_EXPORTER_OTLP_ENDPOINT says]
+    ///
+    /// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say whose they are,
+    /// OTEL_EXPORTER_OTLP_HEADERS what goes along with them.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<Endpoint>,
+    /// The certificates of the authorities that the collector's is checked with
+    /// (PEM) [default: OTEL_EXPORTER_OTLP_CERTIFICATE, or the system's]
+    #[arg(long, value_name = "FILE")]
+    pub otlp_ca: Option<PathBuf>,
+    /// Of the requests that come without a trace, the share that begins one, from
+    /// 0 to 1
+    ///
+    /// What a caller records is recorded here, too, whatever this says.
+    #[arg(long, value_name = "RATIO", default_value = "0.01")]
+    pub trace_sample: Share,
+}
+
+impl TraceArgs {
+    /// What they mean, and the environment's variables of OpenTelemetry where they
+    /// say nothing; `None`: nothing is to be recorded.
+    ///
+    /// # Errors
+    /// A variable has a value that cannot be meant.
+    pub fn collector(&self) -> anyhow::Result<Option<Collector>> {
+        self.collector_with(|name| env::var(name).ok())
+    }
+
+    fn collector_with(
+        &self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Option<Collector>> {
+        let first = |names: [&'static str; 2]| {
+            let said = names.into_iter().filter_map(|name| Some((name, variable(name)?)));
+            said.into_iter().find(|(_, value)| !value.is_empty())
+        };
+        let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|value| value == "true");
+        let endpoint = match &self.otlp_endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None if is_off => return Ok(None),
+            None => {
+                let told =
+                    first(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]);
+                let Some((name, value)) = told else { return Ok(None) };
+                let protocol =
+                    first(["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
+                if let Some((name, protocol)) = protocol.filter(|(_, value)| value != "grpc") {
+                    bail!(
+                        "{name} is {protocol:?}, and traces are sent by \"grpc\" only: name the \
+                         collector's port for it (4317 as a rule) in --otlp-endpoint"
+                    );
+                }
+                value.parse().with_context(|| format!("{name} is {value:?}"))?
+            }
+        };
+        let ca = first(["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]);
+        let ca = self.otlp_ca.clone().or_else(|| ca.map(|(_, path)| path.into()));
+        Ok(Some(Collector { endpoint, ca, share: self.trace_sample }))
     }
 }
 
@@ -251,3 +324,72 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 
 /// Nobody wants to wait longer for a node that is gone.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const OF_TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    const FILE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        traces: TraceArgs,
+    }
+
+    #[test]
+    fn where_traces_go_is_said_by_options_and_else_by_opentelemetrys_variables() {
+        // (arguments, variables, the endpoint and the file; or what is wrong)
+        type Said = Result<Option<(&'static str, Option<&'static str>)>, &'static str>;
+        type Row = (&'static [&'static str], &'static [(&'static str, &'static str)], Said);
+        let rows: &[Row] = &[
+            (&[], &[], Ok(None)),
+            (&[], &[(ENDPOINT, "")], Ok(None)),
+            (&[], &[(FILE, "a.pem")], Ok(None)),
+            (&["--otlp-endpoint=http://a:1"], &[], Ok(Some(("http://a:1", None)))),
+            (&[], &[(ENDPOINT, "http://b:2")], Ok(Some(("http://b:2", None)))),
+            (
+                &[],
+                &[(ENDPOINT, "http://b:2"), (OF_TRACES, "https://c:3"), (FILE, "a.pem")],
+                Ok(Some(("https://c:3", Some("a.pem")))),
+            ),
+            (
+                &["--otlp-endpoint=https://a:1", "--otlp-ca=own.pem"],
+                &[(ENDPOINT, "http://b:2"), (FILE, "a.pem")],
+                Ok(Some(("https://a:1", Some("own.pem")))),
+            ),
+            (&[], &[(ENDPOINT, "http://b:2"), ("OTEL_SDK_DISABLED", "true")], Ok(None)),
+            (&[], &[(ENDPOINT, "b:2")], Err("OTEL_EXPORTER_OTLP_ENDPOINT is \"b:2\"")),
+            (
+                &[],
+                &[(ENDPOINT, "http://b:4318"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")],
+                Err("OTEL_EXPORTER_OTLP_PROTOCOL is \"http/protobuf\""),
+            ),
+        ];
+        for (arguments, variables, expected) in rows {
+            let arguments = [&"serve"].into_iter().chain(*arguments);
+            let args = Command::try_parse_from(arguments).expect("it parses").traces;
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let said = args.collector_with(variable);
+            match (said, expected) {
+                (Ok(said), Ok(expected)) => {
+                    let said = said.map(|it| (it.endpoint.to_string(), it.ca));
+                    let expected =
+                        expected.map(|(url, ca)| (url.to_owned(), ca.map(PathBuf::from)));
+                    assert_eq!(said, expected, "{variables:?}");
+                }
+                (Err(error), Err(words)) => {
+                    assert!(format!("{error:#}").contains(words), "{error:#}");
+                }
+                (said, _) => panic!("{variables:?}: {said:?}"),
+            }
+        }
+    }
+}

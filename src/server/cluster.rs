@@ -19,6 +19,7 @@ use crate::{
     cluster::{
         Event, Timing,
         driver::{self, Driver},
+        moves::{self, Moves},
         peers::{Dial, Peers, Stream, Token},
         pings::{self, Pings},
     },
@@ -249,7 +250,9 @@ impl Place {
             Arc::new(move |shard| shards.served(shard))
         };
         let routes = Routes::shared(name.to_owned(), driver.view(), served);
-        let insight = Insight { standing: driver.standing(), pings };
+        let (tell_moves, moves) = watch::channel(Arc::new(Moves::new()));
+        tasks.spawn(moves::run(clock.clone(), driver.view(), tell_moves));
+        let insight = Insight { standing: driver.standing(), pings, moves };
         Self { driver, routes, insight, peers, tasks }
     }
 

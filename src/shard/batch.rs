@@ -6,6 +6,7 @@ use super::table::Cell;
 use crate::{
     quota::GroupWrite,
     store::{Compare, Key, Record as _, Write},
+    trace::Span,
 };
 
 /// Records of one transaction: etcd's bound is 128 operations, and besides the
@@ -21,6 +22,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub struct Part {
     pub cell: Arc<Cell>,
     pub writes: Vec<GroupWrite>,
+    /// Recorded if the request is that had the reserve asked for.
+    pub span: Span,
 }
 
 /// The records of one transaction.
@@ -40,7 +43,7 @@ pub struct Batch {
 pub fn batches(parts: Vec<Part>, max_bytes: usize) -> Vec<Batch> {
     let mut batches = Vec::new();
     let mut last = Batch::default();
-    for Part { cell, writes } in parts {
+    for Part { cell, writes, span } in parts {
         for write in writes {
             let (compare, put, bytes) = operations(&cell, &write);
             let is_full = last.when.len() == MAX_RECORDS || last.bytes + bytes > max_bytes;
@@ -52,7 +55,10 @@ pub fn batches(parts: Vec<Part>, max_bytes: usize) -> Vec<Batch> {
             last.then.push(put);
             match last.parts.last_mut().filter(|part| Arc::ptr_eq(&part.cell, &cell)) {
                 Some(part) => part.writes.push(write),
-                None => last.parts.push(Part { cell: Arc::clone(&cell), writes: vec![write] }),
+                None => {
+                    let (cell, span) = (Arc::clone(&cell), span.clone());
+                    last.parts.push(Part { cell, writes: vec![write], span });
+                }
             }
         }
     }
@@ -103,6 +109,7 @@ mod tests {
         Part {
             cell: Arc::new(Cell::new(&org, ledger)),
             writes: (0..).map(write).take(records).collect(),
+            span: Span::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! gathered meanwhile, fenced by the shard's owner key.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use crate::{
     metrics::ReserveOutcome as Counted,
     quota::{GroupRecord, GroupWrite, Now, OrgId, ReserveOutcome, Standing, Stored},
     store::{Compare, Key, KeyValue, Record as _, Shard, StoreError, Txn, TxnOutcome, Write},
+    trace::Span,
 };
 
 /// An answer that takes longer is taken for unknown.
@@ -33,23 +34,29 @@ const HAND_OVER_TRIES: u32 = 20;
 /// The orgs of a shard that ask for a reserve.
 #[derive(Debug, Default)]
 pub struct Asked {
-    orgs: Mutex<BTreeSet<OrgId>>,
+    /// With the span of the request that made it be asked for.
+    orgs: Mutex<BTreeMap<OrgId, Span>>,
     some: Notify,
 }
 
 impl Asked {
-    /// Asks for an org.
+    /// Asks for an org, on behalf of the request that this task serves, if it does.
     pub fn ask(&self, org: &OrgId) {
-        let is_new = {
-            let mut orgs = self.orgs.lock().unwrap_or_else(PoisonError::into_inner);
-            !orgs.contains(org) && orgs.insert(org.clone())
-        };
-        if is_new {
-            self.some.notify_one();
-        }
+        self.ask_for(org, Span::current);
     }
 
-    fn take(&self) -> BTreeSet<OrgId> {
+    fn ask_for(&self, org: &OrgId, span: impl FnOnce() -> Span) {
+        {
+            let mut orgs = self.orgs.lock().unwrap_or_else(PoisonError::into_inner);
+            if orgs.contains_key(org) {
+                return;
+            }
+            orgs.insert(org.clone(), span());
+        }
+        self.some.notify_one();
+    }
+
+    fn take(&self) -> BTreeMap<OrgId, Span> {
         std::mem::take(&mut self.orgs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -131,12 +138,18 @@ impl Shards {
 
     /// What the ledgers that ask want written. Those for which there is no place
     /// ask again.
-    fn gather(&self, shard: Shard, epoch: u64, now: Now, asking: BTreeSet<OrgId>) -> Vec<Part> {
+    fn gather(
+        &self,
+        shard: Shard,
+        epoch: u64,
+        now: Now,
+        asking: BTreeMap<OrgId, Span>,
+    ) -> Vec<Part> {
         let mut parts = Vec::new();
         let mut left = MAX_RECORDS;
-        for org in asking {
+        for (org, span) in asking {
             if left == 0 {
-                self.state(shard).asked.ask(&org);
+                self.state(shard).asked.ask_for(&org, || span);
                 continue;
             }
             let Some(cell) = self.table.get(&org).filter(|cell| cell.epoch == epoch) else {
@@ -146,7 +159,7 @@ impl Shards {
             let Some(writes) = begun else { continue };
             left -= writes.len();
             if !writes.is_empty() {
-                parts.push(Part { cell, writes });
+                parts.push(Part { cell, writes, span: span.part("reserve") });
             }
         }
         parts
@@ -193,6 +206,7 @@ impl Shards {
         if last == Last::DeletesOwner {
             then.push(Write::Delete(owner));
         }
+        let records = then.len();
         let txn = Txn { when, then, wall: Some(now.wall) };
         let sent = self.clock.mono();
         let result = tokio::time::timeout(STORE_TIMEOUT, self.store.txn(txn)).await;
@@ -219,6 +233,9 @@ impl Shards {
             }
         };
         self.metrics.reserved(counted, self.clock.mono().since(sent));
+        for part in &parts {
+            part.record(shard, records, &result);
+        }
         self.note_store(&result);
         if let Err(StoreError::WentBack { .. }) = result {
             self.tell(ShardEvent::WentBack);
@@ -337,7 +354,8 @@ impl Shards {
                 left -= writes.len();
                 let is_written = writes.is_empty();
                 if !is_written {
-                    parts.push(Part { cell: Arc::clone(cell), writes });
+                    let (cell, span) = (Arc::clone(cell), Span::default());
+                    parts.push(Part { cell, writes, span });
                 }
                 !is_written
             });
@@ -379,6 +397,25 @@ impl Shards {
 enum Last {
     Keep,
     DeletesOwner,
+}
+
+impl Part {
+    /// Notes what became of the transaction that it was a part of.
+    fn record(&self, shard: Shard, records: usize, result: &Result<TxnOutcome, StoreError>) {
+        if !self.span.is_recorded() {
+            return;
+        }
+        self.span.note("quotagate.org", self.cell.org.as_str());
+        self.span.note("quotagate.shard", &shard.to_string());
+        self.span.count("quotagate.store.writes", u64::try_from(records).unwrap_or(u64::MAX));
+        match result {
+            Ok(TxnOutcome::Done { revision }) => {
+                self.span.count("quotagate.store.revision", *revision);
+            }
+            Ok(TxnOutcome::Conflict { .. }) => self.span.fail("somebody else has written"),
+            Err(error) => self.span.fail(&error.to_string()),
+        }
+    }
 }
 
 /// What became of a transaction, for the parts of it.

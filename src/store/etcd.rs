@@ -11,6 +11,7 @@
 //!
 //! Nothing in here repeats a transaction: to decide that is the caller's.
 
+pub mod examine;
 mod fault;
 mod history;
 mod member;

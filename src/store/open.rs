@@ -1,12 +1,19 @@
 //! From `--store` to a store.
 
-use std::{fmt, fs, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{ffi::OsStr, fmt, fs, io, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
+use clap::{
+    builder::{TypedValueParser, ValueParserFactory},
+    error::ErrorKind,
+};
 use tokio::time::{Instant, sleep};
 
 use super::{
     EtcdOptions, EtcdStore, FileStore, MemoryStore, OpenError, SharedStore, Store, StoreError,
-    etcd::BadMember,
+    etcd::{
+        BadMember,
+        examine::{self, Examined},
+    },
 };
 use crate::{
     quota::Wall,
@@ -157,17 +164,23 @@ pub fn open(address: &StoreAddress, options: &StoreOptions) -> Result<Opened, Ca
             Opened { last_wall: store.last_wall(), store: Arc::new(store), tls: None }
         }
         StoreAddress::Etcd(address) => {
-            let tls = if address.tls { Some(options.tls()?) } else { None };
-            let store = EtcdStore::new(EtcdOptions {
-                members: address.members.clone(),
-                prefix: address.prefix.clone(),
-                tls: tls.clone(),
-                user: options.credentials()?,
-                dial: None,
-            })?;
+            let etcd = options.etcd(address)?;
+            let tls = etcd.tls.clone();
+            let store = EtcdStore::new(etcd)?;
             Opened { store: Arc::new(store), last_wall: None, tls }
         }
     })
+}
+
+/// Asks each member of an etcd how it is.
+///
+/// # Errors
+/// [`CannotOpen`]: the options are of no use.
+pub async fn examine(
+    address: &EtcdAddress,
+    options: &StoreOptions,
+) -> Result<Vec<Examined>, CannotOpen> {
+    Ok(examine::examine(options.etcd(address)?).await?)
 }
 
 /// Returns when a store that is shared answers; says every few seconds why it
@@ -196,6 +209,16 @@ pub async fn wait_until_it_answers(store: &dyn Store, prefix: &str) {
 }
 
 impl StoreOptions {
+    fn etcd(&self, address: &EtcdAddress) -> Result<EtcdOptions, CannotOpen> {
+        Ok(EtcdOptions {
+            members: address.members.clone(),
+            prefix: address.prefix.clone(),
+            tls: if address.tls { Some(self.tls()?) } else { None },
+            user: self.credentials()?,
+            dial: None,
+        })
+    }
+
     /// Options without effect are a misunderstanding, which may be dangerous.
     fn suit(&self, address: &StoreAddress) -> Result<(), CannotOpen> {
         let given = [
@@ -264,6 +287,38 @@ impl FromStr for StoreAddress {
                 EtcdAddress::read(scheme == "etcds", rest).map(Self::Etcd)
             }
             _ => Err(BadAddress::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl ValueParserFactory for StoreAddress {
+    type Parser = StoreAddressParser;
+
+    fn value_parser() -> StoreAddressParser {
+        StoreAddressParser
+    }
+}
+
+/// Reads the value of `--store`. Of one that is refused nothing is shown where
+/// somebody may have put a password, as clap would by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreAddressParser;
+
+impl TypedValueParser for StoreAddressParser {
+    type Value = StoreAddress;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        option: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<StoreAddress, clap::Error> {
+        match value.to_str().map(StoreAddress::from_str) {
+            Some(Err(fault)) if value.to_string_lossy().contains('@') => {
+                let fault = format!("invalid value for '--store <STORE>': {fault}\n");
+                Err(clap::Error::raw(ErrorKind::ValueValidation, fault).with_cmd(command))
+            }
+            _ => StoreAddress::from_str.parse_ref(command, option, value),
         }
     }
 }

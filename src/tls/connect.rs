@@ -27,6 +27,7 @@ use tonic::codegen::{Service, http::Uri};
 use super::{
     files::{Fault, Followed, Reload, authorities, certificates, private_key},
     provider,
+    rejected::{Note, Noted},
 };
 
 /// The files by which a client knows its servers, and shows who it is.
@@ -48,6 +49,7 @@ pub struct ClientFiles {
 pub struct Connector {
     config: Arc<Followed<ClientConfig>>,
     name: Option<ServerName<'static>>,
+    note: Note,
 }
 
 impl Connector {
@@ -81,7 +83,14 @@ impl Connector {
             };
             config(roots, identity)
         })?;
-        Ok(Self { config, name: name.transpose()? })
+        Ok(Self { config, name: name.transpose()?, note: Note::default() })
+    }
+
+    /// The same, for one connection; and what will be noted of its server.
+    #[must_use]
+    pub fn noting(&self) -> (Self, Note) {
+        let note = Note::default();
+        (Self { note: note.clone(), ..self.clone() }, note)
     }
 
     /// Has each change of the files told to `listener`.
@@ -124,7 +133,7 @@ impl Connector {
 /// For tonic's channels: to an address that is written with `http://`, because
 /// tonic would else want to speak TLS itself.
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Noted<TlsStream<TcpStream>>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -136,7 +145,9 @@ impl Service<Uri> for Connector {
         let connector = self.clone();
         Box::pin(async move {
             let address = uri.authority().map_or("", |authority| authority.as_str());
-            connector.dial(address).await.map(TokioIo::new)
+            let dialled = connector.dial(address).await;
+            let stream = dialled.inspect_err(|error| connector.note.fault(error))?;
+            Ok(TokioIo::new(Noted::new(stream, connector.note)))
         })
     }
 }

@@ -29,11 +29,12 @@ use crate::{
             DeleteExecutionUserRequest, DeleteOrgRequest, DeleteWorkspaceRequest,
             GetCatalogueRequest, GetClusterRequest, GetOrgRequest, ListChangesRequest,
             ListOrgsRequest, PutExecutionUserRequest, PutOrgRequest, PutWorkspaceRequest,
-            admin_service_server::AdminService,
+            ReplayDemandRequest, admin_service_server::AdminService,
         },
         v1::{
-            AcquireRequest, AcquireResponse, GetDemandRequest, GetUsageRequest, ReleaseRequest,
-            ReportRequest, acquire_response::Outcome, quota_service_server::QuotaService,
+            AcquireRequest, AcquireResponse, GetDemandRequest, GetUsageRequest, ListUsageRequest,
+            ReleaseRequest, ReportRequest, UsageOrder, acquire_response::Outcome,
+            quota_service_server::QuotaService,
         },
     },
 };
@@ -79,6 +80,10 @@ pub fn router<Q: QuotaService, A: AdminService>(
         )
         .route("/api/v1/orgs/{org}/users/{user}", put(put_user::<Q, A>).delete(delete_user::<Q, A>))
         .route("/api/v1/permits/{permit}", post(settle::<Q, A>))
+        // Not `{org}:replay`: POST there is a right of writers, and this changes
+        // nothing.
+        .route("/api/v1/orgs/{org}/replay", post(replay::<Q, A>))
+        .route("/api/v1/usage", get(list_usage::<Q, A>))
         .route("/api/v1/cluster", get(cluster::<Q, A>))
         .route("/api/v1/changes", get(list_changes::<Q, A>))
         .route("/api/v1/catalogue", get(catalogue::<Q, A>))
@@ -141,15 +146,40 @@ async fn demand<Q: QuotaService, A: AdminService>(
     Ok(reply(api.quota.get_demand(context.request(message)).await?))
 }
 
+async fn list_usage<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Query(mut query): Query<HashMap<String, String>>,
+    context: Context,
+) -> Answer {
+    let order = match query.remove("order") {
+        None => UsageOrder::Unspecified,
+        Some(text) => order(&text)?,
+    };
+    let message = ListUsageRequest {
+        page_size: page_size(&mut query)?,
+        page_token: query.remove("page_token").unwrap_or_default(),
+        order: order.into(),
+        search: query.remove("search").unwrap_or_default(),
+    };
+    Ok(reply(api.quota.list_usage(context.request(message)).await?))
+}
+
+async fn replay<Q: QuotaService, A: AdminService>(
+    State(api): Shared<Q, A>,
+    Path(org): Path<String>,
+    Call { context, body }: Call,
+) -> Answer {
+    let mut message: ReplayDemandRequest = read(&body)?;
+    agree("org.id", &mut message.org.get_or_insert_default().id, &org)?;
+    Ok(reply(api.admin.replay_demand(context.request(message)).await?))
+}
+
 async fn list_orgs<Q: QuotaService, A: AdminService>(
     State(api): Shared<Q, A>,
     Query(mut query): Query<HashMap<String, String>>,
     context: Context,
 ) -> Answer {
-    let page_size = match query.remove("page_size") {
-        None => 0,
-        Some(text) => text.parse().map_err(|_| bad("page_size", "is not a number of orgs"))?,
-    };
+    let page_size = page_size(&mut query)?;
     let page_token = query.remove("page_token").unwrap_or_default();
     let prefix = query.remove("prefix").unwrap_or_default();
     let message = ListOrgsRequest { page_size, page_token, prefix };
@@ -281,6 +311,19 @@ fn agree(field: &str, value: &mut String, path: &str) -> Result<(), Status> {
     } else {
         Err(bad(field, &format!("is {value:?} in the body and {path:?} in the path")))
     }
+}
+
+fn page_size(query: &mut HashMap<String, String>) -> Result<u32, Status> {
+    let text = query.remove("page_size").unwrap_or_else(|| "0".to_owned());
+    text.parse().map_err(|_| bad("page_size", "is not a number of orgs"))
+}
+
+/// By its name, as a whole or in short: `USAGE_ORDER_USED` or `used`.
+fn order(text: &str) -> Result<UsageOrder, Status> {
+    let name = text.to_ascii_uppercase();
+    UsageOrder::from_str_name(&name)
+        .or_else(|| UsageOrder::from_str_name(&format!("USAGE_ORDER_{name}")))
+        .ok_or_else(|| bad("order", "is none of trouble, used, exhausted and name"))
 }
 
 /// What makes a deletion conditional: `etag` and `validate_only`.

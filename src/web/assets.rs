@@ -21,9 +21,10 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Name, kind and content.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 9] = [
     ("tokens.css", CSS, include_str!("assets/tokens.css")),
     ("app.css", CSS, include_str!("assets/app.css")),
+    ("tools.css", CSS, include_str!("assets/tools.css")),
     ("forms.css", CSS, include_str!("assets/forms.css")),
     ("app.js", JS, include_str!("assets/app.js")),
     ("theme.js", JS, include_str!("assets/theme.js")),

@@ -48,6 +48,8 @@
 
 mod bar;
 mod changes;
+mod cluster;
+mod explain;
 mod frame;
 mod home;
 mod live;
@@ -56,6 +58,7 @@ mod refusal;
 mod settings;
 mod sign_in;
 mod visit;
+mod what_if;
 mod words;
 
 use std::{future::Future, sync::Arc};
@@ -107,6 +110,9 @@ pub fn router<Q: QuotaService, A: AdminService>(
     Router::new()
         .route("/", get(home::page::<Q, A>))
         .route("/orgs/{org}", get(org::page::<Q, A>))
+        .route("/orgs/{org}/explain", get(explain::page::<Q, A>))
+        .route("/orgs/{org}/what-if", get(what_if::page::<Q, A>).post(what_if::replayed::<Q, A>))
+        .route("/cluster", get(cluster::page::<Q, A>))
         .route("/orgs/{org}/limit", post(org::limit::<Q, A>))
         .route(
             "/orgs/{org}/settings",

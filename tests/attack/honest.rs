@@ -10,7 +10,7 @@ use tonic::{
 };
 
 /// An answer that takes longer has not come.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A caller with a connection of its own.
 pub struct Caller {

@@ -112,7 +112,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Wire {
     pub async fn open(address: SocketAddr, reads: bool) -> Self {
-        let stream = TcpStream::connect(address).await.expect("it listens");
+        Self::over(TcpStream::connect(address).await.expect("it listens"), reads)
+    }
+
+    pub fn over(stream: TcpStream, reads: bool) -> Self {
         Self { stream, reads }
     }
 

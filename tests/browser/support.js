@@ -8,6 +8,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import axe from "axe-core";
@@ -54,7 +55,7 @@ export async function startService(config, ...args) {
     /** What the log has said of late. */
     said: () => said,
     api: (method, path, body, headers) => api(http, method, path, body, headers),
-    async [Symbol.asyncDispose]() {
+    async stop() {
       if (child.exitCode === null && child.signalCode === null) {
         const ended = once(child, "exit");
         child.kill("SIGKILL");
@@ -111,12 +112,14 @@ export async function read(service, org, used, limit) {
 export async function startBrowser() {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"].concat(
-      ["--disable-background-networking", "--disable-component-update", "--disable-sync"],
-    ),
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"].concat([
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ]),
   });
   return {
-    /** A window of its own, with no cookies, in which nothing goes wrong unseen. */
+    /** A window of somebody's own, with no cookies, in which nothing goes wrong unseen. */
     async visitor(options = {}) {
       const context = await browser.newContext({
         viewport: { width: options.width ?? 1440, height: 900 },
@@ -141,16 +144,37 @@ export async function startBrowser() {
           problems.push(`a request to another host: ${url}`);
         }
       });
-      return {
-        page,
-        problems,
-        async [Symbol.asyncDispose]() {
-          await context.close();
-        },
-      };
+      return { page, problems, close: () => context.close() };
     },
-    async [Symbol.asyncDispose]() {
-      await browser.close();
+    stop: () => browser.close(),
+  };
+}
+
+/** A service and a browser for all tests of a `describe`. */
+export function scene(config, fill = async () => {}) {
+  let service;
+  let browser;
+  before(async () => {
+    [service, browser] = await Promise.all([startService(config), startBrowser()]);
+    await fill(service);
+  });
+  after(async () => {
+    await browser?.stop();
+    await service?.stop();
+  });
+  return {
+    get service() {
+      return service;
+    },
+    get url() {
+      return service.url;
+    },
+    /** Somebody who has just opened a page. */
+    async visit(t, path, options) {
+      const visitor = await browser.visitor(options);
+      t.after(visitor.close);
+      await visitor.page.goto(service.url + path);
+      return visitor;
     },
   };
 }

@@ -21,6 +21,7 @@ orgs:
   - {id: nearly-full, daily_calls: 15000}
   - {id: cooling, daily_calls: 15000}
   - {id: uncapped, daily_calls: 5000, workspaces: [{id: free}]}
+  - {id: watched, daily_calls: 15000, workspaces: [{id: live, daily_calls: 100}]}
 `;
 
 /** Fills it. */
@@ -54,3 +55,22 @@ async function coolDown(service, org) {
     errorMessage: "TotalRequests Limit exceeded.",
   });
 }
+
+/** Every page there is, and what is worth a look of its own. */
+export const PAGES = {
+  home: "/",
+  "home-searched": "/?q=nearly",
+  "home-without-a-match": "/?q=nothing-is-called-so",
+  org: `/orgs/${ACME}`,
+  "org-full": "/orgs/nearly-full",
+  "org-cooling": "/orgs/cooling",
+  "org-at-rest": "/orgs/at-rest",
+  "org-of-the-template": "/orgs/never-heard-of",
+  explain: `/orgs/${ACME}/explain`,
+  "what-if": `/orgs/${ACME}/what-if`,
+  "org-settings": `/orgs/${ACME}/settings`,
+  "org-changes": `/orgs/${ACME}/changes`,
+  settings: "/settings",
+  changes: "/changes",
+  cluster: "/cluster",
+};

@@ -28,12 +28,14 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::process::{keeps_its_invariants, metrics, program, signal};
+use crate::process::{keeps_its_invariants, metrics, program, program_at, signal};
 
 /// All that starts a node, again and again.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub name: String,
+    /// What is run, if not the program as it is.
+    pub program: Option<PathBuf>,
     /// A value of `--store`.
     pub store: String,
     pub config: PathBuf,
@@ -70,7 +72,11 @@ impl Node {
     /// Starts a node. It listens when this returns; it need not own anything.
     pub async fn start(plan: Plan, creates_cluster: bool) -> Self {
         let free = "127.0.0.1:0";
-        let mut command = program(&["serve", "--grpc", free, "--http", free, "--peer", free]);
+        let arguments = ["serve", "--grpc", free, "--http", free, "--peer", free];
+        let mut command = match &plan.program {
+            Some(path) => program_at(path, &arguments),
+            None => program(&arguments),
+        };
         command
             .args(["--node", &plan.name, "--store", &plan.store])
             .args(["--lease", &format!("{}s", plan.lease.as_secs())])

@@ -172,6 +172,7 @@ impl Cluster {
         let name = format!("node-{number}");
         let home = self.home.path();
         let plan = Plan {
+            program: None,
             store: self.etcd.store_address(PREFIX),
             config: config(home),
             advertise: None,

@@ -7,6 +7,7 @@ use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
     net::SocketAddr,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -140,6 +141,15 @@ impl World {
     /// A cluster that owns every shard, with callers at work; `None` where there
     /// is no etcd, which has been said then. Each org may make `daily_calls`.
     pub async fn start(demand: Demand, daily_calls: u64) -> Option<Self> {
+        Self::start_as(demand, daily_calls, None).await
+    }
+
+    /// The same of nodes that are another program.
+    pub async fn start_as(
+        demand: Demand,
+        daily_calls: u64,
+        program: Option<PathBuf>,
+    ) -> Option<Self> {
         let alone = ONE_AT_A_TIME.lock().await;
         let lease = lease();
         let etcd = block_in_place(|| Etcd::start(MEMBERS, Which::Any))?;
@@ -170,6 +180,7 @@ impl World {
                 lease,
                 clock_offset,
                 log: home.path().join(format!("{name}.log")),
+                program: program.clone(),
                 name,
             };
             let node = Node::start(plan, number == 0).await;
@@ -295,6 +306,13 @@ impl World {
         self.doors.send_modify(|doors| doors[number] = node.quota.clone());
         self.nodes[number] = Slot::Up(Box::new(node));
         self.settles().await;
+    }
+
+    /// The same as another program; `None`: as the program that is tested.
+    pub async fn start_again_as(&mut self, number: usize, program: Option<PathBuf>) {
+        let Slot::Down(plan) = &mut self.nodes[number] else { panic!("node {number} runs") };
+        plan.program = program;
+        self.start_again(number).await;
     }
 
     /// Waits until every node sees every shard owned by one that is awake.

@@ -1,7 +1,7 @@
 //! The real program as a child process.
 #![allow(dead_code, reason = "each binary of tests uses a part")]
 
-use std::{net::SocketAddr, process::Stdio};
+use std::{net::SocketAddr, path::Path, process::Stdio};
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
@@ -11,7 +11,12 @@ use tokio::process::Command;
 /// The program with nothing of this environment. It is killed when it is
 /// dropped.
 pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quotagate"));
+    program_at(Path::new(env!("CARGO_BIN_EXE_quotagate")), arguments)
+}
+
+/// The same of another program.
+pub fn program_at(path: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command
 }

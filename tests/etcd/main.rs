@@ -8,5 +8,8 @@ mod identity;
 mod launcher;
 mod loss;
 #[cfg(feature = "cli")]
+#[path = "../common/process.rs"]
+mod process;
+#[cfg(feature = "cli")]
 mod serve;
 mod words;

@@ -5,6 +5,8 @@
 mod attribution;
 mod broken;
 mod client;
+mod identity;
 mod moves;
+mod overview;
 mod owner;
 mod world;

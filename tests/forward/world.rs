@@ -19,7 +19,7 @@ use quotagate::{
         peers::{Peers, Token},
         pings::{self, Standing},
     },
-    config::{Config, PrincipalLimits},
+    config::Config,
     metrics::Metrics,
     node::{Insight, Node, Routes, Settings},
     proto::{
@@ -82,9 +82,14 @@ impl World {
     /// Nodes a, b, c and so on, as many as there are tokens. Nobody owns
     /// anything yet.
     pub async fn start(tokens: &[Option<&str>]) -> Self {
+        Self::start_with(CONFIG, tokens).await
+    }
+
+    /// The same with this configuration.
+    pub async fn start_with(config: &str, tokens: &[Option<&str>]) -> Self {
         let mut nodes = Vec::new();
         for (name, token) in ["a", "b", "c"].into_iter().zip(tokens) {
-            nodes.push(TestNode::start(name, *token).await);
+            nodes.push(TestNode::start(name, config, *token).await);
         }
         let world = Self { nodes };
         world.draw(None);
@@ -136,9 +141,10 @@ impl World {
 }
 
 impl TestNode {
-    async fn start(name: &str, token: Option<&str>) -> Self {
+    async fn start(name: &str, config: &str, token: Option<&str>) -> Self {
         let store: SharedStore = Arc::new(MemoryStore::new());
-        let config = Config::parse(CONFIG).expect("a good configuration");
+        let config = Config::parse(config).expect("a good configuration");
+        let auth = config.auth.clone();
         let settings = Arc::new(Settings::read(config, &*store).await.expect("it is empty"));
         let metrics = Arc::new(Metrics::new("test", Wall(0)));
         let clock = Clock::default();
@@ -165,7 +171,11 @@ impl TestNode {
         );
         let pings = watch::Sender::new(Arc::default());
         let standing = Standing { incarnation: "1".into(), ..Standing::default() };
-        let insight = Insight { standing: watch::channel(standing).1, pings: pings.subscribe() };
+        let insight = Insight {
+            standing: watch::channel(standing).1,
+            pings: pings.subscribe(),
+            moves: watch::channel(Arc::default()).1,
+        };
         let node =
             Node::new(name.into(), address.to_string(), store, settings, shards.shards(), routes)
                 .observing(insight);
@@ -173,7 +183,8 @@ impl TestNode {
         let peers = Arc::new(Peers::new(name.into(), token.clone()));
         let forward =
             Arc::new(Forward::new(Arc::new(node), Arc::clone(&peers), Arc::clone(&metrics)));
-        let gate = Gate::new(Authority::open(), PrincipalLimits::default());
+        let authority = Authority::new(&auth, clock.clone(), Arc::clone(&metrics));
+        let gate = Gate::new(authority, auth.limits);
         let (edge, _health) =
             rpc::router(Arc::clone(&forward), gate, Arc::clone(&metrics), None).await;
         let inner = rpc::peer_router(&forward, token, Arc::clone(&metrics));

@@ -14,8 +14,11 @@ mod cooling;
 mod decisions;
 mod discovery;
 #[cfg(feature = "cli")]
+mod doctor;
+#[cfg(feature = "cli")]
 mod exec;
 mod http;
+mod overview;
 #[cfg(feature = "cli")]
 mod poll;
 #[cfg(feature = "cli")]

@@ -18,6 +18,7 @@ mod queue;
 mod readings;
 mod record;
 mod reference;
+mod replay;
 mod requests;
 mod reserve;
 mod samples;

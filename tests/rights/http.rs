@@ -1,7 +1,7 @@
 //! The same rights by HTTP: for programs with a token, and for browsers with a
 //! session.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use quotagate::{
     auth::{
@@ -13,6 +13,7 @@ use quotagate::{
     config::Config,
     metrics::Metrics,
     quota::Wall,
+    server::{Options, Service},
 };
 use serde_json::Value;
 use tokio::{
@@ -22,7 +23,7 @@ use tokio::{
 
 use crate::{
     common::TestServer,
-    world::{start, token},
+    world::{config, start, token},
 };
 
 /// An answer as it came; the head in lower case.
@@ -213,4 +214,47 @@ async fn a_session_ends_when_its_token_is_taken_out_of_the_configuration() {
     // Of the same name, but another one.
     authority.reconfigure(&config("second")).expect("callers are asked for names still");
     assert_eq!(authority.recall(&seal, &sealed).err(), Some(Refused::Session));
+}
+
+/// The configuration with a file that holds the key of sessions.
+fn with_key(file: &Path) -> String {
+    format!("{}  session_key_file: '{}'\n", config().trim_end_matches(' '), file.display())
+}
+
+#[tokio::test]
+async fn nodes_with_the_same_key_take_each_others_sessions_and_others_do_not() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (key, other) = (home.path().join("key"), home.path().join("other"));
+    std::fs::write(&key, [7; KEY_BYTES]).expect("written");
+    std::fs::write(&other, [8; KEY_BYTES + 1]).expect("written");
+    let first = TestServer::start(&with_key(&key)).await;
+    let cookie = sign_in(&first, "viewer").await;
+    for (config, status, what) in [
+        (with_key(&key), 200, "the same key"),
+        (with_key(&other), 401, "another key"),
+        (config(), 401, "a key of its own"),
+    ] {
+        let second = TestServer::start(&config).await;
+        assert_eq!(send(&second, USAGE, &cookie, "").await.status, status, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_holds_no_key_keeps_the_service_from_starting() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("session.key");
+    for (content, told) in [
+        (None, "cannot read"),
+        (Some(String::new()), "holds 0 bytes"),
+        (Some("PLANTED-".repeat(4)[1..].to_owned()), "holds 31 bytes"),
+    ] {
+        if let Some(content) = &content {
+            std::fs::write(&path, content).expect("written");
+        }
+        let config = Config::parse(&with_key(&path)).expect("a good configuration");
+        let error = Service::start(Options::in_memory(config)).await.expect_err("there is no key");
+        let error = format!("{error:#}");
+        assert!(error.contains("auth.session_key_file") && error.contains(told), "{error}");
+        assert!(error.contains("session.key") && !error.contains("LANTED"), "{error}");
+    }
 }

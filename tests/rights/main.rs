@@ -5,5 +5,13 @@
 mod common;
 mod holders;
 mod http;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[path = "../common/process.rs"]
+mod process;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod reload;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[path = "../common/server.rs"]
+mod server;
 mod table;
 mod world;

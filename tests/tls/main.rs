@@ -4,6 +4,7 @@
 #[path = "../common/process.rs"]
 mod process;
 
+mod gate;
 mod peers;
 mod pki;
 mod program;

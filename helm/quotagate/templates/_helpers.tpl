@@ -228,6 +228,14 @@ file:/var/lib/quotagate
 {{- fail "auth.kubernetes needs networkPolicy.egress beside networkPolicy.etcd: the nodes ask the API server for its keys (for example [{ipBlock: {cidr: 10.96.0.1/32}}])" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.tracing -}}
+{{- if and .ca.existingSecret (not (hasPrefix "https://" .endpoint)) -}}
+{{- fail "tracing.ca is for a collector with TLS: say https:// in tracing.endpoint, or take tracing.ca.existingSecret back" -}}
+{{- end -}}
+{{- if and .endpoint $.Values.networkPolicy.enabled $.Values.networkPolicy.etcd (not $.Values.networkPolicy.egress) -}}
+{{- fail "tracing.endpoint needs networkPolicy.egress beside networkPolicy.etcd: the nodes send to the collector (for example [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: observability}}}])" -}}
+{{- end -}}
+{{- end -}}
 {{- if hasKey .Values.config "auth" -}}
 {{- fail "write what config.auth has into auth, where the chart can see that it fits" -}}
 {{- end -}}

@@ -137,6 +137,56 @@ fn every_fault_is_found_with_its_line() {
 }
 
 #[test]
+fn what_a_principal_may_take_is_read_and_has_defaults() {
+    for (text, in_flight, requests_per_second) in [
+        ("", 4_000, None),
+        ("auth: {limits: {}}", 4_000, None),
+        ("auth: {limits: {in_flight: 1}}", 1, None),
+        ("auth: {limits: {requests_per_second: 1000000}}", 4_000, Some(1_000_000)),
+        ("auth: {limits: {in_flight: 1000000, requests_per_second: 1}}", 1_000_000, Some(1)),
+    ] {
+        let expected = PrincipalLimits { in_flight, requests_per_second };
+        assert_eq!(parse(text).limits, expected, "{text}");
+    }
+    for (limits, field, part) in [
+        ("{in_flight: 0}", ".in_flight", "from 1 to 1000000, is `0`"),
+        ("{in_flight: 1000001}", ".in_flight", "from 1 to 1000000"),
+        ("{in_flight: -1}", ".in_flight", "a whole number"),
+        ("{in_flight: 1.5}", ".in_flight", "a whole number"),
+        ("{in_flight: many}", ".in_flight", "a whole number"),
+        ("{in_flight: '5'}", ".in_flight", "leave out the quotes"),
+        ("{in_flight: [5]}", ".in_flight", "a whole number"),
+        ("{requests_per_second: 0}", ".requests_per_second", "from 1 to 1000000"),
+        ("{requests_per_second: 1000001}", ".requests_per_second", "from 1 to 1000000"),
+        ("{requests_per_second: 10/s}", ".requests_per_second", "a whole number"),
+        ("{in_fligth: 5}", ".in_fligth", "did you mean `in_flight`?"),
+        ("5", "", "must be"),
+        ("[in_flight]", "", "must be"),
+    ] {
+        let field = format!("auth.limits{field}");
+        check(&format!("auth: {{limits: {limits}}}"), &[(1, &field, part)]);
+    }
+}
+
+#[test]
+fn the_file_of_the_key_of_sessions_is_a_path() {
+    let read = |value: &str| parse(&format!("auth: {{session_key_file: {value}}}"));
+    assert_eq!(parse("auth: {certificates: true}").session_key_file, None);
+    for path in ["/etc/quotagate/session.key", "session.key", &"a".repeat(4_095)] {
+        assert_eq!(read(path).session_key_file.as_deref(), Some(path.as_ref()), "{path}");
+    }
+    for (value, part) in [
+        ("''", "1 to 4095 bytes"),
+        (&*"a".repeat(4_096), "1 to 4095 bytes"),
+        ("[a]", "must be"),
+        ("{file: a}", "must be"),
+    ] {
+        let text = format!("auth: {{session_key_file: {value}}}");
+        check(&text, &[(1, "auth.session_key_file", part)]);
+    }
+}
+
+#[test]
 fn no_fault_shows_a_token() {
     let faults = Config::parse("auth: {tokens: [{name: ci, sha256: qg_SECRET}]}");
     let faults = format!("{:?}", faults.expect_err("no hash"));

@@ -68,22 +68,24 @@ impl HistoryPoint {
 
 impl History {
     /// Notes how far the total is used at a second, which is not earlier than the
-    /// last one. `then` tells it for the beginning of an interval in which nobody
-    /// looked: nothing was used since the last note, and some of it has left.
+    /// last one: what has left since the last note may be in it still. `then` tells
+    /// it exactly, for any second from the last note on in which nobody has used
+    /// anything: for the beginning of every interval that has begun since.
     pub fn note(&mut self, at: u64, level: Level, then: impl Fn(u64) -> Level) {
         let now = at / INTERVAL_SECS;
-        match self.until {
-            None => self.set(now, level),
-            Some(until) => {
-                let first = (until + 1).max(oldest(now));
-                for interval in first..=now {
+        match (self.until, self.kept.back()) {
+            (Some(until), Some(highest)) if until >= now => {
+                let highest = highest.level();
+                let highest = if level.used() > highest.used() { level } else { highest };
+                self.set(until, Level { limit: level.limit, ..highest });
+            }
+            (Some(until), _) => {
+                for interval in (until + 1).max(oldest(now))..=now {
                     self.set(interval, then(interval * INTERVAL_SECS));
                 }
             }
+            (None, _) => self.set(now, then(at)),
         }
-        let Some(highest) = self.kept.back().map(|last| last.level()) else { return };
-        let highest = if level.used() > highest.used() { level } else { highest };
-        self.set(now, Level { limit: level.limit, ..highest });
         while self.kept.get(1).is_some_and(|next| u64::from(next.interval) <= oldest(now)) {
             self.kept.pop_front();
         }
@@ -184,8 +186,12 @@ mod tests {
     fn where_nobody_looked_use_falls_as_units_leave() {
         let mut history = History::default();
         history.note(NOON, level(20), falling(20));
-        history.note(NOON + 4 * INTERVAL_SECS + 7, level(40), falling(20));
-        assert_eq!(own(&history, NOON + 4 * INTERVAL_SECS + 7), [20, 19, 18, 17, 40]);
+        let later = NOON + 4 * INTERVAL_SECS + 7;
+        // What has left has not been dropped yet, and is not taken for use.
+        history.note(later, level(20), falling(20));
+        assert_eq!(own(&history, later), [20, 19, 18, 17, 16]);
+        history.note(later, level(40), falling(20));
+        assert_eq!(own(&history, later), [20, 19, 18, 17, 40]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Ledger, counter::Counter, judge::Plan};
 use crate::quota::{
     Ask, AttributionView, DemandView, DenialReason, Level, Mono, PermitKey, RefusedFor, Wall,
-    WorkspaceId, attribution::Origin,
+    WorkspaceId, attribution::Origin, replay::Recording,
 };
 
 impl Ledger {
@@ -22,6 +22,13 @@ impl Ledger {
     ) -> DemandView {
         self.note_level(now);
         self.attribution.demand(now, workspace, from)
+    }
+
+    /// All that is known of the last day, to be tried with other settings.
+    pub fn recording(&mut self, now: Mono) -> Recording {
+        let limit_read = self.foreign.and_then(|foreign| foreign.limit);
+        let users = self.attribution.users(now);
+        Recording { demand: self.demand(now, None, None), limit_read, users }
     }
 
     /// True if somebody asked for something within the last day: there is

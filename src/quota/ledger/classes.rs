@@ -1,6 +1,10 @@
 //! Traffic classes of workspaces: when they pause and resume.
 
-use super::{Ledger, groups::ClassRun, news::Level};
+use super::{
+    Ledger,
+    groups::{ClassRun, GroupState},
+    news::Level,
+};
 use crate::quota::{
     Class, ClassState, ClassStatus, Group, Mono, OrgPolicy, Thresholds, Warning, WorkspaceId,
     class::ClassPolicy,
@@ -17,6 +21,21 @@ impl Ledger {
         for slot in slots {
             self.pause_or_resume(now, slot, by_use);
         }
+    }
+
+    /// The classes that are paused, by workspace: what has left has let others
+    /// resume.
+    pub fn paused(&mut self, now: Mono) -> Vec<(WorkspaceId, Class)> {
+        self.expire(now);
+        self.update_classes(now);
+        let of_group = |group: &GroupState| match &group.key {
+            Group::Workspace(workspace) => {
+                let paused = group.classes.paused();
+                paused.map(|class| (workspace.clone(), class)).collect()
+            }
+            Group::Org | Group::User(_) => Vec::new(),
+        };
+        self.groups.iter().flat_map(|(_, group)| of_group(group)).collect()
     }
 
     /// The same for the workspace that a tag stands for. Its use rises by its

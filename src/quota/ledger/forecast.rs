@@ -46,9 +46,12 @@ impl Ledger {
                 let counter = self.groups.counter(at);
                 let burn = self.burn(now, counter);
                 usage.burn_per_hour = burn.per_hour();
-                usage.exhausted_at = self
-                    .room_of(now, at)
-                    .and_then(|bound| exhausted_at(now, counter, burn, bound, &self.rules));
+                if let Some(bound) = self.room_of(now, at) {
+                    usage.exhausted_at = exhausted_at(now, counter, burn, bound, &self.rules);
+                    let beyond = (counter.used() + 1).checked_sub(bound).filter(|&more| more > 0);
+                    let opens_at = beyond.and_then(|more| counter.frees_at(more, &self.rules));
+                    usage.opens_at = opens_at.map(|at| at.max(now));
+                }
             }
             usage
         })
@@ -160,6 +163,7 @@ impl OrgUsage {
         let of_users = usage.users.iter_mut().flat_map(|user| &mut user.limits);
         for limit in usage.limits.iter_mut().chain(of_workspaces).chain(of_users) {
             limit.exhausted_at = None;
+            limit.opens_at = None;
         }
         usage
     }

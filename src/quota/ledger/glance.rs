@@ -65,10 +65,11 @@ impl Ledger {
             let used = self.workspace_used(slot);
             line.at_limit += u32::from(used >= cap && !policy.shadow);
             let percent = used.saturating_mul(100) / cap;
-            if fullest.is_none_or(|(name, most)| (most, workspace) > (percent, name)) {
-                continue;
+            // Of equals the first by name.
+            let is_fuller = |(name, most): (&WorkspaceId, u64)| (percent, name) > (most, workspace);
+            if fullest.is_none_or(is_fuller) {
+                fullest = Some((workspace, percent));
             }
-            fullest = Some((workspace, percent));
         }
         line.fullest = fullest.map(|(workspace, percent)| {
             (workspace.clone(), u32::try_from(percent).unwrap_or(u32::MAX))

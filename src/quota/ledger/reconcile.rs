@@ -144,6 +144,16 @@ impl Ledger {
         Some(moment)
     }
 
+    /// Takes over what others use, in units, and the limit (0: not known), where
+    /// both are known otherwise than by a reading: in a replay.
+    pub fn take_estimate(&mut self, now: Now, foreign: u64, limit: u64) {
+        let total = self.total_ref();
+        self.expire_counters(now.mono, total.into_iter());
+        let used = self.own_at(now.mono).saturating_add(foreign);
+        let reading = Reading { usage: ApiUsage { used, limit }, answer_time: None };
+        self.take_reading(now, reading, now.mono, &Teller::anybody());
+    }
+
     /// A record that stands is brought up to date with what was read, by the next
     /// reserve or at its block's end. None is made for a reading alone.
     fn note_for_record(&mut self) {

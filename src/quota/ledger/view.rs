@@ -104,6 +104,7 @@ impl Ledger {
             cooling_until: counter.cooling_until(now),
             burn_per_hour: 0,
             exhausted_at: None,
+            opens_at: None,
         }
     }
 

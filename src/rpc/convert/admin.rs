@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Checks, duration, hex, unhex, wire_duration, wire_time};
 use crate::{
+    cluster::moves::Move,
     config::{Config, OrgDeclaration, PartialClasses, Template, WorkspaceDeclaration},
     node::{AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry},
     proto::admin::v1,
@@ -126,6 +127,22 @@ pub fn delete_execution_user(
     let org = checks.keep("org", OrgId::parse(&request.org));
     let user = checks.keep("execution_user", UserId::parse(&request.execution_user));
     administer!(checks, request, org, user.map(AdminChange::DeleteExecutionUser))
+}
+
+/// Checks a ReplayDemand: the org as it would be.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn edited(request: v1::ReplayDemandRequest) -> Result<OrgDeclaration, Problem> {
+    let mut checks = Checks::default();
+    let declaration = match request.org {
+        Some(org) => org_declaration(&mut checks, org),
+        None => {
+            checks.refuse("org", "must be given: the whole declaration, as it would be");
+            None
+        }
+    };
+    checks.finish(declaration)
 }
 
 fn org_declaration(checks: &mut Checks, org: v1::Org) -> Option<OrgDeclaration> {
@@ -419,6 +436,7 @@ pub fn cluster(info: ClusterInfo) -> v1::GetClusterResponse {
         generation: info.generation,
         answered_by: info.answered_by,
         store_members: info.store_members.into_iter().map(store_member).collect(),
+        moves: info.moves.iter().map(shard_move).collect(),
     }
 }
 
@@ -429,6 +447,16 @@ fn store_member(member: StoreMember) -> v1::StoreMember {
         healthy: problem.is_empty(),
         problem,
         round_trip: round_trip.map(wire_duration),
+    }
+}
+
+fn shard_move(moved: &Move) -> v1::ShardMove {
+    v1::ShardMove {
+        time: Some(wire_time(moved.at)),
+        shard: moved.shard.number().into(),
+        from: moved.from.clone(),
+        to: moved.to.clone(),
+        epoch: moved.epoch,
     }
 }
 

@@ -378,6 +378,7 @@ fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
         stale: usage.stale,
         burn_per_hour: usage.burn_per_hour,
         exhausted_in: None,
+        opens_in: None,
         shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
         cooling_until: usage.cooling_until.map(|until| wire_moment(until, now)),
         outage_share: usage.outage_share,
@@ -419,7 +420,8 @@ fn wire_cause(cause: CoolingCause) -> v1::CoolingCause {
 /// One limit as it stands, and until when it lasts.
 fn limit_forecast(usage: LimitUsage, now: Now) -> v1::LimitUsage {
     let exhausted_in = usage.exhausted_at.map(|at| wire_duration(at.since(now.mono)));
-    v1::LimitUsage { exhausted_in, ..limit_usage(usage, now) }
+    let opens_in = usage.opens_at.map(|at| wire_duration(at.since(now.mono)));
+    v1::LimitUsage { exhausted_in, opens_in, ..limit_usage(usage, now) }
 }
 
 fn class_state(state: ClassState, now: Now) -> v1::ClassState {

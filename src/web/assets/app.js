@@ -55,6 +55,22 @@ function themeSwitch(button) {
   button.hidden = false;
 }
 
+// ---- what scrolls -----------------------------------------------------------
+
+/** What does not fit can be scrolled by keyboard, and has a name. */
+function reach() {
+  for (const place of all(".scroll, pre")) {
+    if (place.scrollWidth <= place.clientWidth) {
+      for (const name of ["tabindex", "role", "aria-label"]) place.removeAttribute(name);
+      continue;
+    }
+    const title = place.querySelector("caption") ?? place.closest("section")?.querySelector("h2, h3");
+    place.tabIndex = 0;
+    place.setAttribute("role", "region");
+    place.setAttribute("aria-label", title?.textContent.trim() || "Scrolls sideways");
+  }
+}
+
 // ---- changes ----------------------------------------------------------------
 
 const isForm = (node) => node instanceof HTMLInputElement || node instanceof HTMLSelectElement
@@ -130,6 +146,7 @@ function follow() {
       say("");
       for (const [id, html] of Object.entries(JSON.parse(event.data))) swap(id, html);
       drawCurves();
+      reach();
     });
     source.addEventListener("trouble", (event) => {
       const text = JSON.parse(event.data);
@@ -206,6 +223,9 @@ function drawCurves() {
   }
 }
 
+const tint = (colour) => `color-mix(in srgb, ${token(colour)} 22%, transparent)`;
+const hours = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+
 function draw(curve, values) {
   const { place, data } = curve;
   const ink = token("--muted");
@@ -215,22 +235,26 @@ function draw(curve, values) {
     ...size(),
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     legend: { live: true },
-    scales: { x: { time: true }, y: { range: (_, __, high) => [0, Math.max(curve.data.max ?? 0, high, 1) * 1.06] } },
+    scales: { x: { time: true, range: (_, first, last) => [Math.min(first, last - 3600), last] }, y: { range: (_, __, high) => [0, Math.max(curve.data.max ?? 0, high, 1) * 1.06] } },
     axes: [
-      { ...axis, grid: { show: false } },
+      { ...axis, grid: { show: false }, values: (_, marks) => marks.map((mark) => hours.format(new Date(mark * 1000))) },
       { ...axis, size: 62, values: (_, marks) => marks.map((mark) => thousands.format(mark)) },
     ],
     series: [
       { value: (_, at) => (at == null ? "–" : otherDay.format(new Date(at * 1000))) },
-      ...data.series.map(({ name, colour }) => ({
+      ...data.series.map(({ name, colour }, index) => ({
         label: name,
         stroke: token(colour),
-        fill: `color-mix(in srgb, ${token(colour)} 18%, transparent)`,
+        fill: index === data.series.length - 1 ? tint(colour) : undefined,
         width: 2,
-        points: { show: false },
+        points: { show: curve.data.x.length < 12, size: 4 },
         value: (_, number) => (number == null ? "–" : thousands.format(number)),
       })),
     ],
+    // Each is the ground of what stands above the next one.
+    bands: data.series.slice(1).map((_, index) => (
+      { series: [index + 1, index + 2], fill: tint(data.series[index].colour) }
+    )),
     hooks: { draw: [(plot) => drawLines(plot, curve.data.lines ?? [])] },
   }, values, place);
   curve.size ??= new ResizeObserver(() => curve.plot.setSize(size()));
@@ -247,7 +271,7 @@ function drawLines(plot, lines) {
   ctx.textAlign = "right";
   ctx.setLineDash([4 * scale, 3 * scale]);
   ctx.lineWidth = scale;
-  for (const { at, text } of lines) {
+  for (const { at, text, below } of lines) {
     const y = plot.valToPos(at, "y", true);
     if (y < bbox.top) continue;
     ctx.strokeStyle = ctx.fillStyle = token("--tick");
@@ -255,7 +279,8 @@ function drawLines(plot, lines) {
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    ctx.fillText(text, bbox.left + bbox.width - 4 * scale, y - 4 * scale);
+    ctx.textBaseline = below ? "top" : "bottom";
+    ctx.fillText(text, bbox.left + bbox.width - 4 * scale, y + (below ? 4 : -3) * scale);
   }
   ctx.restore();
 }
@@ -272,6 +297,8 @@ function redrawCurves() {
 // ---- all of it --------------------------------------------------------------
 
 localise(document);
+reach();
+addEventListener("resize", reach);
 themeSwitch(document.getElementById("theme"));
 prefersDark.addEventListener("change", redrawCurves);
 drawCurves();

@@ -13,6 +13,9 @@ const LEAST: u64 = 40;
 /// Labels that would be nearer to each other than this overlap on a phone.
 const LABEL_DISTANCE: u64 = 900;
 
+/// So much room is wanted for words, which a phone does not show.
+const WORD_DISTANCE: u64 = 1_800;
+
 /// Who a part of the bar belongs to, in the order in which they stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -44,6 +47,8 @@ pub struct Tick {
     pub mark: Mark,
     /// A few characters, such as `40 %`; empty for none.
     pub label: String,
+    /// What stops there, in a word or two, for where there is room; empty for none.
+    pub word: &'static str,
 }
 
 /// A bar, drawn as SVG: as wide as the place where it stands.
@@ -73,6 +78,7 @@ struct Place<'b> {
     at: u64,
     mark: Mark,
     label: &'b str,
+    word: &'b str,
 }
 
 impl Bar {
@@ -118,7 +124,15 @@ impl Bar {
                 !place.label.is_empty() && place.at.abs_diff(at) < LABEL_DISTANCE
             };
             let label = if places.iter().any(is_near) { "" } else { tick.label.as_str() };
-            places.push(Place { at, mark: tick.mark, label });
+            places.push(Place { at, mark: tick.mark, label, word: tick.word });
+        }
+        let labelled: Vec<u64> =
+            places.iter().filter(|place| !place.label.is_empty()).map(|place| place.at).collect();
+        for place in &mut places {
+            let is_near = |&at: &u64| at != place.at && at.abs_diff(place.at) < WORD_DISTANCE;
+            if place.label.is_empty() || labelled.iter().any(is_near) {
+                place.word = "";
+            }
         }
         places.sort_by_key(|place| place.at);
         places
@@ -154,7 +168,7 @@ impl fmt::Display for Bar {
                 "<rect class=\"{class}\" x=\"{x}\" y=\"3\" width=\"{width}\" height=\"12\"/>"
             )?;
         }
-        for Place { at, mark, label } in places {
+        for Place { at, mark, label, word } in places {
             let class = match mark {
                 Mark::Limit => "limit",
                 Mark::Stop => "stop",
@@ -163,7 +177,8 @@ impl fmt::Display for Bar {
             let x = length(at);
             // At the ends half of a line would be cut off.
             if at > 0 && at < WHOLE || mark == Mark::Limit {
-                write!(f, "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"18\"/>")?;
+                let ends = format!("x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"18\"");
+                write!(f, "<line class=\"halo\" {ends}/><line class=\"{class}\" {ends}/>")?;
             }
             if !label.is_empty() {
                 let anchor = match at {
@@ -173,7 +188,11 @@ impl fmt::Display for Bar {
                 };
                 let label = askama::filters::escape(label, askama::filters::Html)
                     .map_err(|_| fmt::Error)?;
-                write!(f, "<text x=\"{x}\" y=\"31\" text-anchor=\"{anchor}\">{label}</text>")?;
+                write!(f, "<text x=\"{x}\" y=\"31\" text-anchor=\"{anchor}\">{label}")?;
+                if !word.is_empty() {
+                    write!(f, "<tspan> {word}</tspan>")?;
+                }
+                f.write_str("</text>")?;
             }
         }
         f.write_str("</svg>")
@@ -234,7 +253,7 @@ mod tests {
     #[test]
     fn ticks_stand_at_their_share_and_labels_do_not_overlap() {
         let check = |max: u64, used: u64, ticks: &[(u64, Mark)], expected: &[(u64, &str)]| {
-            let tick = |&(at, mark)| Tick { at, mark, label: format!("{at}") };
+            let tick = |&(at, mark)| Tick { at, mark, label: format!("{at}"), word: "" };
             let bar = Bar { ticks: ticks.iter().map(tick).collect(), ..bar(max, used, 0, 0) };
             let found: Vec<_> = bar.places().iter().map(|it| (it.at, it.label)).collect();
             assert_eq!(found, expected, "{ticks:?} of {max}, {used} used");
@@ -257,15 +276,15 @@ mod tests {
     #[test]
     fn a_bar_is_drawn_without_styles_and_texts_are_escaped() {
         let ticks = vec![
-            Tick { at: 40, mark: Mark::Stop, label: "40 %".into() },
-            Tick { at: 100, mark: Mark::Stop, label: "<100>".into() },
+            Tick { at: 40, mark: Mark::Stop, label: "40 %".into(), word: "bulk" },
+            Tick { at: 100, mark: Mark::Stop, label: "<100>".into(), word: "" },
         ];
         let svg = Bar { ticks, text: "a \"b\" <c>".into(), ..bar(100, 25, 0, 0) }.to_string();
         for part in [
             "aria-label=\"a &#34;b&#34; &#60;c&#62;\"",
             "<rect class=\"ours\" x=\"0.00%\" y=\"3\" width=\"25.00%\" height=\"12\"/>",
             "<line class=\"stop\" x1=\"40.00%\"",
-            "text-anchor=\"middle\">40 %<",
+            "text-anchor=\"middle\">40 %<tspan> bulk</tspan></text>",
             "text-anchor=\"end\">&#60;100&#62;<",
         ] {
             assert!(svg.contains(part), "{part}: {svg}");

@@ -1,17 +1,75 @@
-//! All orgs.
+//! All orgs, those in trouble first.
+
+use std::time::Duration;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
+use prost_types::Timestamp;
 
-use super::{Frame, Section, Shared, Visit};
-use crate::proto::{
-    admin::v1::admin_service_server::AdminService, v1::quota_service_server::QuotaService,
+use super::{
+    Frame, Section, Shared, Visit,
+    bar::{self, Bar, Mark, Part, Tick},
+    visit::Tab,
+    words::{self, Moment},
 };
+use crate::proto::{
+    admin::v1::admin_service_server::AdminService,
+    v1::{
+        LimitUsage, ListUsageRequest, ListUsageResponse, OrgLine, Severity, UsageOrder,
+        quota_service_server::QuotaService,
+    },
+};
+
+/// Orgs on one page.
+const PAGE_SIZE: u32 = 50;
+
+/// As the URL names them, and as people do. The first is meant where the URL is silent.
+const ORDERS: [(&str, &str, UsageOrder); 4] = [
+    ("", "Trouble first", UsageOrder::Trouble),
+    ("used", "Most used", UsageOrder::Used),
+    ("lasts", "Runs out soonest", UsageOrder::Exhausted),
+    ("name", "By name", UsageOrder::Name),
+];
 
 #[derive(Template)]
 #[template(path = "home.html")]
 struct Home {
     frame: Frame,
+    summary: String,
+    as_of: Option<Moment>,
+    /// What the URL says.
+    order: String,
+    search: String,
+    tabs: Vec<Tab>,
+    /// The same without a search.
+    without_search: String,
+    /// Sentences about nodes that do not answer.
+    silent: Vec<String>,
+    rows: Vec<Row>,
+    /// It is not the first page.
+    is_later: bool,
+    first: String,
+    /// Where there is a next page; else empty.
+    next: String,
+}
+
+/// One org, in words.
+struct Row {
+    org: String,
+    /// As a class of the style sheet, and as a word.
+    severity: &'static str,
+    workspaces: String,
+    /// `None` where nobody knows.
+    bar: Option<Bar>,
+    said: String,
+    percent: String,
+    /// How long what is left lasts; empty where it does.
+    lasts: String,
+    /// The moment at which nothing is left.
+    at: Option<Moment>,
+    trouble: String,
+    /// Kind and text.
+    chips: Vec<(&'static str, String)>,
 }
 
 /// The page.
@@ -20,9 +78,170 @@ pub async fn page<Q: QuotaService, A: AdminService>(
     visit: Visit,
 ) -> Response {
     pages
-        .show(
-            visit,
-            |_, visit| async move { Ok(Home { frame: visit.frame("Orgs", Section::Orgs) }) },
-        )
+        .show(visit, |pages, visit| async move {
+            let request = ListUsageRequest {
+                page_size: PAGE_SIZE,
+                page_token: visit.query("page").to_owned(),
+                order: order(visit.query("order")).2.into(),
+                search: visit.query("search").trim().to_owned(),
+            };
+            let answer = pages.quota().list_usage(visit.request(request)).await?.into_inner();
+            Ok(Home::new(&visit, answer))
+        })
         .await
+}
+
+fn order(name: &str) -> (&'static str, &'static str, UsageOrder) {
+    ORDERS.into_iter().find(|(key, ..)| *key == name).unwrap_or(ORDERS[0])
+}
+
+impl Home {
+    fn new(visit: &Visit, answer: ListUsageResponse) -> Self {
+        let (order, ..) = order(visit.query("order"));
+        let search = visit.query("search").trim().to_owned();
+        let url = |order: &str, search: &str, page: &str| {
+            words::url("/", &[("search", search), ("order", order), ("page", page)])
+        };
+        let tab = |(key, name, _): (&'static str, _, _)| Tab {
+            name,
+            url: url(key, &search, ""),
+            is_here: key == order,
+        };
+        let now = answer.as_of;
+        Self {
+            frame: visit.frame("Orgs", Section::Orgs),
+            summary: summary(&answer),
+            as_of: now.map(Moment),
+            tabs: ORDERS.into_iter().map(tab).collect(),
+            without_search: url(order, "", ""),
+            silent: answer
+                .silent_nodes
+                .iter()
+                .map(|silent| said_of(&silent.node, &silent.reason))
+                .collect(),
+            rows: answer.orgs.iter().map(|line| row(line, now)).collect(),
+            is_later: !visit.query("page").is_empty(),
+            first: url(order, &search, ""),
+            next: match answer.next_page_token.as_str() {
+                "" => String::new(),
+                token => url(order, &search, token),
+            },
+            order: order.to_owned(),
+            search,
+        }
+    }
+}
+
+fn summary(answer: &ListUsageResponse) -> String {
+    if answer.total_size == 0 {
+        return "none".to_owned();
+    }
+    let mut text = words::counted(answer.total_size.into(), "org");
+    match answer.in_trouble {
+        0 => text.push_str(", none in trouble"),
+        some => text.push_str(&format!(", {} in trouble", words::count(some.into()))),
+    }
+    if answer.unknown > 0 {
+        text.push_str(&format!(", {} not known", words::count(answer.unknown.into())));
+    }
+    text
+}
+
+fn said_of(node: &str, reason: &str) -> String {
+    let who = if node.is_empty() { "A node".to_owned() } else { format!("Node {node}") };
+    words::sentence(&format!("{who} does not tell of its orgs: {reason}"))
+}
+
+fn row(line: &OrgLine, now: Option<Timestamp>) -> Row {
+    let total = line.total.as_ref();
+    let lasts = total.and_then(|total| words::length(total.exhausted_in.as_ref()));
+    Row {
+        org: line.org.clone(),
+        severity: match line.severity() {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Notice => "notice",
+            Severity::Unknown => "unknown",
+            Severity::Fine | Severity::Unspecified => "fine",
+        },
+        workspaces: match line.workspaces {
+            0 => "no workspace".to_owned(),
+            some => words::counted(some.into(), "workspace"),
+        },
+        bar: total.map(|total| total_bar(total, false)),
+        said: total.map_or_else(String::new, said),
+        percent: total.map_or_else(String::new, |total| {
+            words::percent(total.used_by_caller.saturating_add(total.used_by_others), total.max)
+        }),
+        lasts: lasts.map_or_else(String::new, |lasts| match lasts {
+            Duration::ZERO => "used up".to_owned(),
+            lasts => format!("used up in {}", words::span(lasts)),
+        }),
+        at: lasts
+            .filter(|lasts| !lasts.is_zero())
+            .zip(now)
+            .map(|(lasts, now)| words::after(now, lasts)),
+        trouble: line.trouble.clone(),
+        chips: chips(line),
+    }
+}
+
+/// The org's total, as a bar; with words at its tick where there is room.
+pub fn total_bar(total: &LimitUsage, has_words: bool) -> Bar {
+    let mut ticks = Vec::new();
+    let at = total.max.saturating_sub(total.reserved);
+    if total.reserved > 0 {
+        let label = if has_words { words::percent(at, total.max) } else { String::new() };
+        let word = "all but app settings stops";
+        ticks.push(Tick { at, mark: Mark::Stop, label, word });
+    }
+    let parts = vec![
+        (Part::Ours, total.used_by_caller),
+        (Part::Others, total.used_by_others),
+        (Part::Held, total.held),
+    ];
+    Bar { max: total.max, parts, ticks, text: said(total) }
+}
+
+/// What it shows, in words.
+pub fn said(total: &LimitUsage) -> String {
+    let used = bar::sentence(
+        "Callers of quotagate have",
+        total.used_by_caller,
+        Some(total.used_by_others),
+        total.held,
+        total.remaining,
+    );
+    let window = words::length(total.window.as_ref()).map(words::window).unwrap_or_default();
+    format!("{used} of {} in any {window}", words::count(total.max))
+}
+
+fn chips(line: &OrgLine) -> Vec<(&'static str, String)> {
+    let mut chips: Vec<_> = line
+        .paused
+        .iter()
+        .map(|paused| {
+            let class = words::class_name(paused.traffic_class());
+            let text = match paused.workspaces {
+                1 => format!("{class} paused"),
+                count => format!("{class} paused in {}", words::counted(count.into(), "workspace")),
+            };
+            ("paused", text)
+        })
+        .collect();
+    if let Some(cooling) = &line.cooling {
+        let text = match cooling.limits {
+            1 => "1 limit cools down".to_owned(),
+            count => format!("{} limits cool down", words::count(count.into())),
+        };
+        chips.push(("cooling", text));
+    }
+    if line.waiting > 0 {
+        let verb = if line.waiting == 1 { "waits" } else { "wait" };
+        chips.push(("plain", format!("{} {verb}", words::counted(line.waiting.into(), "request"))));
+    }
+    if line.total.as_ref().is_some_and(|total| total.stale) {
+        chips.push(("plain", "no recent reading".to_owned()));
+    }
+    chips
 }

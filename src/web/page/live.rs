@@ -66,12 +66,17 @@ struct Inner {
 }
 
 /// What a page shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 struct Shown {
+    /// How often it has changed.
+    number: u64,
     /// By id, as HTML.
     regions: Arc<Vec<(String, String)>>,
     /// Why it is not that of this moment.
     trouble: Option<String>,
+    /// What those are told who know the one before, which are nearly all: it is made
+    /// once for them.
+    change: Arc<Vec<Event>>,
 }
 
 impl Live {
@@ -167,13 +172,17 @@ where
         tick.tick().await;
         let made = make().await;
         sender.send_if_modified(|shown| {
-            let next = match made {
-                Ok(page) => Shown { regions: Arc::new(regions(&page)), trouble: None },
-                Err(refused) => Shown { trouble: Some(trouble(&refused)), ..shown.clone() },
-            };
-            let is_new = *shown != next;
+            let mut next = Shown { number: shown.number + 1, ..shown.clone() };
+            match made {
+                Ok(page) => (next.regions, next.trouble) = (Arc::new(regions(&page)), None),
+                Err(refused) => next.trouble = Some(trouble(&refused)),
+            }
+            next.change = Arc::new(changes(shown, &next));
+            if next.change.is_empty() {
+                return false;
+            }
             *shown = next;
-            is_new
+            true
         });
     }
 }
@@ -190,7 +199,12 @@ async fn tell(
     let follow = async {
         while shown.changed().await.is_ok() {
             let now = shown.borrow_and_update().clone();
-            for event in changes(&told, &now) {
+            let change = if now.number == told.number + 1 {
+                Arc::clone(&now.change)
+            } else {
+                Arc::new(changes(&told, &now))
+            };
+            for event in change.iter().cloned() {
                 if events.send(event).await.is_err() {
                     return;
                 }

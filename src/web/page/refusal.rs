@@ -30,7 +30,7 @@ pub fn title(refused: &Status) -> &'static str {
         Code::Unauthenticated => "Sign in first",
         Code::PermissionDenied => "Not allowed",
         Code::NotFound => "Not found",
-        Code::InvalidArgument | Code::OutOfRange => "That cannot be done so",
+        Code::InvalidArgument | Code::OutOfRange => "That is not valid",
         Code::Aborted | Code::FailedPrecondition | Code::AlreadyExists => "Changed meanwhile",
         Code::ResourceExhausted => "Too much at once",
         Code::Unavailable | Code::DeadlineExceeded => "Not available just now",

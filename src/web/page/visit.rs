@@ -96,6 +96,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
     }
 }
 
+/// A link among several, of which one leads to where one is.
+pub struct Tab {
+    /// What it is called.
+    pub name: &'static str,
+    /// Where it leads.
+    pub url: String,
+    /// It is this page.
+    pub is_here: bool,
+}
+
 /// A form that somebody has sent.
 pub struct Form {
     /// Who.

@@ -82,6 +82,12 @@ pub fn between(earlier: &Timestamp, later: &Timestamp) -> Duration {
     Duration::from_nanos(nanos)
 }
 
+/// The moment so long after another one.
+pub fn after(now: Timestamp, length: Duration) -> Moment {
+    let seconds = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    Moment(Timestamp { seconds: now.seconds.saturating_add(seconds), nanos: 0 })
+}
+
 /// A moment: UTC in the page, which the script shows in local time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment(pub Timestamp);

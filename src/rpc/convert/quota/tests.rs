@@ -286,6 +286,7 @@ fn usage() -> LimitUsage {
         cooling_until: Some(Mono(11_000_000)),
         burn_per_hour: 8,
         exhausted_at: None,
+        opens_at: None,
     }
 }
 
@@ -308,6 +309,7 @@ fn wire_usage() -> v1::LimitUsage {
         cooling_until: Some(Timestamp { seconds: 1_700_000_001, nanos: 250_000_000 }),
         burn_per_hour: 8,
         exhausted_in: None,
+        opens_in: None,
         outage_share: 9,
     }
 }
@@ -450,7 +452,11 @@ fn an_event_of_a_watch_is_written_down() {
     let workspace = WorkspaceId::parse("w").expect("a name");
     let usage = OrgUsage {
         org,
-        limits: vec![LimitUsage { exhausted_at: Some(Mono(13_000_000)), ..usage() }],
+        limits: vec![LimitUsage {
+            exhausted_at: Some(Mono(13_000_000)),
+            opens_at: Some(Mono(14_000_000)),
+            ..usage()
+        }],
         workspaces: vec![WorkspaceUsage {
             workspace: workspace.clone(),
             limits: Vec::new(),
@@ -555,6 +561,7 @@ fn an_event_of_a_watch_is_written_down() {
     };
     assert_eq!(usage.cooling, [cooling]);
     assert_eq!(usage.limits[0].exhausted_in, seconds(3));
+    assert_eq!(usage.limits[0].opens_in, seconds(4));
     let pauses = usage.workspaces[0].attribution.as_ref().map(|to_come| &to_come.pauses[..]);
     let bulk = v1::ClassForecast {
         traffic_class: v1::TrafficClass::Bulk.into(),

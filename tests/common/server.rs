@@ -1,4 +1,5 @@
-//! The program that is attacked.
+//! The program, whose log is kept.
+#![allow(dead_code, reason = "each binary of tests uses a part")]
 
 use std::{
     io,
@@ -6,6 +7,7 @@ use std::{
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -26,9 +28,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves when this returns; it logs at this level.
+    /// Serves when this returns, and forgets; it logs at this level.
     pub async fn start(config: &Path, level: &str) -> Self {
-        let mut command = program(&["serve", "--store", "memory:", "--log", level]);
+        Self::start_on("memory:", config, level).await
+    }
+
+    /// The same on this store.
+    pub async fn start_on(store: &str, config: &Path, level: &str) -> Self {
+        let mut command = program(&["serve", "--store", store, "--log", level]);
         command.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json"]);
         // Honest callers here do not try again: nobody asks them to connect anew.
         command.arg("--max-connection-age=0s");
@@ -93,6 +100,18 @@ impl Server {
             text.lines().find_map(|line| line.strip_prefix(field)).expect("it has the field");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
+}
+
+/// How long a process has run, on all cores.
+pub fn cpu_time(pid: u32) -> Duration {
+    /// The system counts in this unit (`USER_HZ`) whatever its clock does.
+    const TICK: Duration = Duration::from_millis(10);
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the system tells");
+    // After the name, which may have spaces: the 14th and 15th field of all.
+    let (_, rest) = text.rsplit_once(')').expect("a name");
+    let fields = rest.split_whitespace().skip(11).take(2);
+    let ticks: u32 = fields.map(|ticks| ticks.parse::<u32>().expect("a number")).sum();
+    TICK * ticks
 }
 
 /// Most of a log that is kept: at `trace` a flood fills more.

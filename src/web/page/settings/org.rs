@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use tonic::{Code, Status};
+use tonic::Code;
 
 use super::{
     draft::{self, ClassRow, Draft, Notice, Refusal},

@@ -620,6 +620,133 @@ func (AttributionDimension) EnumDescriptor() ([]byte, []int) {
 	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{9}
 }
 
+// UsageOrder is what comes first in a list of orgs. Those that are alike come by
+// name.
+type UsageOrder int32
+
+const (
+	// Not given: taken as TROUBLE.
+	UsageOrder_USAGE_ORDER_UNSPECIFIED UsageOrder = 0
+	// What needs somebody: by severity, then by the share of the total that is used.
+	UsageOrder_USAGE_ORDER_TROUBLE UsageOrder = 1
+	// The highest share of the total that is used.
+	UsageOrder_USAGE_ORDER_USED UsageOrder = 2
+	// What will be used up soonest.
+	UsageOrder_USAGE_ORDER_EXHAUSTED UsageOrder = 3
+	// By name.
+	UsageOrder_USAGE_ORDER_NAME UsageOrder = 4
+)
+
+// Enum value maps for UsageOrder.
+var (
+	UsageOrder_name = map[int32]string{
+		0: "USAGE_ORDER_UNSPECIFIED",
+		1: "USAGE_ORDER_TROUBLE",
+		2: "USAGE_ORDER_USED",
+		3: "USAGE_ORDER_EXHAUSTED",
+		4: "USAGE_ORDER_NAME",
+	}
+	UsageOrder_value = map[string]int32{
+		"USAGE_ORDER_UNSPECIFIED": 0,
+		"USAGE_ORDER_TROUBLE":     1,
+		"USAGE_ORDER_USED":        2,
+		"USAGE_ORDER_EXHAUSTED":   3,
+		"USAGE_ORDER_NAME":        4,
+	}
+)
+
+func (x UsageOrder) Enum() *UsageOrder {
+	p := new(UsageOrder)
+	*p = x
+	return p
+}
+
+func (x UsageOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UsageOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_quotagate_v1_quota_proto_enumTypes[10].Descriptor()
+}
+
+func (UsageOrder) Type() protoreflect.EnumType {
+	return &file_quotagate_v1_quota_proto_enumTypes[10]
+}
+
+func (x UsageOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UsageOrder.Descriptor instead.
+func (UsageOrder) EnumDescriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{10}
+}
+
+// Severity is how much an org needs somebody.
+type Severity int32
+
+const (
+	// Never sent.
+	Severity_SEVERITY_UNSPECIFIED Severity = 0
+	// All is well.
+	Severity_SEVERITY_FINE Severity = 1
+	// Something is worth knowing: a class is paused, requests wait, figures are old.
+	Severity_SEVERITY_NOTICE Severity = 2
+	// Some callers are refused, or all will be within the hour.
+	Severity_SEVERITY_WARNING Severity = 3
+	// The whole org is refused.
+	Severity_SEVERITY_CRITICAL Severity = 4
+	// Nobody knows: the node that decides for the org did not answer.
+	Severity_SEVERITY_UNKNOWN Severity = 5
+)
+
+// Enum value maps for Severity.
+var (
+	Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_FINE",
+		2: "SEVERITY_NOTICE",
+		3: "SEVERITY_WARNING",
+		4: "SEVERITY_CRITICAL",
+		5: "SEVERITY_UNKNOWN",
+	}
+	Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_FINE":        1,
+		"SEVERITY_NOTICE":      2,
+		"SEVERITY_WARNING":     3,
+		"SEVERITY_CRITICAL":    4,
+		"SEVERITY_UNKNOWN":     5,
+	}
+)
+
+func (x Severity) Enum() *Severity {
+	p := new(Severity)
+	*p = x
+	return p
+}
+
+func (x Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_quotagate_v1_quota_proto_enumTypes[11].Descriptor()
+}
+
+func (Severity) Type() protoreflect.EnumType {
+	return &file_quotagate_v1_quota_proto_enumTypes[11]
+}
+
+func (x Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Severity.Descriptor instead.
+func (Severity) EnumDescriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{11}
+}
+
 // AcquireRequest asks to make `calls` calls of one operation on one org.
 type AcquireRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1238,7 +1365,10 @@ type LimitUsage struct {
 	// Units of `max` that the service never grants: clients may use them by
 	// themselves while it cannot be reached, divided among their processes. 0
 	// where there are none; of a limit in shadow, what it would be.
-	OutageShare   uint64 `protobuf:"varint,18,opt,name=outage_share,json=outageShare,proto3" json:"outage_share,omitempty"`
+	OutageShare uint64 `protobuf:"varint,18,opt,name=outage_share,json=outageShare,proto3" json:"outage_share,omitempty"`
+	// When a unit leaves a window of which nothing is left; absent where there is
+	// room now, or nobody can know. In usage only, as the forecast.
+	OpensIn       *durationpb.Duration `protobuf:"bytes,19,opt,name=opens_in,json=opensIn,proto3" json:"opens_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1397,6 +1527,13 @@ func (x *LimitUsage) GetOutageShare() uint64 {
 		return x.OutageShare
 	}
 	return 0
+}
+
+func (x *LimitUsage) GetOpensIn() *durationpb.Duration {
+	if x != nil {
+		return x.OpensIn
+	}
+	return nil
 }
 
 // Shadow is what a limit would do that is tried before it is enforced.
@@ -3513,7 +3650,11 @@ type GetDemandResponse struct {
 	// By workspace, class and operation; at most 100 of them, and 20,000 minutes
 	// together. What is beyond is put together in the last one, where all
 	// workspaces are asked for.
-	Series        []*DemandSeries `protobuf:"bytes,4,rep,name=series,proto3" json:"series,omitempty"`
+	Series []*DemandSeries `protobuf:"bytes,4,rep,name=series,proto3" json:"series,omitempty"`
+	// The org's total in any 24 hours as it stood, oldest first: a point for each
+	// 5 minutes that are known, at most 289. Where one workspace is asked for there
+	// is none.
+	History       []*HistoryPoint `protobuf:"bytes,5,rep,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3576,6 +3717,86 @@ func (x *GetDemandResponse) GetSeries() []*DemandSeries {
 	return nil
 }
 
+func (x *GetDemandResponse) GetHistory() []*HistoryPoint {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+// HistoryPoint is the highest use of an org's total within 5 minutes.
+type HistoryPoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the 5 minutes begin.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Units of the 24 hours until then that were used through quotagate.
+	Own uint64 `protobuf:"varint,2,opt,name=own,proto3" json:"own,omitempty"`
+	// The estimate of what other integrations had used.
+	Foreign uint64 `protobuf:"varint,3,opt,name=foreign,proto3" json:"foreign,omitempty"`
+	// The org's limit as it was then.
+	Limit         uint64 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryPoint) Reset() {
+	*x = HistoryPoint{}
+	mi := &file_quotagate_v1_quota_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryPoint) ProtoMessage() {}
+
+func (x *HistoryPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_quotagate_v1_quota_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryPoint.ProtoReflect.Descriptor instead.
+func (*HistoryPoint) Descriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *HistoryPoint) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *HistoryPoint) GetOwn() uint64 {
+	if x != nil {
+		return x.Own
+	}
+	return 0
+}
+
+func (x *HistoryPoint) GetForeign() uint64 {
+	if x != nil {
+		return x.Foreign
+	}
+	return 0
+}
+
+func (x *HistoryPoint) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
 // DemandSeries is the demand of one workspace, class and operation.
 type DemandSeries struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3595,7 +3816,7 @@ type DemandSeries struct {
 
 func (x *DemandSeries) Reset() {
 	*x = DemandSeries{}
-	mi := &file_quotagate_v1_quota_proto_msgTypes[36]
+	mi := &file_quotagate_v1_quota_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3607,7 +3828,7 @@ func (x *DemandSeries) String() string {
 func (*DemandSeries) ProtoMessage() {}
 
 func (x *DemandSeries) ProtoReflect() protoreflect.Message {
-	mi := &file_quotagate_v1_quota_proto_msgTypes[36]
+	mi := &file_quotagate_v1_quota_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3620,7 +3841,7 @@ func (x *DemandSeries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DemandSeries.ProtoReflect.Descriptor instead.
 func (*DemandSeries) Descriptor() ([]byte, []int) {
-	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{36}
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DemandSeries) GetWorkspace() string {
@@ -3690,7 +3911,7 @@ type DemandMinute struct {
 
 func (x *DemandMinute) Reset() {
 	*x = DemandMinute{}
-	mi := &file_quotagate_v1_quota_proto_msgTypes[37]
+	mi := &file_quotagate_v1_quota_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3702,7 +3923,7 @@ func (x *DemandMinute) String() string {
 func (*DemandMinute) ProtoMessage() {}
 
 func (x *DemandMinute) ProtoReflect() protoreflect.Message {
-	mi := &file_quotagate_v1_quota_proto_msgTypes[37]
+	mi := &file_quotagate_v1_quota_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3715,7 +3936,7 @@ func (x *DemandMinute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DemandMinute.ProtoReflect.Descriptor instead.
 func (*DemandMinute) Descriptor() ([]byte, []int) {
-	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{37}
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DemandMinute) GetMinute() *timestamppb.Timestamp {
@@ -3788,6 +4009,505 @@ func (x *DemandMinute) GetRefusedOtherwise() uint32 {
 	return 0
 }
 
+// ListUsageRequest asks for a page.
+type ListUsageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many, 1 to 1000; 0 is 50.
+	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From an earlier answer to the same order and search.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What comes first; unspecified is TROUBLE.
+	Order UsageOrder `protobuf:"varint,3,opt,name=order,proto3,enum=quotagate.v1.UsageOrder" json:"order,omitempty"`
+	// Only orgs whose id contains this, in small or capital letters; at most 64
+	// characters, empty is all.
+	Search        string `protobuf:"bytes,4,opt,name=search,proto3" json:"search,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageRequest) Reset() {
+	*x = ListUsageRequest{}
+	mi := &file_quotagate_v1_quota_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageRequest) ProtoMessage() {}
+
+func (x *ListUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_quotagate_v1_quota_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageRequest.ProtoReflect.Descriptor instead.
+func (*ListUsageRequest) Descriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListUsageRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListUsageRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListUsageRequest) GetOrder() UsageOrder {
+	if x != nil {
+		return x.Order
+	}
+	return UsageOrder_USAGE_ORDER_UNSPECIFIED
+}
+
+func (x *ListUsageRequest) GetSearch() string {
+	if x != nil {
+		return x.Search
+	}
+	return ""
+}
+
+// ListUsageResponse is a page. Use moves while somebody turns pages: an org may
+// appear on two, or on none, whose place changes meanwhile.
+type ListUsageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When this was read, by the service's clock. It may be some seconds ago: those
+	// who look at the same time are shown the same.
+	AsOf *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// The orgs, in order.
+	Orgs []*OrgLine `protobuf:"bytes,2,rep,name=orgs,proto3" json:"orgs,omitempty"`
+	// Set if there are more.
+	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// How many orgs match, on all pages.
+	TotalSize uint32 `protobuf:"varint,4,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	// How many of them have severity WARNING or CRITICAL.
+	InTrouble uint32 `protobuf:"varint,5,opt,name=in_trouble,json=inTrouble,proto3" json:"in_trouble,omitempty"`
+	// How many of them have severity UNKNOWN.
+	Unknown uint32 `protobuf:"varint,6,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// The nodes that did not answer. Configured orgs that they decide for are
+	// UNKNOWN; others of theirs are missing.
+	SilentNodes   []*SilentNode `protobuf:"bytes,7,rep,name=silent_nodes,json=silentNodes,proto3" json:"silent_nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageResponse) Reset() {
+	*x = ListUsageResponse{}
+	mi := &file_quotagate_v1_quota_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageResponse) ProtoMessage() {}
+
+func (x *ListUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_quotagate_v1_quota_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageResponse.ProtoReflect.Descriptor instead.
+func (*ListUsageResponse) Descriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListUsageResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+func (x *ListUsageResponse) GetOrgs() []*OrgLine {
+	if x != nil {
+		return x.Orgs
+	}
+	return nil
+}
+
+func (x *ListUsageResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListUsageResponse) GetTotalSize() uint32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+func (x *ListUsageResponse) GetInTrouble() uint32 {
+	if x != nil {
+		return x.InTrouble
+	}
+	return 0
+}
+
+func (x *ListUsageResponse) GetUnknown() uint32 {
+	if x != nil {
+		return x.Unknown
+	}
+	return 0
+}
+
+func (x *ListUsageResponse) GetSilentNodes() []*SilentNode {
+	if x != nil {
+		return x.SilentNodes
+	}
+	return nil
+}
+
+// SilentNode is a node that did not answer.
+type SilentNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name; empty for those who may not see the cluster.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Why, in a clause for people.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SilentNode) Reset() {
+	*x = SilentNode{}
+	mi := &file_quotagate_v1_quota_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SilentNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SilentNode) ProtoMessage() {}
+
+func (x *SilentNode) ProtoReflect() protoreflect.Message {
+	mi := &file_quotagate_v1_quota_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SilentNode.ProtoReflect.Descriptor instead.
+func (*SilentNode) Descriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *SilentNode) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SilentNode) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// OrgLine is one org in a line. Who may read only some of its workspaces is shown
+// its total, and nothing of the rest.
+type OrgLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The org.
+	Org string `protobuf:"bytes,1,opt,name=org,proto3" json:"org,omitempty"`
+	// Its total in any 24 hours; absent where severity is UNKNOWN.
+	Total *LimitUsage `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	// How many workspaces are configured or have use.
+	Workspaces uint32 `protobuf:"varint,3,opt,name=workspaces,proto3" json:"workspaces,omitempty"`
+	// How many of them have a class paused, for each class of which there are any,
+	// in the order of service.
+	Paused []*PausedClass `protobuf:"bytes,4,rep,name=paused,proto3" json:"paused,omitempty"`
+	// How many of them have reached their cap.
+	WorkspacesAtLimit uint32 `protobuf:"varint,5,opt,name=workspaces_at_limit,json=workspacesAtLimit,proto3" json:"workspaces_at_limit,omitempty"`
+	// The workspace that has used most of its cap; empty where none has one.
+	FullestWorkspace string `protobuf:"bytes,6,opt,name=fullest_workspace,json=fullestWorkspace,proto3" json:"fullest_workspace,omitempty"`
+	// What it has used of its cap, in percent, rounded down.
+	FullestUsedPercent uint32 `protobuf:"varint,7,opt,name=fullest_used_percent,json=fullestUsedPercent,proto3" json:"fullest_used_percent,omitempty"`
+	// Requests that wait.
+	Waiting uint32 `protobuf:"varint,8,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// The cooling-down that ends first; absent where nothing cools down.
+	Cooling *CoolingLine `protobuf:"bytes,9,opt,name=cooling,proto3" json:"cooling,omitempty"`
+	// How much it needs somebody.
+	Severity Severity `protobuf:"varint,10,opt,name=severity,proto3,enum=quotagate.v1.Severity" json:"severity,omitempty"`
+	// What is the matter: the gravest, in one sentence; empty where severity is FINE.
+	Trouble       string `protobuf:"bytes,11,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrgLine) Reset() {
+	*x = OrgLine{}
+	mi := &file_quotagate_v1_quota_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrgLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrgLine) ProtoMessage() {}
+
+func (x *OrgLine) ProtoReflect() protoreflect.Message {
+	mi := &file_quotagate_v1_quota_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrgLine.ProtoReflect.Descriptor instead.
+func (*OrgLine) Descriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *OrgLine) GetOrg() string {
+	if x != nil {
+		return x.Org
+	}
+	return ""
+}
+
+func (x *OrgLine) GetTotal() *LimitUsage {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *OrgLine) GetWorkspaces() uint32 {
+	if x != nil {
+		return x.Workspaces
+	}
+	return 0
+}
+
+func (x *OrgLine) GetPaused() []*PausedClass {
+	if x != nil {
+		return x.Paused
+	}
+	return nil
+}
+
+func (x *OrgLine) GetWorkspacesAtLimit() uint32 {
+	if x != nil {
+		return x.WorkspacesAtLimit
+	}
+	return 0
+}
+
+func (x *OrgLine) GetFullestWorkspace() string {
+	if x != nil {
+		return x.FullestWorkspace
+	}
+	return ""
+}
+
+func (x *OrgLine) GetFullestUsedPercent() uint32 {
+	if x != nil {
+		return x.FullestUsedPercent
+	}
+	return 0
+}
+
+func (x *OrgLine) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *OrgLine) GetCooling() *CoolingLine {
+	if x != nil {
+		return x.Cooling
+	}
+	return nil
+}
+
+func (x *OrgLine) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *OrgLine) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+// PausedClass is how many workspaces have a class paused.
+type PausedClass struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The class.
+	TrafficClass TrafficClass `protobuf:"varint,1,opt,name=traffic_class,json=trafficClass,proto3,enum=quotagate.v1.TrafficClass" json:"traffic_class,omitempty"`
+	// How many.
+	Workspaces    uint32 `protobuf:"varint,2,opt,name=workspaces,proto3" json:"workspaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PausedClass) Reset() {
+	*x = PausedClass{}
+	mi := &file_quotagate_v1_quota_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PausedClass) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PausedClass) ProtoMessage() {}
+
+func (x *PausedClass) ProtoReflect() protoreflect.Message {
+	mi := &file_quotagate_v1_quota_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PausedClass.ProtoReflect.Descriptor instead.
+func (*PausedClass) Descriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *PausedClass) GetTrafficClass() TrafficClass {
+	if x != nil {
+		return x.TrafficClass
+	}
+	return TrafficClass_TRAFFIC_CLASS_UNSPECIFIED
+}
+
+func (x *PausedClass) GetWorkspaces() uint32 {
+	if x != nil {
+		return x.Workspaces
+	}
+	return 0
+}
+
+// CoolingLine is that some limits of an org cool down.
+type CoolingLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the first of them is tried again, or opens by itself.
+	Until *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
+	// The widest scope that cools down: of all of the org, or of an execution user.
+	Scope LimitScope `protobuf:"varint,2,opt,name=scope,proto3,enum=quotagate.v1.LimitScope" json:"scope,omitempty"`
+	// True if one of them is the org's total: nothing is granted that it is charged
+	// for.
+	Total bool `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	// How many limits cool down.
+	Limits        uint32 `protobuf:"varint,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoolingLine) Reset() {
+	*x = CoolingLine{}
+	mi := &file_quotagate_v1_quota_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoolingLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoolingLine) ProtoMessage() {}
+
+func (x *CoolingLine) ProtoReflect() protoreflect.Message {
+	mi := &file_quotagate_v1_quota_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoolingLine.ProtoReflect.Descriptor instead.
+func (*CoolingLine) Descriptor() ([]byte, []int) {
+	return file_quotagate_v1_quota_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *CoolingLine) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *CoolingLine) GetScope() LimitScope {
+	if x != nil {
+		return x.Scope
+	}
+	return LimitScope_LIMIT_SCOPE_UNSPECIFIED
+}
+
+func (x *CoolingLine) GetTotal() bool {
+	if x != nil {
+		return x.Total
+	}
+	return false
+}
+
+func (x *CoolingLine) GetLimits() uint32 {
+	if x != nil {
+		return x.Limits
+	}
+	return 0
+}
+
 var File_quotagate_v1_quota_proto protoreflect.FileDescriptor
 
 const file_quotagate_v1_quota_proto_rawDesc = "" +
@@ -3844,7 +4564,7 @@ const file_quotagate_v1_quota_proto_rawDesc = "" +
 	"\bopens_in\x18\b \x01(\v2\x19.google.protobuf.DurationR\aopensIn\x12\x12\n" +
 	"\x04text\x18\t \x01(\tR\x04textB\f\n" +
 	"\n" +
-	"_pauses_at\"\x9c\x05\n" +
+	"_pauses_at\"\xd2\x05\n" +
 	"\n" +
 	"LimitUsage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
@@ -3865,7 +4585,8 @@ const file_quotagate_v1_quota_proto_rawDesc = "" +
 	"\fexhausted_in\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\vexhaustedIn\x12,\n" +
 	"\x06shadow\x18\x10 \x01(\v2\x14.quotagate.v1.ShadowR\x06shadow\x12?\n" +
 	"\rcooling_until\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\fcoolingUntil\x12!\n" +
-	"\foutage_share\x18\x12 \x01(\x04R\voutageShare\"6\n" +
+	"\foutage_share\x18\x12 \x01(\x04R\voutageShare\x124\n" +
+	"\bopens_in\x18\x13 \x01(\v2\x19.google.protobuf.DurationR\aopensIn\"6\n" +
 	"\x06Shadow\x12,\n" +
 	"\x12would_have_refused\x18\x01 \x01(\x04R\x10wouldHaveRefused\"\x93\x02\n" +
 	"\vClassStatus\x12?\n" +
@@ -4027,12 +4748,18 @@ const file_quotagate_v1_quota_proto_rawDesc = "" +
 	"\tworkspace\x18\x02 \x01(\tH\x00R\tworkspace\x88\x01\x01\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05sinceB\f\n" +
 	"\n" +
-	"_workspace\"\xcb\x01\n" +
+	"_workspace\"\x81\x02\n" +
 	"\x11GetDemandResponse\x12\x10\n" +
 	"\x03org\x18\x01 \x01(\tR\x03org\x12/\n" +
 	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12?\n" +
 	"\rcounted_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fcountedSince\x122\n" +
-	"\x06series\x18\x04 \x03(\v2\x1a.quotagate.v1.DemandSeriesR\x06series\"\xd5\x01\n" +
+	"\x06series\x18\x04 \x03(\v2\x1a.quotagate.v1.DemandSeriesR\x06series\x124\n" +
+	"\ahistory\x18\x05 \x03(\v2\x1a.quotagate.v1.HistoryPointR\ahistory\"\x80\x01\n" +
+	"\fHistoryPoint\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03own\x18\x02 \x01(\x04R\x03own\x12\x18\n" +
+	"\aforeign\x18\x03 \x01(\x04R\aforeign\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x04R\x05limit\"\xd5\x01\n" +
 	"\fDemandSeries\x12\x1c\n" +
 	"\tworkspace\x18\x01 \x01(\tR\tworkspace\x12?\n" +
 	"\rtraffic_class\x18\x02 \x01(\x0e2\x1a.quotagate.v1.TrafficClassR\ftrafficClass\x12\x1c\n" +
@@ -4052,7 +4779,52 @@ const file_quotagate_v1_quota_proto_rawDesc = "" +
 	"\x0erefused_by_org\x18\b \x01(\rR\frefusedByOrg\x124\n" +
 	"\x16refused_by_concurrency\x18\t \x01(\rR\x14refusedByConcurrency\x12+\n" +
 	"\x11refused_otherwise\x18\n" +
-	" \x01(\rR\x10refusedOtherwise*\x98\x01\n" +
+	" \x01(\rR\x10refusedOtherwise\"\x96\x01\n" +
+	"\x10ListUsageRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12.\n" +
+	"\x05order\x18\x03 \x01(\x0e2\x18.quotagate.v1.UsageOrderR\x05order\x12\x16\n" +
+	"\x06search\x18\x04 \x01(\tR\x06search\"\xac\x02\n" +
+	"\x11ListUsageResponse\x12/\n" +
+	"\x05as_of\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12)\n" +
+	"\x04orgs\x18\x02 \x03(\v2\x15.quotagate.v1.OrgLineR\x04orgs\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x04 \x01(\rR\ttotalSize\x12\x1d\n" +
+	"\n" +
+	"in_trouble\x18\x05 \x01(\rR\tinTrouble\x12\x18\n" +
+	"\aunknown\x18\x06 \x01(\rR\aunknown\x12;\n" +
+	"\fsilent_nodes\x18\a \x03(\v2\x18.quotagate.v1.SilentNodeR\vsilentNodes\"8\n" +
+	"\n" +
+	"SilentNode\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xca\x03\n" +
+	"\aOrgLine\x12\x10\n" +
+	"\x03org\x18\x01 \x01(\tR\x03org\x12.\n" +
+	"\x05total\x18\x02 \x01(\v2\x18.quotagate.v1.LimitUsageR\x05total\x12\x1e\n" +
+	"\n" +
+	"workspaces\x18\x03 \x01(\rR\n" +
+	"workspaces\x121\n" +
+	"\x06paused\x18\x04 \x03(\v2\x19.quotagate.v1.PausedClassR\x06paused\x12.\n" +
+	"\x13workspaces_at_limit\x18\x05 \x01(\rR\x11workspacesAtLimit\x12+\n" +
+	"\x11fullest_workspace\x18\x06 \x01(\tR\x10fullestWorkspace\x120\n" +
+	"\x14fullest_used_percent\x18\a \x01(\rR\x12fullestUsedPercent\x12\x18\n" +
+	"\awaiting\x18\b \x01(\rR\awaiting\x123\n" +
+	"\acooling\x18\t \x01(\v2\x19.quotagate.v1.CoolingLineR\acooling\x122\n" +
+	"\bseverity\x18\n" +
+	" \x01(\x0e2\x16.quotagate.v1.SeverityR\bseverity\x12\x18\n" +
+	"\atrouble\x18\v \x01(\tR\atrouble\"n\n" +
+	"\vPausedClass\x12?\n" +
+	"\rtraffic_class\x18\x01 \x01(\x0e2\x1a.quotagate.v1.TrafficClassR\ftrafficClass\x12\x1e\n" +
+	"\n" +
+	"workspaces\x18\x02 \x01(\rR\n" +
+	"workspaces\"\x9d\x01\n" +
+	"\vCoolingLine\x120\n" +
+	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12.\n" +
+	"\x05scope\x18\x02 \x01(\x0e2\x18.quotagate.v1.LimitScopeR\x05scope\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\bR\x05total\x12\x16\n" +
+	"\x06limits\x18\x04 \x01(\rR\x06limits*\x98\x01\n" +
 	"\fTrafficClass\x12\x1d\n" +
 	"\x19TRAFFIC_CLASS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TRAFFIC_CLASS_BULK\x10\x01\x12\x17\n" +
@@ -4109,7 +4881,21 @@ const file_quotagate_v1_quota_proto_rawDesc = "" +
 	"#ATTRIBUTION_DIMENSION_TRAFFIC_CLASS\x10\x02\x12#\n" +
 	"\x1fATTRIBUTION_DIMENSION_OPERATION\x10\x03\x12(\n" +
 	"$ATTRIBUTION_DIMENSION_EXECUTION_USER\x10\x04\x12 \n" +
-	"\x1cATTRIBUTION_DIMENSION_CALLER\x10\x052\xcf\x03\n" +
+	"\x1cATTRIBUTION_DIMENSION_CALLER\x10\x05*\x89\x01\n" +
+	"\n" +
+	"UsageOrder\x12\x1b\n" +
+	"\x17USAGE_ORDER_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13USAGE_ORDER_TROUBLE\x10\x01\x12\x14\n" +
+	"\x10USAGE_ORDER_USED\x10\x02\x12\x19\n" +
+	"\x15USAGE_ORDER_EXHAUSTED\x10\x03\x12\x14\n" +
+	"\x10USAGE_ORDER_NAME\x10\x04*\x8f\x01\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSEVERITY_FINE\x10\x01\x12\x13\n" +
+	"\x0fSEVERITY_NOTICE\x10\x02\x12\x14\n" +
+	"\x10SEVERITY_WARNING\x10\x03\x12\x15\n" +
+	"\x11SEVERITY_CRITICAL\x10\x04\x12\x14\n" +
+	"\x10SEVERITY_UNKNOWN\x10\x052\x9d\x04\n" +
 	"\fQuotaService\x12F\n" +
 	"\aAcquire\x12\x1c.quotagate.v1.AcquireRequest\x1a\x1d.quotagate.v1.AcquireResponse\x12F\n" +
 	"\aRelease\x12\x1c.quotagate.v1.ReleaseRequest\x1a\x1d.quotagate.v1.ReleaseResponse\x12C\n" +
@@ -4117,7 +4903,8 @@ const file_quotagate_v1_quota_proto_rawDesc = "" +
 	"\bGetUsage\x12\x1d.quotagate.v1.GetUsageRequest\x1a\x1e.quotagate.v1.GetUsageResponse\x12Q\n" +
 	"\n" +
 	"WatchUsage\x12\x1f.quotagate.v1.WatchUsageRequest\x1a .quotagate.v1.WatchUsageResponse0\x01\x12L\n" +
-	"\tGetDemand\x12\x1e.quotagate.v1.GetDemandRequest\x1a\x1f.quotagate.v1.GetDemandResponseB\xb2\x01\n" +
+	"\tGetDemand\x12\x1e.quotagate.v1.GetDemandRequest\x1a\x1f.quotagate.v1.GetDemandResponse\x12L\n" +
+	"\tListUsage\x12\x1e.quotagate.v1.ListUsageRequest\x1a\x1f.quotagate.v1.ListUsageResponseB\xb2\x01\n" +
 	"\x10com.quotagate.v1B\n" +
 	"QuotaProtoP\x01ZAgithub.com/quotagate/quotagate/clients/go/quotagatev1;quotagatev1\xa2\x02\x03QXX\xaa\x02\fQuotagate.V1\xca\x02\fQuotagate\\V1\xe2\x02\x18Quotagate\\V1\\GPBMetadata\xea\x02\rQuotagate::V1b\x06proto3"
 
@@ -4133,8 +4920,8 @@ func file_quotagate_v1_quota_proto_rawDescGZIP() []byte {
 	return file_quotagate_v1_quota_proto_rawDescData
 }
 
-var file_quotagate_v1_quota_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_quotagate_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_quotagate_v1_quota_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
+var file_quotagate_v1_quota_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_quotagate_v1_quota_proto_goTypes = []any{
 	(TrafficClass)(0),             // 0: quotagate.v1.TrafficClass
 	(AcquireMode)(0),              // 1: quotagate.v1.AcquireMode
@@ -4146,150 +4933,175 @@ var file_quotagate_v1_quota_proto_goTypes = []any{
 	(Advice)(0),                   // 7: quotagate.v1.Advice
 	(CoolingCause)(0),             // 8: quotagate.v1.CoolingCause
 	(AttributionDimension)(0),     // 9: quotagate.v1.AttributionDimension
-	(*AcquireRequest)(nil),        // 10: quotagate.v1.AcquireRequest
-	(*AcquireResponse)(nil),       // 11: quotagate.v1.AcquireResponse
-	(*Permit)(nil),                // 12: quotagate.v1.Permit
-	(*Denial)(nil),                // 13: quotagate.v1.Denial
-	(*LimitExplanation)(nil),      // 14: quotagate.v1.LimitExplanation
-	(*LimitUsage)(nil),            // 15: quotagate.v1.LimitUsage
-	(*Shadow)(nil),                // 16: quotagate.v1.Shadow
-	(*ClassStatus)(nil),           // 17: quotagate.v1.ClassStatus
-	(*Warning)(nil),               // 18: quotagate.v1.Warning
-	(*ClassState)(nil),            // 19: quotagate.v1.ClassState
-	(*ReleaseRequest)(nil),        // 20: quotagate.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),       // 21: quotagate.v1.ReleaseResponse
-	(*ReportRequest)(nil),         // 22: quotagate.v1.ReportRequest
-	(*ReportResponse)(nil),        // 23: quotagate.v1.ReportResponse
-	(*GetUsageRequest)(nil),       // 24: quotagate.v1.GetUsageRequest
-	(*GetUsageResponse)(nil),      // 25: quotagate.v1.GetUsageResponse
-	(*OrgUsage)(nil),              // 26: quotagate.v1.OrgUsage
-	(*CoolingUsage)(nil),          // 27: quotagate.v1.CoolingUsage
-	(*Attribution)(nil),           // 28: quotagate.v1.Attribution
-	(*AttributionTable)(nil),      // 29: quotagate.v1.AttributionTable
-	(*Consumer)(nil),              // 30: quotagate.v1.Consumer
-	(*PeriodUse)(nil),             // 31: quotagate.v1.PeriodUse
-	(*UseCount)(nil),              // 32: quotagate.v1.UseCount
-	(*QueueUsage)(nil),            // 33: quotagate.v1.QueueUsage
-	(*ClassWaiting)(nil),          // 34: quotagate.v1.ClassWaiting
-	(*QueuedRequest)(nil),         // 35: quotagate.v1.QueuedRequest
-	(*Reading)(nil),               // 36: quotagate.v1.Reading
-	(*WorkspaceUsage)(nil),        // 37: quotagate.v1.WorkspaceUsage
-	(*WorkspaceAttribution)(nil),  // 38: quotagate.v1.WorkspaceAttribution
-	(*ClassForecast)(nil),         // 39: quotagate.v1.ClassForecast
-	(*ExecutionUserUsage)(nil),    // 40: quotagate.v1.ExecutionUserUsage
-	(*WatchUsageRequest)(nil),     // 41: quotagate.v1.WatchUsageRequest
-	(*ClassTransition)(nil),       // 42: quotagate.v1.ClassTransition
-	(*WatchUsageResponse)(nil),    // 43: quotagate.v1.WatchUsageResponse
-	(*GetDemandRequest)(nil),      // 44: quotagate.v1.GetDemandRequest
-	(*GetDemandResponse)(nil),     // 45: quotagate.v1.GetDemandResponse
-	(*DemandSeries)(nil),          // 46: quotagate.v1.DemandSeries
-	(*DemandMinute)(nil),          // 47: quotagate.v1.DemandMinute
-	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 49: google.protobuf.Timestamp
+	(UsageOrder)(0),               // 10: quotagate.v1.UsageOrder
+	(Severity)(0),                 // 11: quotagate.v1.Severity
+	(*AcquireRequest)(nil),        // 12: quotagate.v1.AcquireRequest
+	(*AcquireResponse)(nil),       // 13: quotagate.v1.AcquireResponse
+	(*Permit)(nil),                // 14: quotagate.v1.Permit
+	(*Denial)(nil),                // 15: quotagate.v1.Denial
+	(*LimitExplanation)(nil),      // 16: quotagate.v1.LimitExplanation
+	(*LimitUsage)(nil),            // 17: quotagate.v1.LimitUsage
+	(*Shadow)(nil),                // 18: quotagate.v1.Shadow
+	(*ClassStatus)(nil),           // 19: quotagate.v1.ClassStatus
+	(*Warning)(nil),               // 20: quotagate.v1.Warning
+	(*ClassState)(nil),            // 21: quotagate.v1.ClassState
+	(*ReleaseRequest)(nil),        // 22: quotagate.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),       // 23: quotagate.v1.ReleaseResponse
+	(*ReportRequest)(nil),         // 24: quotagate.v1.ReportRequest
+	(*ReportResponse)(nil),        // 25: quotagate.v1.ReportResponse
+	(*GetUsageRequest)(nil),       // 26: quotagate.v1.GetUsageRequest
+	(*GetUsageResponse)(nil),      // 27: quotagate.v1.GetUsageResponse
+	(*OrgUsage)(nil),              // 28: quotagate.v1.OrgUsage
+	(*CoolingUsage)(nil),          // 29: quotagate.v1.CoolingUsage
+	(*Attribution)(nil),           // 30: quotagate.v1.Attribution
+	(*AttributionTable)(nil),      // 31: quotagate.v1.AttributionTable
+	(*Consumer)(nil),              // 32: quotagate.v1.Consumer
+	(*PeriodUse)(nil),             // 33: quotagate.v1.PeriodUse
+	(*UseCount)(nil),              // 34: quotagate.v1.UseCount
+	(*QueueUsage)(nil),            // 35: quotagate.v1.QueueUsage
+	(*ClassWaiting)(nil),          // 36: quotagate.v1.ClassWaiting
+	(*QueuedRequest)(nil),         // 37: quotagate.v1.QueuedRequest
+	(*Reading)(nil),               // 38: quotagate.v1.Reading
+	(*WorkspaceUsage)(nil),        // 39: quotagate.v1.WorkspaceUsage
+	(*WorkspaceAttribution)(nil),  // 40: quotagate.v1.WorkspaceAttribution
+	(*ClassForecast)(nil),         // 41: quotagate.v1.ClassForecast
+	(*ExecutionUserUsage)(nil),    // 42: quotagate.v1.ExecutionUserUsage
+	(*WatchUsageRequest)(nil),     // 43: quotagate.v1.WatchUsageRequest
+	(*ClassTransition)(nil),       // 44: quotagate.v1.ClassTransition
+	(*WatchUsageResponse)(nil),    // 45: quotagate.v1.WatchUsageResponse
+	(*GetDemandRequest)(nil),      // 46: quotagate.v1.GetDemandRequest
+	(*GetDemandResponse)(nil),     // 47: quotagate.v1.GetDemandResponse
+	(*HistoryPoint)(nil),          // 48: quotagate.v1.HistoryPoint
+	(*DemandSeries)(nil),          // 49: quotagate.v1.DemandSeries
+	(*DemandMinute)(nil),          // 50: quotagate.v1.DemandMinute
+	(*ListUsageRequest)(nil),      // 51: quotagate.v1.ListUsageRequest
+	(*ListUsageResponse)(nil),     // 52: quotagate.v1.ListUsageResponse
+	(*SilentNode)(nil),            // 53: quotagate.v1.SilentNode
+	(*OrgLine)(nil),               // 54: quotagate.v1.OrgLine
+	(*PausedClass)(nil),           // 55: quotagate.v1.PausedClass
+	(*CoolingLine)(nil),           // 56: quotagate.v1.CoolingLine
+	(*durationpb.Duration)(nil),   // 57: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 58: google.protobuf.Timestamp
 }
 var file_quotagate_v1_quota_proto_depIdxs = []int32{
-	0,  // 0: quotagate.v1.AcquireRequest.traffic_class:type_name -> quotagate.v1.TrafficClass
-	48, // 1: quotagate.v1.AcquireRequest.max_wait:type_name -> google.protobuf.Duration
-	48, // 2: quotagate.v1.AcquireRequest.permit_ttl:type_name -> google.protobuf.Duration
-	1,  // 3: quotagate.v1.AcquireRequest.mode:type_name -> quotagate.v1.AcquireMode
-	12, // 4: quotagate.v1.AcquireResponse.permit:type_name -> quotagate.v1.Permit
-	13, // 5: quotagate.v1.AcquireResponse.denial:type_name -> quotagate.v1.Denial
-	48, // 6: quotagate.v1.Permit.ttl:type_name -> google.protobuf.Duration
-	19, // 7: quotagate.v1.Permit.class_state:type_name -> quotagate.v1.ClassState
-	15, // 8: quotagate.v1.Permit.limits:type_name -> quotagate.v1.LimitUsage
-	14, // 9: quotagate.v1.Permit.explanation:type_name -> quotagate.v1.LimitExplanation
-	2,  // 10: quotagate.v1.Denial.reason:type_name -> quotagate.v1.DenialReason
-	15, // 11: quotagate.v1.Denial.limit:type_name -> quotagate.v1.LimitUsage
-	15, // 12: quotagate.v1.Denial.limits:type_name -> quotagate.v1.LimitUsage
-	48, // 13: quotagate.v1.Denial.retry_after:type_name -> google.protobuf.Duration
-	19, // 14: quotagate.v1.Denial.class_state:type_name -> quotagate.v1.ClassState
-	14, // 15: quotagate.v1.Denial.explanation:type_name -> quotagate.v1.LimitExplanation
-	15, // 16: quotagate.v1.LimitExplanation.usage:type_name -> quotagate.v1.LimitUsage
-	48, // 17: quotagate.v1.LimitExplanation.opens_in:type_name -> google.protobuf.Duration
-	3,  // 18: quotagate.v1.LimitUsage.kind:type_name -> quotagate.v1.LimitKind
-	4,  // 19: quotagate.v1.LimitUsage.scope:type_name -> quotagate.v1.LimitScope
-	48, // 20: quotagate.v1.LimitUsage.window:type_name -> google.protobuf.Duration
-	48, // 21: quotagate.v1.LimitUsage.exhausted_in:type_name -> google.protobuf.Duration
-	16, // 22: quotagate.v1.LimitUsage.shadow:type_name -> quotagate.v1.Shadow
-	49, // 23: quotagate.v1.LimitUsage.cooling_until:type_name -> google.protobuf.Timestamp
-	0,  // 24: quotagate.v1.ClassStatus.traffic_class:type_name -> quotagate.v1.TrafficClass
-	5,  // 25: quotagate.v1.ClassStatus.state:type_name -> quotagate.v1.ClassRunState
-	49, // 26: quotagate.v1.ClassStatus.since:type_name -> google.protobuf.Timestamp
-	6,  // 27: quotagate.v1.Warning.kind:type_name -> quotagate.v1.WarningKind
-	17, // 28: quotagate.v1.ClassState.classes:type_name -> quotagate.v1.ClassStatus
-	18, // 29: quotagate.v1.ClassState.warnings:type_name -> quotagate.v1.Warning
-	48, // 30: quotagate.v1.ReportRequest.retry_after:type_name -> google.protobuf.Duration
-	49, // 31: quotagate.v1.ReportRequest.answer_time:type_name -> google.protobuf.Timestamp
-	48, // 32: quotagate.v1.ReportRequest.completed_ago:type_name -> google.protobuf.Duration
-	19, // 33: quotagate.v1.ReportResponse.class_state:type_name -> quotagate.v1.ClassState
-	7,  // 34: quotagate.v1.ReportResponse.advice:type_name -> quotagate.v1.Advice
-	48, // 35: quotagate.v1.ReportResponse.back_off:type_name -> google.protobuf.Duration
-	26, // 36: quotagate.v1.GetUsageResponse.usage:type_name -> quotagate.v1.OrgUsage
-	49, // 37: quotagate.v1.OrgUsage.as_of:type_name -> google.protobuf.Timestamp
-	15, // 38: quotagate.v1.OrgUsage.limits:type_name -> quotagate.v1.LimitUsage
-	37, // 39: quotagate.v1.OrgUsage.workspaces:type_name -> quotagate.v1.WorkspaceUsage
-	40, // 40: quotagate.v1.OrgUsage.execution_users:type_name -> quotagate.v1.ExecutionUserUsage
-	49, // 41: quotagate.v1.OrgUsage.last_reading:type_name -> google.protobuf.Timestamp
-	27, // 42: quotagate.v1.OrgUsage.cooling:type_name -> quotagate.v1.CoolingUsage
-	28, // 43: quotagate.v1.OrgUsage.attribution:type_name -> quotagate.v1.Attribution
-	33, // 44: quotagate.v1.OrgUsage.queue:type_name -> quotagate.v1.QueueUsage
-	36, // 45: quotagate.v1.OrgUsage.readings:type_name -> quotagate.v1.Reading
-	4,  // 46: quotagate.v1.CoolingUsage.scope:type_name -> quotagate.v1.LimitScope
-	8,  // 47: quotagate.v1.CoolingUsage.cause:type_name -> quotagate.v1.CoolingCause
-	49, // 48: quotagate.v1.CoolingUsage.since:type_name -> google.protobuf.Timestamp
-	49, // 49: quotagate.v1.CoolingUsage.until:type_name -> google.protobuf.Timestamp
-	49, // 50: quotagate.v1.Attribution.since:type_name -> google.protobuf.Timestamp
-	31, // 51: quotagate.v1.Attribution.total:type_name -> quotagate.v1.PeriodUse
-	29, // 52: quotagate.v1.Attribution.tables:type_name -> quotagate.v1.AttributionTable
-	9,  // 53: quotagate.v1.AttributionTable.dimension:type_name -> quotagate.v1.AttributionDimension
-	30, // 54: quotagate.v1.AttributionTable.consumers:type_name -> quotagate.v1.Consumer
-	31, // 55: quotagate.v1.AttributionTable.others:type_name -> quotagate.v1.PeriodUse
-	31, // 56: quotagate.v1.Consumer.used:type_name -> quotagate.v1.PeriodUse
-	32, // 57: quotagate.v1.PeriodUse.last_minute:type_name -> quotagate.v1.UseCount
-	32, // 58: quotagate.v1.PeriodUse.last_hour:type_name -> quotagate.v1.UseCount
-	32, // 59: quotagate.v1.PeriodUse.last_day:type_name -> quotagate.v1.UseCount
-	34, // 60: quotagate.v1.QueueUsage.waiting:type_name -> quotagate.v1.ClassWaiting
-	35, // 61: quotagate.v1.QueueUsage.first:type_name -> quotagate.v1.QueuedRequest
-	0,  // 62: quotagate.v1.ClassWaiting.traffic_class:type_name -> quotagate.v1.TrafficClass
-	0,  // 63: quotagate.v1.QueuedRequest.traffic_class:type_name -> quotagate.v1.TrafficClass
-	49, // 64: quotagate.v1.QueuedRequest.waiting_since:type_name -> google.protobuf.Timestamp
-	49, // 65: quotagate.v1.QueuedRequest.due_at:type_name -> google.protobuf.Timestamp
-	4,  // 66: quotagate.v1.QueuedRequest.scope:type_name -> quotagate.v1.LimitScope
-	49, // 67: quotagate.v1.Reading.answer_time:type_name -> google.protobuf.Timestamp
-	15, // 68: quotagate.v1.WorkspaceUsage.limits:type_name -> quotagate.v1.LimitUsage
-	19, // 69: quotagate.v1.WorkspaceUsage.class_state:type_name -> quotagate.v1.ClassState
-	38, // 70: quotagate.v1.WorkspaceUsage.attribution:type_name -> quotagate.v1.WorkspaceAttribution
-	39, // 71: quotagate.v1.WorkspaceAttribution.pauses:type_name -> quotagate.v1.ClassForecast
-	0,  // 72: quotagate.v1.ClassForecast.traffic_class:type_name -> quotagate.v1.TrafficClass
-	48, // 73: quotagate.v1.ClassForecast.pauses_in:type_name -> google.protobuf.Duration
-	15, // 74: quotagate.v1.ExecutionUserUsage.limits:type_name -> quotagate.v1.LimitUsage
-	17, // 75: quotagate.v1.ClassTransition.status:type_name -> quotagate.v1.ClassStatus
-	26, // 76: quotagate.v1.WatchUsageResponse.usage:type_name -> quotagate.v1.OrgUsage
-	42, // 77: quotagate.v1.WatchUsageResponse.transitions:type_name -> quotagate.v1.ClassTransition
-	49, // 78: quotagate.v1.GetDemandRequest.since:type_name -> google.protobuf.Timestamp
-	49, // 79: quotagate.v1.GetDemandResponse.as_of:type_name -> google.protobuf.Timestamp
-	49, // 80: quotagate.v1.GetDemandResponse.counted_since:type_name -> google.protobuf.Timestamp
-	46, // 81: quotagate.v1.GetDemandResponse.series:type_name -> quotagate.v1.DemandSeries
-	0,  // 82: quotagate.v1.DemandSeries.traffic_class:type_name -> quotagate.v1.TrafficClass
-	47, // 83: quotagate.v1.DemandSeries.minutes:type_name -> quotagate.v1.DemandMinute
-	49, // 84: quotagate.v1.DemandMinute.minute:type_name -> google.protobuf.Timestamp
-	10, // 85: quotagate.v1.QuotaService.Acquire:input_type -> quotagate.v1.AcquireRequest
-	20, // 86: quotagate.v1.QuotaService.Release:input_type -> quotagate.v1.ReleaseRequest
-	22, // 87: quotagate.v1.QuotaService.Report:input_type -> quotagate.v1.ReportRequest
-	24, // 88: quotagate.v1.QuotaService.GetUsage:input_type -> quotagate.v1.GetUsageRequest
-	41, // 89: quotagate.v1.QuotaService.WatchUsage:input_type -> quotagate.v1.WatchUsageRequest
-	44, // 90: quotagate.v1.QuotaService.GetDemand:input_type -> quotagate.v1.GetDemandRequest
-	11, // 91: quotagate.v1.QuotaService.Acquire:output_type -> quotagate.v1.AcquireResponse
-	21, // 92: quotagate.v1.QuotaService.Release:output_type -> quotagate.v1.ReleaseResponse
-	23, // 93: quotagate.v1.QuotaService.Report:output_type -> quotagate.v1.ReportResponse
-	25, // 94: quotagate.v1.QuotaService.GetUsage:output_type -> quotagate.v1.GetUsageResponse
-	43, // 95: quotagate.v1.QuotaService.WatchUsage:output_type -> quotagate.v1.WatchUsageResponse
-	45, // 96: quotagate.v1.QuotaService.GetDemand:output_type -> quotagate.v1.GetDemandResponse
-	91, // [91:97] is the sub-list for method output_type
-	85, // [85:91] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	0,   // 0: quotagate.v1.AcquireRequest.traffic_class:type_name -> quotagate.v1.TrafficClass
+	57,  // 1: quotagate.v1.AcquireRequest.max_wait:type_name -> google.protobuf.Duration
+	57,  // 2: quotagate.v1.AcquireRequest.permit_ttl:type_name -> google.protobuf.Duration
+	1,   // 3: quotagate.v1.AcquireRequest.mode:type_name -> quotagate.v1.AcquireMode
+	14,  // 4: quotagate.v1.AcquireResponse.permit:type_name -> quotagate.v1.Permit
+	15,  // 5: quotagate.v1.AcquireResponse.denial:type_name -> quotagate.v1.Denial
+	57,  // 6: quotagate.v1.Permit.ttl:type_name -> google.protobuf.Duration
+	21,  // 7: quotagate.v1.Permit.class_state:type_name -> quotagate.v1.ClassState
+	17,  // 8: quotagate.v1.Permit.limits:type_name -> quotagate.v1.LimitUsage
+	16,  // 9: quotagate.v1.Permit.explanation:type_name -> quotagate.v1.LimitExplanation
+	2,   // 10: quotagate.v1.Denial.reason:type_name -> quotagate.v1.DenialReason
+	17,  // 11: quotagate.v1.Denial.limit:type_name -> quotagate.v1.LimitUsage
+	17,  // 12: quotagate.v1.Denial.limits:type_name -> quotagate.v1.LimitUsage
+	57,  // 13: quotagate.v1.Denial.retry_after:type_name -> google.protobuf.Duration
+	21,  // 14: quotagate.v1.Denial.class_state:type_name -> quotagate.v1.ClassState
+	16,  // 15: quotagate.v1.Denial.explanation:type_name -> quotagate.v1.LimitExplanation
+	17,  // 16: quotagate.v1.LimitExplanation.usage:type_name -> quotagate.v1.LimitUsage
+	57,  // 17: quotagate.v1.LimitExplanation.opens_in:type_name -> google.protobuf.Duration
+	3,   // 18: quotagate.v1.LimitUsage.kind:type_name -> quotagate.v1.LimitKind
+	4,   // 19: quotagate.v1.LimitUsage.scope:type_name -> quotagate.v1.LimitScope
+	57,  // 20: quotagate.v1.LimitUsage.window:type_name -> google.protobuf.Duration
+	57,  // 21: quotagate.v1.LimitUsage.exhausted_in:type_name -> google.protobuf.Duration
+	18,  // 22: quotagate.v1.LimitUsage.shadow:type_name -> quotagate.v1.Shadow
+	58,  // 23: quotagate.v1.LimitUsage.cooling_until:type_name -> google.protobuf.Timestamp
+	57,  // 24: quotagate.v1.LimitUsage.opens_in:type_name -> google.protobuf.Duration
+	0,   // 25: quotagate.v1.ClassStatus.traffic_class:type_name -> quotagate.v1.TrafficClass
+	5,   // 26: quotagate.v1.ClassStatus.state:type_name -> quotagate.v1.ClassRunState
+	58,  // 27: quotagate.v1.ClassStatus.since:type_name -> google.protobuf.Timestamp
+	6,   // 28: quotagate.v1.Warning.kind:type_name -> quotagate.v1.WarningKind
+	19,  // 29: quotagate.v1.ClassState.classes:type_name -> quotagate.v1.ClassStatus
+	20,  // 30: quotagate.v1.ClassState.warnings:type_name -> quotagate.v1.Warning
+	57,  // 31: quotagate.v1.ReportRequest.retry_after:type_name -> google.protobuf.Duration
+	58,  // 32: quotagate.v1.ReportRequest.answer_time:type_name -> google.protobuf.Timestamp
+	57,  // 33: quotagate.v1.ReportRequest.completed_ago:type_name -> google.protobuf.Duration
+	21,  // 34: quotagate.v1.ReportResponse.class_state:type_name -> quotagate.v1.ClassState
+	7,   // 35: quotagate.v1.ReportResponse.advice:type_name -> quotagate.v1.Advice
+	57,  // 36: quotagate.v1.ReportResponse.back_off:type_name -> google.protobuf.Duration
+	28,  // 37: quotagate.v1.GetUsageResponse.usage:type_name -> quotagate.v1.OrgUsage
+	58,  // 38: quotagate.v1.OrgUsage.as_of:type_name -> google.protobuf.Timestamp
+	17,  // 39: quotagate.v1.OrgUsage.limits:type_name -> quotagate.v1.LimitUsage
+	39,  // 40: quotagate.v1.OrgUsage.workspaces:type_name -> quotagate.v1.WorkspaceUsage
+	42,  // 41: quotagate.v1.OrgUsage.execution_users:type_name -> quotagate.v1.ExecutionUserUsage
+	58,  // 42: quotagate.v1.OrgUsage.last_reading:type_name -> google.protobuf.Timestamp
+	29,  // 43: quotagate.v1.OrgUsage.cooling:type_name -> quotagate.v1.CoolingUsage
+	30,  // 44: quotagate.v1.OrgUsage.attribution:type_name -> quotagate.v1.Attribution
+	35,  // 45: quotagate.v1.OrgUsage.queue:type_name -> quotagate.v1.QueueUsage
+	38,  // 46: quotagate.v1.OrgUsage.readings:type_name -> quotagate.v1.Reading
+	4,   // 47: quotagate.v1.CoolingUsage.scope:type_name -> quotagate.v1.LimitScope
+	8,   // 48: quotagate.v1.CoolingUsage.cause:type_name -> quotagate.v1.CoolingCause
+	58,  // 49: quotagate.v1.CoolingUsage.since:type_name -> google.protobuf.Timestamp
+	58,  // 50: quotagate.v1.CoolingUsage.until:type_name -> google.protobuf.Timestamp
+	58,  // 51: quotagate.v1.Attribution.since:type_name -> google.protobuf.Timestamp
+	33,  // 52: quotagate.v1.Attribution.total:type_name -> quotagate.v1.PeriodUse
+	31,  // 53: quotagate.v1.Attribution.tables:type_name -> quotagate.v1.AttributionTable
+	9,   // 54: quotagate.v1.AttributionTable.dimension:type_name -> quotagate.v1.AttributionDimension
+	32,  // 55: quotagate.v1.AttributionTable.consumers:type_name -> quotagate.v1.Consumer
+	33,  // 56: quotagate.v1.AttributionTable.others:type_name -> quotagate.v1.PeriodUse
+	33,  // 57: quotagate.v1.Consumer.used:type_name -> quotagate.v1.PeriodUse
+	34,  // 58: quotagate.v1.PeriodUse.last_minute:type_name -> quotagate.v1.UseCount
+	34,  // 59: quotagate.v1.PeriodUse.last_hour:type_name -> quotagate.v1.UseCount
+	34,  // 60: quotagate.v1.PeriodUse.last_day:type_name -> quotagate.v1.UseCount
+	36,  // 61: quotagate.v1.QueueUsage.waiting:type_name -> quotagate.v1.ClassWaiting
+	37,  // 62: quotagate.v1.QueueUsage.first:type_name -> quotagate.v1.QueuedRequest
+	0,   // 63: quotagate.v1.ClassWaiting.traffic_class:type_name -> quotagate.v1.TrafficClass
+	0,   // 64: quotagate.v1.QueuedRequest.traffic_class:type_name -> quotagate.v1.TrafficClass
+	58,  // 65: quotagate.v1.QueuedRequest.waiting_since:type_name -> google.protobuf.Timestamp
+	58,  // 66: quotagate.v1.QueuedRequest.due_at:type_name -> google.protobuf.Timestamp
+	4,   // 67: quotagate.v1.QueuedRequest.scope:type_name -> quotagate.v1.LimitScope
+	58,  // 68: quotagate.v1.Reading.answer_time:type_name -> google.protobuf.Timestamp
+	17,  // 69: quotagate.v1.WorkspaceUsage.limits:type_name -> quotagate.v1.LimitUsage
+	21,  // 70: quotagate.v1.WorkspaceUsage.class_state:type_name -> quotagate.v1.ClassState
+	40,  // 71: quotagate.v1.WorkspaceUsage.attribution:type_name -> quotagate.v1.WorkspaceAttribution
+	41,  // 72: quotagate.v1.WorkspaceAttribution.pauses:type_name -> quotagate.v1.ClassForecast
+	0,   // 73: quotagate.v1.ClassForecast.traffic_class:type_name -> quotagate.v1.TrafficClass
+	57,  // 74: quotagate.v1.ClassForecast.pauses_in:type_name -> google.protobuf.Duration
+	17,  // 75: quotagate.v1.ExecutionUserUsage.limits:type_name -> quotagate.v1.LimitUsage
+	19,  // 76: quotagate.v1.ClassTransition.status:type_name -> quotagate.v1.ClassStatus
+	28,  // 77: quotagate.v1.WatchUsageResponse.usage:type_name -> quotagate.v1.OrgUsage
+	44,  // 78: quotagate.v1.WatchUsageResponse.transitions:type_name -> quotagate.v1.ClassTransition
+	58,  // 79: quotagate.v1.GetDemandRequest.since:type_name -> google.protobuf.Timestamp
+	58,  // 80: quotagate.v1.GetDemandResponse.as_of:type_name -> google.protobuf.Timestamp
+	58,  // 81: quotagate.v1.GetDemandResponse.counted_since:type_name -> google.protobuf.Timestamp
+	49,  // 82: quotagate.v1.GetDemandResponse.series:type_name -> quotagate.v1.DemandSeries
+	48,  // 83: quotagate.v1.GetDemandResponse.history:type_name -> quotagate.v1.HistoryPoint
+	58,  // 84: quotagate.v1.HistoryPoint.time:type_name -> google.protobuf.Timestamp
+	0,   // 85: quotagate.v1.DemandSeries.traffic_class:type_name -> quotagate.v1.TrafficClass
+	50,  // 86: quotagate.v1.DemandSeries.minutes:type_name -> quotagate.v1.DemandMinute
+	58,  // 87: quotagate.v1.DemandMinute.minute:type_name -> google.protobuf.Timestamp
+	10,  // 88: quotagate.v1.ListUsageRequest.order:type_name -> quotagate.v1.UsageOrder
+	58,  // 89: quotagate.v1.ListUsageResponse.as_of:type_name -> google.protobuf.Timestamp
+	54,  // 90: quotagate.v1.ListUsageResponse.orgs:type_name -> quotagate.v1.OrgLine
+	53,  // 91: quotagate.v1.ListUsageResponse.silent_nodes:type_name -> quotagate.v1.SilentNode
+	17,  // 92: quotagate.v1.OrgLine.total:type_name -> quotagate.v1.LimitUsage
+	55,  // 93: quotagate.v1.OrgLine.paused:type_name -> quotagate.v1.PausedClass
+	56,  // 94: quotagate.v1.OrgLine.cooling:type_name -> quotagate.v1.CoolingLine
+	11,  // 95: quotagate.v1.OrgLine.severity:type_name -> quotagate.v1.Severity
+	0,   // 96: quotagate.v1.PausedClass.traffic_class:type_name -> quotagate.v1.TrafficClass
+	58,  // 97: quotagate.v1.CoolingLine.until:type_name -> google.protobuf.Timestamp
+	4,   // 98: quotagate.v1.CoolingLine.scope:type_name -> quotagate.v1.LimitScope
+	12,  // 99: quotagate.v1.QuotaService.Acquire:input_type -> quotagate.v1.AcquireRequest
+	22,  // 100: quotagate.v1.QuotaService.Release:input_type -> quotagate.v1.ReleaseRequest
+	24,  // 101: quotagate.v1.QuotaService.Report:input_type -> quotagate.v1.ReportRequest
+	26,  // 102: quotagate.v1.QuotaService.GetUsage:input_type -> quotagate.v1.GetUsageRequest
+	43,  // 103: quotagate.v1.QuotaService.WatchUsage:input_type -> quotagate.v1.WatchUsageRequest
+	46,  // 104: quotagate.v1.QuotaService.GetDemand:input_type -> quotagate.v1.GetDemandRequest
+	51,  // 105: quotagate.v1.QuotaService.ListUsage:input_type -> quotagate.v1.ListUsageRequest
+	13,  // 106: quotagate.v1.QuotaService.Acquire:output_type -> quotagate.v1.AcquireResponse
+	23,  // 107: quotagate.v1.QuotaService.Release:output_type -> quotagate.v1.ReleaseResponse
+	25,  // 108: quotagate.v1.QuotaService.Report:output_type -> quotagate.v1.ReportResponse
+	27,  // 109: quotagate.v1.QuotaService.GetUsage:output_type -> quotagate.v1.GetUsageResponse
+	45,  // 110: quotagate.v1.QuotaService.WatchUsage:output_type -> quotagate.v1.WatchUsageResponse
+	47,  // 111: quotagate.v1.QuotaService.GetDemand:output_type -> quotagate.v1.GetDemandResponse
+	52,  // 112: quotagate.v1.QuotaService.ListUsage:output_type -> quotagate.v1.ListUsageResponse
+	106, // [106:113] is the sub-list for method output_type
+	99,  // [99:106] is the sub-list for method input_type
+	99,  // [99:99] is the sub-list for extension type_name
+	99,  // [99:99] is the sub-list for extension extendee
+	0,   // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_quotagate_v1_quota_proto_init() }
@@ -4309,8 +5121,8 @@ func file_quotagate_v1_quota_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quotagate_v1_quota_proto_rawDesc), len(file_quotagate_v1_quota_proto_rawDesc)),
-			NumEnums:      10,
-			NumMessages:   38,
+			NumEnums:      12,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

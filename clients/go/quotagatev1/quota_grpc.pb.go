@@ -28,6 +28,7 @@ const (
 	QuotaService_GetUsage_FullMethodName   = "/quotagate.v1.QuotaService/GetUsage"
 	QuotaService_WatchUsage_FullMethodName = "/quotagate.v1.QuotaService/WatchUsage"
 	QuotaService_GetDemand_FullMethodName  = "/quotagate.v1.QuotaService/GetDemand"
+	QuotaService_ListUsage_FullMethodName  = "/quotagate.v1.QuotaService/ListUsage"
 )
 
 // QuotaServiceClient is the client API for QuotaService service.
@@ -55,6 +56,9 @@ type QuotaServiceClient interface {
 	// GetDemand shows what was asked for, granted and refused by the minute, for a
 	// day: so that other limits can be tried on it.
 	GetDemand(ctx context.Context, in *GetDemandRequest, opts ...grpc.CallOption) (*GetDemandResponse, error)
+	// ListUsage shows many orgs, a line each: those that the caller may read and
+	// that are configured or have use.
+	ListUsage(ctx context.Context, in *ListUsageRequest, opts ...grpc.CallOption) (*ListUsageResponse, error)
 }
 
 type quotaServiceClient struct {
@@ -134,6 +138,16 @@ func (c *quotaServiceClient) GetDemand(ctx context.Context, in *GetDemandRequest
 	return out, nil
 }
 
+func (c *quotaServiceClient) ListUsage(ctx context.Context, in *ListUsageRequest, opts ...grpc.CallOption) (*ListUsageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListUsageResponse)
+	err := c.cc.Invoke(ctx, QuotaService_ListUsage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QuotaServiceServer is the server API for QuotaService service.
 // All implementations must embed UnimplementedQuotaServiceServer
 // for forward compatibility.
@@ -159,6 +173,9 @@ type QuotaServiceServer interface {
 	// GetDemand shows what was asked for, granted and refused by the minute, for a
 	// day: so that other limits can be tried on it.
 	GetDemand(context.Context, *GetDemandRequest) (*GetDemandResponse, error)
+	// ListUsage shows many orgs, a line each: those that the caller may read and
+	// that are configured or have use.
+	ListUsage(context.Context, *ListUsageRequest) (*ListUsageResponse, error)
 	mustEmbedUnimplementedQuotaServiceServer()
 }
 
@@ -186,6 +203,9 @@ func (UnimplementedQuotaServiceServer) WatchUsage(*WatchUsageRequest, grpc.Serve
 }
 func (UnimplementedQuotaServiceServer) GetDemand(context.Context, *GetDemandRequest) (*GetDemandResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GetDemand not implemented")
+}
+func (UnimplementedQuotaServiceServer) ListUsage(context.Context, *ListUsageRequest) (*ListUsageResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListUsage not implemented")
 }
 func (UnimplementedQuotaServiceServer) mustEmbedUnimplementedQuotaServiceServer() {}
 func (UnimplementedQuotaServiceServer) testEmbeddedByValue()                      {}
@@ -309,6 +329,24 @@ func _QuotaService_GetDemand_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QuotaService_ListUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListUsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QuotaServiceServer).ListUsage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QuotaService_ListUsage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QuotaServiceServer).ListUsage(ctx, req.(*ListUsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // QuotaService_ServiceDesc is the grpc.ServiceDesc for QuotaService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -335,6 +373,10 @@ var QuotaService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetDemand",
 			Handler:    _QuotaService_GetDemand_Handler,
+		},
+		{
+			MethodName: "ListUsage",
+			Handler:    _QuotaService_ListUsage_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -31,6 +31,10 @@ export const descriptor: unknown = {
                 "GetDemand": {
                   "requestType": "GetDemandRequest",
                   "responseType": "GetDemandResponse"
+                },
+                "ListUsage": {
+                  "requestType": "ListUsageRequest",
+                  "responseType": "ListUsageResponse"
                 }
               }
             },
@@ -344,6 +348,10 @@ export const descriptor: unknown = {
                 "outageShare": {
                   "type": "uint64",
                   "id": 18
+                },
+                "opensIn": {
+                  "type": "google.protobuf.Duration",
+                  "id": 19
                 }
               }
             },
@@ -1009,6 +1017,31 @@ export const descriptor: unknown = {
                   "rule": "repeated",
                   "type": "DemandSeries",
                   "id": 4
+                },
+                "history": {
+                  "rule": "repeated",
+                  "type": "HistoryPoint",
+                  "id": 5
+                }
+              }
+            },
+            "HistoryPoint": {
+              "fields": {
+                "time": {
+                  "type": "google.protobuf.Timestamp",
+                  "id": 1
+                },
+                "own": {
+                  "type": "uint64",
+                  "id": 2
+                },
+                "foreign": {
+                  "type": "uint64",
+                  "id": 3
+                },
+                "limit": {
+                  "type": "uint64",
+                  "id": 4
                 }
               }
             },
@@ -1078,6 +1111,172 @@ export const descriptor: unknown = {
                 "refusedOtherwise": {
                   "type": "uint32",
                   "id": 10
+                }
+              }
+            },
+            "UsageOrder": {
+              "values": {
+                "USAGE_ORDER_UNSPECIFIED": 0,
+                "USAGE_ORDER_TROUBLE": 1,
+                "USAGE_ORDER_USED": 2,
+                "USAGE_ORDER_EXHAUSTED": 3,
+                "USAGE_ORDER_NAME": 4
+              }
+            },
+            "Severity": {
+              "values": {
+                "SEVERITY_UNSPECIFIED": 0,
+                "SEVERITY_FINE": 1,
+                "SEVERITY_NOTICE": 2,
+                "SEVERITY_WARNING": 3,
+                "SEVERITY_CRITICAL": 4,
+                "SEVERITY_UNKNOWN": 5
+              }
+            },
+            "ListUsageRequest": {
+              "fields": {
+                "pageSize": {
+                  "type": "uint32",
+                  "id": 1
+                },
+                "pageToken": {
+                  "type": "string",
+                  "id": 2
+                },
+                "order": {
+                  "type": "UsageOrder",
+                  "id": 3
+                },
+                "search": {
+                  "type": "string",
+                  "id": 4
+                }
+              }
+            },
+            "ListUsageResponse": {
+              "fields": {
+                "asOf": {
+                  "type": "google.protobuf.Timestamp",
+                  "id": 1
+                },
+                "orgs": {
+                  "rule": "repeated",
+                  "type": "OrgLine",
+                  "id": 2
+                },
+                "nextPageToken": {
+                  "type": "string",
+                  "id": 3
+                },
+                "totalSize": {
+                  "type": "uint32",
+                  "id": 4
+                },
+                "inTrouble": {
+                  "type": "uint32",
+                  "id": 5
+                },
+                "unknown": {
+                  "type": "uint32",
+                  "id": 6
+                },
+                "silentNodes": {
+                  "rule": "repeated",
+                  "type": "SilentNode",
+                  "id": 7
+                }
+              }
+            },
+            "SilentNode": {
+              "fields": {
+                "node": {
+                  "type": "string",
+                  "id": 1
+                },
+                "reason": {
+                  "type": "string",
+                  "id": 2
+                }
+              }
+            },
+            "OrgLine": {
+              "fields": {
+                "org": {
+                  "type": "string",
+                  "id": 1
+                },
+                "total": {
+                  "type": "LimitUsage",
+                  "id": 2
+                },
+                "workspaces": {
+                  "type": "uint32",
+                  "id": 3
+                },
+                "paused": {
+                  "rule": "repeated",
+                  "type": "PausedClass",
+                  "id": 4
+                },
+                "workspacesAtLimit": {
+                  "type": "uint32",
+                  "id": 5
+                },
+                "fullestWorkspace": {
+                  "type": "string",
+                  "id": 6
+                },
+                "fullestUsedPercent": {
+                  "type": "uint32",
+                  "id": 7
+                },
+                "waiting": {
+                  "type": "uint32",
+                  "id": 8
+                },
+                "cooling": {
+                  "type": "CoolingLine",
+                  "id": 9
+                },
+                "severity": {
+                  "type": "Severity",
+                  "id": 10
+                },
+                "trouble": {
+                  "type": "string",
+                  "id": 11
+                }
+              }
+            },
+            "PausedClass": {
+              "fields": {
+                "trafficClass": {
+                  "type": "TrafficClass",
+                  "id": 1
+                },
+                "workspaces": {
+                  "type": "uint32",
+                  "id": 2
+                }
+              }
+            },
+            "CoolingLine": {
+              "fields": {
+                "until": {
+                  "type": "google.protobuf.Timestamp",
+                  "id": 1
+                },
+                "scope": {
+                  "type": "LimitScope",
+                  "id": 2
+                },
+                "total": {
+                  "type": "bool",
+                  "id": 3
+                },
+                "limits": {
+                  "type": "uint32",
+                  "id": 4
                 }
               }
             }

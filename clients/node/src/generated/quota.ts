@@ -14,6 +14,7 @@ import type { ClassStatus as _quotagate_v1_ClassStatus, ClassStatus__Output as _
 import type { ClassTransition as _quotagate_v1_ClassTransition, ClassTransition__Output as _quotagate_v1_ClassTransition__Output } from './quotagate/v1/ClassTransition.js';
 import type { ClassWaiting as _quotagate_v1_ClassWaiting, ClassWaiting__Output as _quotagate_v1_ClassWaiting__Output } from './quotagate/v1/ClassWaiting.js';
 import type { Consumer as _quotagate_v1_Consumer, Consumer__Output as _quotagate_v1_Consumer__Output } from './quotagate/v1/Consumer.js';
+import type { CoolingLine as _quotagate_v1_CoolingLine, CoolingLine__Output as _quotagate_v1_CoolingLine__Output } from './quotagate/v1/CoolingLine.js';
 import type { CoolingUsage as _quotagate_v1_CoolingUsage, CoolingUsage__Output as _quotagate_v1_CoolingUsage__Output } from './quotagate/v1/CoolingUsage.js';
 import type { DemandMinute as _quotagate_v1_DemandMinute, DemandMinute__Output as _quotagate_v1_DemandMinute__Output } from './quotagate/v1/DemandMinute.js';
 import type { DemandSeries as _quotagate_v1_DemandSeries, DemandSeries__Output as _quotagate_v1_DemandSeries__Output } from './quotagate/v1/DemandSeries.js';
@@ -23,9 +24,14 @@ import type { GetDemandRequest as _quotagate_v1_GetDemandRequest, GetDemandReque
 import type { GetDemandResponse as _quotagate_v1_GetDemandResponse, GetDemandResponse__Output as _quotagate_v1_GetDemandResponse__Output } from './quotagate/v1/GetDemandResponse.js';
 import type { GetUsageRequest as _quotagate_v1_GetUsageRequest, GetUsageRequest__Output as _quotagate_v1_GetUsageRequest__Output } from './quotagate/v1/GetUsageRequest.js';
 import type { GetUsageResponse as _quotagate_v1_GetUsageResponse, GetUsageResponse__Output as _quotagate_v1_GetUsageResponse__Output } from './quotagate/v1/GetUsageResponse.js';
+import type { HistoryPoint as _quotagate_v1_HistoryPoint, HistoryPoint__Output as _quotagate_v1_HistoryPoint__Output } from './quotagate/v1/HistoryPoint.js';
 import type { LimitExplanation as _quotagate_v1_LimitExplanation, LimitExplanation__Output as _quotagate_v1_LimitExplanation__Output } from './quotagate/v1/LimitExplanation.js';
 import type { LimitUsage as _quotagate_v1_LimitUsage, LimitUsage__Output as _quotagate_v1_LimitUsage__Output } from './quotagate/v1/LimitUsage.js';
+import type { ListUsageRequest as _quotagate_v1_ListUsageRequest, ListUsageRequest__Output as _quotagate_v1_ListUsageRequest__Output } from './quotagate/v1/ListUsageRequest.js';
+import type { ListUsageResponse as _quotagate_v1_ListUsageResponse, ListUsageResponse__Output as _quotagate_v1_ListUsageResponse__Output } from './quotagate/v1/ListUsageResponse.js';
+import type { OrgLine as _quotagate_v1_OrgLine, OrgLine__Output as _quotagate_v1_OrgLine__Output } from './quotagate/v1/OrgLine.js';
 import type { OrgUsage as _quotagate_v1_OrgUsage, OrgUsage__Output as _quotagate_v1_OrgUsage__Output } from './quotagate/v1/OrgUsage.js';
+import type { PausedClass as _quotagate_v1_PausedClass, PausedClass__Output as _quotagate_v1_PausedClass__Output } from './quotagate/v1/PausedClass.js';
 import type { PeriodUse as _quotagate_v1_PeriodUse, PeriodUse__Output as _quotagate_v1_PeriodUse__Output } from './quotagate/v1/PeriodUse.js';
 import type { Permit as _quotagate_v1_Permit, Permit__Output as _quotagate_v1_Permit__Output } from './quotagate/v1/Permit.js';
 import type { QueueUsage as _quotagate_v1_QueueUsage, QueueUsage__Output as _quotagate_v1_QueueUsage__Output } from './quotagate/v1/QueueUsage.js';
@@ -37,6 +43,7 @@ import type { ReleaseResponse as _quotagate_v1_ReleaseResponse, ReleaseResponse_
 import type { ReportRequest as _quotagate_v1_ReportRequest, ReportRequest__Output as _quotagate_v1_ReportRequest__Output } from './quotagate/v1/ReportRequest.js';
 import type { ReportResponse as _quotagate_v1_ReportResponse, ReportResponse__Output as _quotagate_v1_ReportResponse__Output } from './quotagate/v1/ReportResponse.js';
 import type { Shadow as _quotagate_v1_Shadow, Shadow__Output as _quotagate_v1_Shadow__Output } from './quotagate/v1/Shadow.js';
+import type { SilentNode as _quotagate_v1_SilentNode, SilentNode__Output as _quotagate_v1_SilentNode__Output } from './quotagate/v1/SilentNode.js';
 import type { UseCount as _quotagate_v1_UseCount, UseCount__Output as _quotagate_v1_UseCount__Output } from './quotagate/v1/UseCount.js';
 import type { Warning as _quotagate_v1_Warning, Warning__Output as _quotagate_v1_Warning__Output } from './quotagate/v1/Warning.js';
 import type { WatchUsageRequest as _quotagate_v1_WatchUsageRequest, WatchUsageRequest__Output as _quotagate_v1_WatchUsageRequest__Output } from './quotagate/v1/WatchUsageRequest.js';
@@ -72,6 +79,7 @@ export interface ProtoGrpcType {
       ClassWaiting: MessageTypeDefinition<_quotagate_v1_ClassWaiting, _quotagate_v1_ClassWaiting__Output>
       Consumer: MessageTypeDefinition<_quotagate_v1_Consumer, _quotagate_v1_Consumer__Output>
       CoolingCause: EnumTypeDefinition
+      CoolingLine: MessageTypeDefinition<_quotagate_v1_CoolingLine, _quotagate_v1_CoolingLine__Output>
       CoolingUsage: MessageTypeDefinition<_quotagate_v1_CoolingUsage, _quotagate_v1_CoolingUsage__Output>
       DemandMinute: MessageTypeDefinition<_quotagate_v1_DemandMinute, _quotagate_v1_DemandMinute__Output>
       DemandSeries: MessageTypeDefinition<_quotagate_v1_DemandSeries, _quotagate_v1_DemandSeries__Output>
@@ -82,11 +90,16 @@ export interface ProtoGrpcType {
       GetDemandResponse: MessageTypeDefinition<_quotagate_v1_GetDemandResponse, _quotagate_v1_GetDemandResponse__Output>
       GetUsageRequest: MessageTypeDefinition<_quotagate_v1_GetUsageRequest, _quotagate_v1_GetUsageRequest__Output>
       GetUsageResponse: MessageTypeDefinition<_quotagate_v1_GetUsageResponse, _quotagate_v1_GetUsageResponse__Output>
+      HistoryPoint: MessageTypeDefinition<_quotagate_v1_HistoryPoint, _quotagate_v1_HistoryPoint__Output>
       LimitExplanation: MessageTypeDefinition<_quotagate_v1_LimitExplanation, _quotagate_v1_LimitExplanation__Output>
       LimitKind: EnumTypeDefinition
       LimitScope: EnumTypeDefinition
       LimitUsage: MessageTypeDefinition<_quotagate_v1_LimitUsage, _quotagate_v1_LimitUsage__Output>
+      ListUsageRequest: MessageTypeDefinition<_quotagate_v1_ListUsageRequest, _quotagate_v1_ListUsageRequest__Output>
+      ListUsageResponse: MessageTypeDefinition<_quotagate_v1_ListUsageResponse, _quotagate_v1_ListUsageResponse__Output>
+      OrgLine: MessageTypeDefinition<_quotagate_v1_OrgLine, _quotagate_v1_OrgLine__Output>
       OrgUsage: MessageTypeDefinition<_quotagate_v1_OrgUsage, _quotagate_v1_OrgUsage__Output>
+      PausedClass: MessageTypeDefinition<_quotagate_v1_PausedClass, _quotagate_v1_PausedClass__Output>
       PeriodUse: MessageTypeDefinition<_quotagate_v1_PeriodUse, _quotagate_v1_PeriodUse__Output>
       Permit: MessageTypeDefinition<_quotagate_v1_Permit, _quotagate_v1_Permit__Output>
       QueueUsage: MessageTypeDefinition<_quotagate_v1_QueueUsage, _quotagate_v1_QueueUsage__Output>
@@ -97,8 +110,11 @@ export interface ProtoGrpcType {
       ReleaseResponse: MessageTypeDefinition<_quotagate_v1_ReleaseResponse, _quotagate_v1_ReleaseResponse__Output>
       ReportRequest: MessageTypeDefinition<_quotagate_v1_ReportRequest, _quotagate_v1_ReportRequest__Output>
       ReportResponse: MessageTypeDefinition<_quotagate_v1_ReportResponse, _quotagate_v1_ReportResponse__Output>
+      Severity: EnumTypeDefinition
       Shadow: MessageTypeDefinition<_quotagate_v1_Shadow, _quotagate_v1_Shadow__Output>
+      SilentNode: MessageTypeDefinition<_quotagate_v1_SilentNode, _quotagate_v1_SilentNode__Output>
       TrafficClass: EnumTypeDefinition
+      UsageOrder: EnumTypeDefinition
       UseCount: MessageTypeDefinition<_quotagate_v1_UseCount, _quotagate_v1_UseCount__Output>
       Warning: MessageTypeDefinition<_quotagate_v1_Warning, _quotagate_v1_Warning__Output>
       WarningKind: EnumTypeDefinition

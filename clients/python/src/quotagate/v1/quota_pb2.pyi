@@ -86,6 +86,23 @@ class AttributionDimension(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ATTRIBUTION_DIMENSION_OPERATION: _ClassVar[AttributionDimension]
     ATTRIBUTION_DIMENSION_EXECUTION_USER: _ClassVar[AttributionDimension]
     ATTRIBUTION_DIMENSION_CALLER: _ClassVar[AttributionDimension]
+
+class UsageOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    USAGE_ORDER_UNSPECIFIED: _ClassVar[UsageOrder]
+    USAGE_ORDER_TROUBLE: _ClassVar[UsageOrder]
+    USAGE_ORDER_USED: _ClassVar[UsageOrder]
+    USAGE_ORDER_EXHAUSTED: _ClassVar[UsageOrder]
+    USAGE_ORDER_NAME: _ClassVar[UsageOrder]
+
+class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEVERITY_UNSPECIFIED: _ClassVar[Severity]
+    SEVERITY_FINE: _ClassVar[Severity]
+    SEVERITY_NOTICE: _ClassVar[Severity]
+    SEVERITY_WARNING: _ClassVar[Severity]
+    SEVERITY_CRITICAL: _ClassVar[Severity]
+    SEVERITY_UNKNOWN: _ClassVar[Severity]
 TRAFFIC_CLASS_UNSPECIFIED: TrafficClass
 TRAFFIC_CLASS_BULK: TrafficClass
 TRAFFIC_CLASS_EVENT: TrafficClass
@@ -132,6 +149,17 @@ ATTRIBUTION_DIMENSION_TRAFFIC_CLASS: AttributionDimension
 ATTRIBUTION_DIMENSION_OPERATION: AttributionDimension
 ATTRIBUTION_DIMENSION_EXECUTION_USER: AttributionDimension
 ATTRIBUTION_DIMENSION_CALLER: AttributionDimension
+USAGE_ORDER_UNSPECIFIED: UsageOrder
+USAGE_ORDER_TROUBLE: UsageOrder
+USAGE_ORDER_USED: UsageOrder
+USAGE_ORDER_EXHAUSTED: UsageOrder
+USAGE_ORDER_NAME: UsageOrder
+SEVERITY_UNSPECIFIED: Severity
+SEVERITY_FINE: Severity
+SEVERITY_NOTICE: Severity
+SEVERITY_WARNING: Severity
+SEVERITY_CRITICAL: Severity
+SEVERITY_UNKNOWN: Severity
 
 class AcquireRequest(_message.Message):
     __slots__ = ("org", "workspace", "operation", "execution_user", "traffic_class", "calls", "min_calls", "cost", "max_wait", "permit_ttl", "request_id", "mode")
@@ -230,7 +258,7 @@ class LimitExplanation(_message.Message):
     def __init__(self, usage: _Optional[_Union[LimitUsage, _Mapping]] = ..., room: _Optional[int] = ..., needed: _Optional[int] = ..., ahead: _Optional[int] = ..., kept_for_workspaces: _Optional[int] = ..., pauses_at: _Optional[int] = ..., binding: bool = ..., opens_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class LimitUsage(_message.Message):
-    __slots__ = ("name", "kind", "scope", "identity", "max", "used_by_caller", "used_by_others", "foreign", "held", "reserved", "remaining", "window", "stale", "burn_per_hour", "exhausted_in", "shadow", "cooling_until", "outage_share")
+    __slots__ = ("name", "kind", "scope", "identity", "max", "used_by_caller", "used_by_others", "foreign", "held", "reserved", "remaining", "window", "stale", "burn_per_hour", "exhausted_in", "shadow", "cooling_until", "outage_share", "opens_in")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +277,7 @@ class LimitUsage(_message.Message):
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     COOLING_UNTIL_FIELD_NUMBER: _ClassVar[int]
     OUTAGE_SHARE_FIELD_NUMBER: _ClassVar[int]
+    OPENS_IN_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: LimitKind
     scope: LimitScope
@@ -267,7 +296,8 @@ class LimitUsage(_message.Message):
     shadow: Shadow
     cooling_until: _timestamp_pb2.Timestamp
     outage_share: int
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[LimitKind, str]] = ..., scope: _Optional[_Union[LimitScope, str]] = ..., identity: _Optional[str] = ..., max: _Optional[int] = ..., used_by_caller: _Optional[int] = ..., used_by_others: _Optional[int] = ..., foreign: _Optional[int] = ..., held: _Optional[int] = ..., reserved: _Optional[int] = ..., remaining: _Optional[int] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale: bool = ..., burn_per_hour: _Optional[int] = ..., exhausted_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., cooling_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outage_share: _Optional[int] = ...) -> None: ...
+    opens_in: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[LimitKind, str]] = ..., scope: _Optional[_Union[LimitScope, str]] = ..., identity: _Optional[str] = ..., max: _Optional[int] = ..., used_by_caller: _Optional[int] = ..., used_by_others: _Optional[int] = ..., foreign: _Optional[int] = ..., held: _Optional[int] = ..., reserved: _Optional[int] = ..., remaining: _Optional[int] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale: bool = ..., burn_per_hour: _Optional[int] = ..., exhausted_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., cooling_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outage_share: _Optional[int] = ..., opens_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Shadow(_message.Message):
     __slots__ = ("would_have_refused",)
@@ -610,16 +640,30 @@ class GetDemandRequest(_message.Message):
     def __init__(self, org: _Optional[str] = ..., workspace: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GetDemandResponse(_message.Message):
-    __slots__ = ("org", "as_of", "counted_since", "series")
+    __slots__ = ("org", "as_of", "counted_since", "series", "history")
     ORG_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     COUNTED_SINCE_FIELD_NUMBER: _ClassVar[int]
     SERIES_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     org: str
     as_of: _timestamp_pb2.Timestamp
     counted_since: _timestamp_pb2.Timestamp
     series: _containers.RepeatedCompositeFieldContainer[DemandSeries]
-    def __init__(self, org: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., counted_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., series: _Optional[_Iterable[_Union[DemandSeries, _Mapping]]] = ...) -> None: ...
+    history: _containers.RepeatedCompositeFieldContainer[HistoryPoint]
+    def __init__(self, org: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., counted_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., series: _Optional[_Iterable[_Union[DemandSeries, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[HistoryPoint, _Mapping]]] = ...) -> None: ...
+
+class HistoryPoint(_message.Message):
+    __slots__ = ("time", "own", "foreign", "limit")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    OWN_FIELD_NUMBER: _ClassVar[int]
+    FOREIGN_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    own: int
+    foreign: int
+    limit: int
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., own: _Optional[int] = ..., foreign: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class DemandSeries(_message.Message):
     __slots__ = ("workspace", "traffic_class", "operation", "rest", "minutes")
@@ -658,3 +702,87 @@ class DemandMinute(_message.Message):
     refused_by_concurrency: int
     refused_otherwise: int
     def __init__(self, minute: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., asked_calls: _Optional[int] = ..., asked_units: _Optional[int] = ..., granted_calls: _Optional[int] = ..., granted_units: _Optional[int] = ..., refused_by_execution_user: _Optional[int] = ..., refused_by_workspace: _Optional[int] = ..., refused_by_org: _Optional[int] = ..., refused_by_concurrency: _Optional[int] = ..., refused_otherwise: _Optional[int] = ...) -> None: ...
+
+class ListUsageRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "order", "search")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    order: UsageOrder
+    search: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[UsageOrder, str]] = ..., search: _Optional[str] = ...) -> None: ...
+
+class ListUsageResponse(_message.Message):
+    __slots__ = ("as_of", "orgs", "next_page_token", "total_size", "in_trouble", "unknown", "silent_nodes")
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    ORGS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    IN_TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    SILENT_NODES_FIELD_NUMBER: _ClassVar[int]
+    as_of: _timestamp_pb2.Timestamp
+    orgs: _containers.RepeatedCompositeFieldContainer[OrgLine]
+    next_page_token: str
+    total_size: int
+    in_trouble: int
+    unknown: int
+    silent_nodes: _containers.RepeatedCompositeFieldContainer[SilentNode]
+    def __init__(self, as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., orgs: _Optional[_Iterable[_Union[OrgLine, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_size: _Optional[int] = ..., in_trouble: _Optional[int] = ..., unknown: _Optional[int] = ..., silent_nodes: _Optional[_Iterable[_Union[SilentNode, _Mapping]]] = ...) -> None: ...
+
+class SilentNode(_message.Message):
+    __slots__ = ("node", "reason")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    reason: str
+    def __init__(self, node: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class OrgLine(_message.Message):
+    __slots__ = ("org", "total", "workspaces", "paused", "workspaces_at_limit", "fullest_workspace", "fullest_used_percent", "waiting", "cooling", "severity", "trouble")
+    ORG_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACES_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACES_AT_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    FULLEST_WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    FULLEST_USED_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    COOLING_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    org: str
+    total: LimitUsage
+    workspaces: int
+    paused: _containers.RepeatedCompositeFieldContainer[PausedClass]
+    workspaces_at_limit: int
+    fullest_workspace: str
+    fullest_used_percent: int
+    waiting: int
+    cooling: CoolingLine
+    severity: Severity
+    trouble: str
+    def __init__(self, org: _Optional[str] = ..., total: _Optional[_Union[LimitUsage, _Mapping]] = ..., workspaces: _Optional[int] = ..., paused: _Optional[_Iterable[_Union[PausedClass, _Mapping]]] = ..., workspaces_at_limit: _Optional[int] = ..., fullest_workspace: _Optional[str] = ..., fullest_used_percent: _Optional[int] = ..., waiting: _Optional[int] = ..., cooling: _Optional[_Union[CoolingLine, _Mapping]] = ..., severity: _Optional[_Union[Severity, str]] = ..., trouble: _Optional[str] = ...) -> None: ...
+
+class PausedClass(_message.Message):
+    __slots__ = ("traffic_class", "workspaces")
+    TRAFFIC_CLASS_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACES_FIELD_NUMBER: _ClassVar[int]
+    traffic_class: TrafficClass
+    workspaces: int
+    def __init__(self, traffic_class: _Optional[_Union[TrafficClass, str]] = ..., workspaces: _Optional[int] = ...) -> None: ...
+
+class CoolingLine(_message.Message):
+    __slots__ = ("until", "scope", "total", "limits")
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    until: _timestamp_pb2.Timestamp
+    scope: LimitScope
+    total: bool
+    limits: int
+    def __init__(self, until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scope: _Optional[_Union[LimitScope, str]] = ..., total: bool = ..., limits: _Optional[int] = ...) -> None: ...

@@ -67,6 +67,11 @@ class QuotaServiceStub(object):
                 request_serializer=quotagate_dot_v1_dot_quota__pb2.GetDemandRequest.SerializeToString,
                 response_deserializer=quotagate_dot_v1_dot_quota__pb2.GetDemandResponse.FromString,
                 _registered_method=True)
+        self.ListUsage = channel.unary_unary(
+                '/quotagate.v1.QuotaService/ListUsage',
+                request_serializer=quotagate_dot_v1_dot_quota__pb2.ListUsageRequest.SerializeToString,
+                response_deserializer=quotagate_dot_v1_dot_quota__pb2.ListUsageResponse.FromString,
+                _registered_method=True)
 
 
 class QuotaServiceServicer(object):
@@ -122,6 +127,14 @@ class QuotaServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsage(self, request, context):
+        """ListUsage shows many orgs, a line each: those that the caller may read and
+        that are configured or have use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QuotaServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -154,6 +167,11 @@ def add_QuotaServiceServicer_to_server(servicer, server):
                     servicer.GetDemand,
                     request_deserializer=quotagate_dot_v1_dot_quota__pb2.GetDemandRequest.FromString,
                     response_serializer=quotagate_dot_v1_dot_quota__pb2.GetDemandResponse.SerializeToString,
+            ),
+            'ListUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsage,
+                    request_deserializer=quotagate_dot_v1_dot_quota__pb2.ListUsageRequest.FromString,
+                    response_serializer=quotagate_dot_v1_dot_quota__pb2.ListUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -321,6 +339,33 @@ class QuotaService(object):
             '/quotagate.v1.QuotaService/GetDemand',
             quotagate_dot_v1_dot_quota__pb2.GetDemandRequest.SerializeToString,
             quotagate_dot_v1_dot_quota__pb2.GetDemandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quotagate.v1.QuotaService/ListUsage',
+            quotagate_dot_v1_dot_quota__pb2.ListUsageRequest.SerializeToString,
+            quotagate_dot_v1_dot_quota__pb2.ListUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,10 @@ class QuotaServiceStub:
     """GetDemand shows what was asked for, granted and refused by the minute, for a
     day: so that other limits can be tried on it.
     """
+    ListUsage: _grpc.UnaryUnaryMultiCallable[_quota_pb2.ListUsageRequest, _quota_pb2.ListUsageResponse]
+    """ListUsage shows many orgs, a line each: those that the caller may read and
+    that are configured or have use.
+    """
 
 @_typing.type_check_only
 class QuotaServiceAsyncStub(QuotaServiceStub):
@@ -90,6 +94,10 @@ class QuotaServiceAsyncStub(QuotaServiceStub):
     GetDemand: _aio.UnaryUnaryMultiCallable[_quota_pb2.GetDemandRequest, _quota_pb2.GetDemandResponse]  # type: ignore[assignment]
     """GetDemand shows what was asked for, granted and refused by the minute, for a
     day: so that other limits can be tried on it.
+    """
+    ListUsage: _aio.UnaryUnaryMultiCallable[_quota_pb2.ListUsageRequest, _quota_pb2.ListUsageResponse]  # type: ignore[assignment]
+    """ListUsage shows many orgs, a line each: those that the caller may read and
+    that are configured or have use.
     """
 
 class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -154,6 +162,16 @@ class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_quota_pb2.GetDemandResponse, _abc.Awaitable[_quota_pb2.GetDemandResponse]]:
         """GetDemand shows what was asked for, granted and refused by the minute, for a
         day: so that other limits can be tried on it.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUsage(
+        self,
+        request: _quota_pb2.ListUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_quota_pb2.ListUsageResponse, _abc.Awaitable[_quota_pb2.ListUsageResponse]]:
+        """ListUsage shows many orgs, a line each: those that the caller may read and
+        that are configured or have use.
         """
 
 def add_QuotaServiceServicer_to_server(servicer: QuotaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,6 +26,7 @@ export interface LimitUsage {
   'shadow'?: (_quotagate_v1_Shadow | null);
   'coolingUntil'?: (_google_protobuf_Timestamp | null);
   'outageShare'?: (number | string | Long);
+  'opensIn'?: (_google_protobuf_Duration | null);
 }
 
 export interface LimitUsage__Output {
@@ -47,4 +48,5 @@ export interface LimitUsage__Output {
   'shadow': (_quotagate_v1_Shadow__Output | null);
   'coolingUntil': (_google_protobuf_Timestamp__Output | null);
   'outageShare': (number);
+  'opensIn': (_google_protobuf_Duration__Output | null);
 }

@@ -19,6 +19,8 @@ pub use self::{
     settings::Settings,
     what_if::{WhatIf, WhatIfError},
 };
+/// What the edge is told of, by its own name.
+pub use crate::store::{Shard, StoreMember};
 use crate::{
     cluster::{
         View,
@@ -33,7 +35,7 @@ use crate::{
         WorkspaceId,
     },
     shard::{NoLedger, Policies as _, Shards, Usage, permit_id::PermitId},
-    store::{SharedStore, StoreMember, keys::SHARDS},
+    store::{SharedStore, keys::SHARDS},
 };
 
 /// Why a request could not be decided.

@@ -22,9 +22,8 @@ pub use self::page::page;
 use super::convert::overview as wire;
 use crate::{
     cluster::peers::{self, Call, PeerError, Peers, Trace},
-    node::{Node, OtherNode},
+    node::{Node, OtherNode, Shard},
     proto::{peer::v1 as peer, v1},
-    store::Shard,
 };
 
 /// How long a sweep is shown at least.

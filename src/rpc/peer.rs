@@ -29,13 +29,12 @@ use crate::{
     auth::Principal,
     cluster::peers::{NOT_OWNER, Token},
     metrics::Metrics,
-    node::{Author, Node},
+    node::{Author, Node, Shard},
     proto::peer::v1::{
         self as peer, Forwarded, administer_request, administer_response,
         peer_service_server::{PeerService, PeerServiceServer},
     },
     quota::Teller,
-    store::Shard,
     trace,
 };
 

@@ -8,7 +8,9 @@ use super::{Checks, duration, hex, unhex, wire_duration, wire_time};
 use crate::{
     cluster::moves::Move,
     config::{Config, OrgDeclaration, PartialClasses, Template, WorkspaceDeclaration},
-    node::{AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry},
+    node::{
+        AdminChange, Change, ClusterInfo, NodeEntry, OrgEntry, OrgSource, ShardEntry, StoreMember,
+    },
     proto::admin::v1,
     quota::{
         BurnLimit, Charge, Kind, Operation, OperationId, OrgId, Scope, Thresholds, Unknown, UserId,
@@ -16,7 +18,6 @@ use crate::{
         catalogue::{Cost, Max},
     },
     rpc::status::Problem,
-    store::StoreMember,
 };
 
 const DEFAULT_PAGE_SIZE: u32 = 100;

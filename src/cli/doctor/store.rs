@@ -83,6 +83,7 @@ fn judge(members: &[Examined], report: &mut Report) {
         let (level, text, remedy) = match says {
             Ok(says) => judge_member(endpoint, says),
             Err(why) => {
+                let why = why.trim_start_matches(&format!("{endpoint}: "));
                 let text = format!("{endpoint} does not answer: {why}");
                 (Level::Warn, text, "start it, or mend the way to it, or name another one")
             }

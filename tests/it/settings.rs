@@ -47,7 +47,8 @@ fn form(page: &Answer, what: &str) -> Fields {
         .unwrap_or_else(|| panic!("no form {what}: {}", page.body));
     let attribute = |tag: &str, name: &str| {
         let rest = tag.split_once(&format!(" {name}=\""))?.1;
-        Some(rest.split_once('"')?.0.to_owned())
+        let value = rest.split_once('"')?.0;
+        Some(value.replace("&#34;", "\"").replace("&#60;", "<").replace("&#38;", "&"))
     };
     let inputs = form.split("<input").skip(1).filter(|tag| !tag.contains("type=\"checkbox\""));
     inputs
@@ -196,7 +197,11 @@ async fn what_cannot_be_saved_comes_back_as_it_was_typed() {
     let answer = post(&server, WORKSPACE, OURS, &with(form(&new, "workspace"), &typed)).await;
     check(&answer, 400, &["value=\"8\"", "id=\"e-guaranteed_calls\""]);
     let odd = BTreeMap::from([("org".to_owned(), "00D000000000001EAB".to_owned())]);
-    check(&post(&server, "/settings", OURS, &odd).await, 400, &["00D000000000001EAB", "checksum"]);
+    check(
+        &post(&server, "/settings", OURS, &odd).await,
+        400,
+        &["00D000000000001EAB", "last three characters"],
+    );
     assert_eq!(server.get_org().await.changes, []);
 }
 

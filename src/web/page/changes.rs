@@ -67,7 +67,7 @@ pub async fn of_org<Q: QuotaService, A: AdminService>(
     let page = ChangesPage {
         frame: visit.frame(format!("Changes of {org}"), Section::Orgs),
         path: visit.path().to_owned(),
-        entries: changes.iter().map(|change| entry(&org, change)).collect(),
+        entries: entries(changes.iter().map(|change| (org.as_str(), change))),
         bound,
         empty: if sees_all {
             "Nobody has changed this org's settings yet."
@@ -90,7 +90,8 @@ pub async fn of_all<Q: QuotaService, A: AdminService>(
         Err(refused) => return pages.refuse(&refused, &visit),
     };
     let shown = words::count(u64::try_from(changes.len()).unwrap_or(u64::MAX));
-    let of = |OrgChange { org, change }: OrgChange| entry(&org, &change.unwrap_or_default());
+    let of = |it: OrgChange| (it.org, it.change.unwrap_or_default());
+    let changes: Vec<(String, Change)> = changes.into_iter().map(of).collect();
     let page = ChangesPage {
         frame: visit.frame("Changes", Section::Settings),
         org: String::new(),
@@ -103,7 +104,7 @@ pub async fn of_all<Q: QuotaService, A: AdminService>(
         } else {
             String::new()
         },
-        entries: changes.into_iter().map(of).collect(),
+        entries: entries(changes.iter().map(|(org, change)| (org.as_str(), change))),
         empty: "Nobody has changed the settings of an org that you administer yet.",
     };
     answer(StatusCode::OK, &page)
@@ -112,7 +113,22 @@ pub async fn of_all<Q: QuotaService, A: AdminService>(
 /// So many changes of an org are kept.
 const KEPT: usize = 100;
 
-fn entry(org: &str, change: &Change) -> Entry {
+/// So many bytes of declarations are read for one page. An org with a thousand
+/// workspaces declares about a tenth of that.
+const READ: usize = 1 << 20;
+
+fn entries<'c>(changes: impl Iterator<Item = (&'c str, &'c Change)>) -> Vec<Entry> {
+    let mut left = READ;
+    let entry = |(org, change): (&str, &Change)| {
+        let long = change.before.len() + change.after.len();
+        let told = if long <= left { Told::of(change) } else { Told::unread(change) };
+        left = left.saturating_sub(long);
+        entry(org, change, told)
+    };
+    changes.map(entry).collect()
+}
+
+fn entry(org: &str, change: &Change, told: Told) -> Entry {
     let lines = lines::difference(&change.before, &change.after);
     let count = |is: fn(&Line) -> bool| lines.iter().filter(|line| is(line)).count();
     let (gone, new) = (count(Line::is_gone), count(Line::is_new));
@@ -121,7 +137,7 @@ fn entry(org: &str, change: &Change) -> Entry {
         what: what(&change.action),
         action: change.action.clone(),
         from: change.from.clone(),
-        told: Told::of(change),
+        told,
         lines_said: format!("The declaration, line by line: {gone} gone, {new} new"),
         lines,
     }

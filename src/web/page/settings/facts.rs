@@ -210,11 +210,11 @@ pub fn pausing(policy: &ClassPolicy) -> impl Iterator<Item = (TrafficClass, Thre
 fn pauses(thresholds: Thresholds, cap: u64) -> String {
     let Thresholds { pause, resume } = thresholds;
     if cap == 0 {
-        return format!("pauses at {pause} %, resumes below {resume} %");
+        return format!("pauses at {pause}\u{a0}%, resumes below {resume}\u{a0}%");
     }
     let (pause_at, resume_at) = (thresholds.pause_point(cap), thresholds.resume_point(cap));
     format!(
-        "pauses at {pause} % ({}), resumes below {resume} % ({})",
+        "pauses at {pause}\u{a0}% ({}), resumes below {resume}\u{a0}% ({})",
         words::count(pause_at),
         words::count(resume_at)
     )
@@ -333,7 +333,9 @@ mod tests {
                 if it.workspace.is_empty() { String::new() } else { format!("{}: ", it.workspace) };
             format!("{of}{}: {} → {}", it.label, it.before, it.after)
         };
-        differences(before, after).iter().map(line).collect()
+        // Numbers keep their sign on one line.
+        let plain = |line: String| line.replace('\u{a0}', " ");
+        differences(before, after).iter().map(line).map(plain).collect()
     }
 
     #[test]

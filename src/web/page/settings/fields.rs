@@ -166,7 +166,7 @@ pub const WORKSPACE: [Field; 14] = [
     },
     Field {
         name: "burn_limit.window",
-        label: "in any",
+        label: "In how long",
         unit: "",
         hint: "Such as 30m, 1 second to 24 hours. Both empty: no brake.",
         kind: Kind::Text,
@@ -325,7 +325,7 @@ impl Values {
                 None
             }
             (_, "") => {
-                faults.add("burn_limit.window", "must be given, too: in any how long, such as 30m");
+                faults.add("burn_limit.window", "must be given, too, such as 30m");
                 None
             }
             _ => Some(BurnLimit { calls, window }),

@@ -42,6 +42,8 @@ pub struct Told {
     pub differences: Vec<Difference>,
     /// How many differences are not shown.
     pub more: usize,
+    /// It was not looked at: its declarations are too long to be read for a page.
+    pub is_unread: bool,
 }
 
 /// So many differences are shown; a new threshold of an org changes a thousand
@@ -123,7 +125,10 @@ impl Standing {
 
     /// The changes since the one that is named so, newest first.
     pub fn since(&self, seen: &str) -> Vec<Told> {
-        self.changes.iter().take_while(|change| stamp(change) != seen).map(Told::of).collect()
+        /// More would hide what they are about.
+        const SHOWN: usize = 5;
+        let newer = self.changes.iter().take_while(|change| stamp(change) != seen);
+        newer.take(SHOWN).map(Told::of).collect()
     }
 }
 
@@ -133,7 +138,13 @@ impl Told {
         let (before, after) = (facts::of_yaml(&change.before), facts::of_yaml(&change.after));
         let mut differences = facts::differences(before.as_ref(), after.as_ref());
         let more = limit(&mut differences);
-        Self { who: change.who.clone(), time: change.time.map(Moment), differences, more }
+        Self { differences, more, is_unread: false, ..Self::unread(change) }
+    }
+
+    /// A change of which only is told who made it, and when.
+    pub fn unread(change: &Change) -> Self {
+        let (who, time) = (change.who.clone(), change.time.map(Moment));
+        Self { who, time, differences: Vec::new(), more: 0, is_unread: true }
     }
 }
 

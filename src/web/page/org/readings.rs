@@ -73,7 +73,11 @@ mod tests {
     fn both_counts_are_compared() {
         let check = |used, own, foreign, expected: &str| {
             let reading = Reading { used, limit: 15_000, own, foreign, ..Reading::default() };
-            assert!(drift(&[reading.clone()]).contains(expected), "{}", drift(&[reading]));
+            assert!(
+                drift(std::slice::from_ref(&reading)).contains(expected),
+                "{}",
+                drift(std::slice::from_ref(&reading))
+            );
         };
         check(
             5_990,

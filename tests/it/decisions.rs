@@ -93,10 +93,12 @@ async fn a_permit_lives_as_long_as_its_shortest_window_allows() {
 }
 
 /// All limits of an org.
+/// What is counted, without how long it lasts.
 fn counters(usage: v1::OrgUsage) -> Vec<v1::LimitUsage> {
     let workspaces = usage.workspaces.into_iter().flat_map(|workspace| workspace.limits);
     let users = usage.execution_users.into_iter().flat_map(|user| user.limits);
-    usage.limits.into_iter().chain(workspaces).chain(users).collect()
+    let all = usage.limits.into_iter().chain(workspaces).chain(users);
+    all.map(|limit| v1::LimitUsage { opens_in: None, ..limit }).collect()
 }
 
 #[tokio::test]

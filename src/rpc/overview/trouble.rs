@@ -99,6 +99,7 @@ fn at_limit(line: &OrgLine) -> Option<String> {
 fn will_be_exhausted(total: &LimitUsage, lasts: Duration) -> String {
     let minutes = lasts.as_secs().div_ceil(60);
     let span = match (minutes / 60, minutes % 60) {
+        (0, 0 | 1) => "a minute".to_owned(),
         (0, minutes) => format!("{minutes} min"),
         (hours, 0) => format!("{hours} h"),
         (hours, minutes) => format!("{hours} h {minutes} min"),
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn the_gravest_trouble_is_told() {
         use Severity::{Critical, Fine, Notice, Unknown, Warning};
-        let rows: [(OrgLine, Severity, &str); 15] = [
+        let rows: [(OrgLine, Severity, &str); 16] = [
             (line(|_| {}), Fine, ""),
             (line(|l| l.total = None), Unknown, "does not answer"),
             (line(|l| l.waiting = 1), Notice, "1 request waits"),
@@ -238,6 +239,14 @@ mod tests {
                 "2,000 calls an hour, the 15,000 calls of 24 hours are used up in 59 min.",
             ),
             (line(|l| lasts(l, 5 * 3_600 + 61)), Notice, "used up in 5 h 2 min."),
+            (
+                line(|l| {
+                    let soon = prost_types::Duration { seconds: 0, nanos: 400_000_000 };
+                    l.total.as_mut().expect("one").exhausted_in = Some(soon);
+                }),
+                Warning,
+                "used up in a minute.",
+            ),
             (
                 line(|l| {
                     l.paused = vec![pauses(TrafficClass::Event, 1), pauses(TrafficClass::Bulk, 2)]

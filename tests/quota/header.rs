@@ -67,6 +67,19 @@ fn the_call_that_carried_a_reading_is_ours() {
     }
 }
 
+/// It was taken for ours, although nobody had been allowed to make the call by then.
+#[test]
+fn a_reading_from_before_the_grant_did_not_come_with_the_call() {
+    for daily in [1_000, 100_000] {
+        let mut bench = Bench::of(org().daily(daily));
+        bench.advance(MINUTE);
+        let permit = bench.grant(ask(REST));
+        let report = with_reading(1, 1, daily);
+        bench.report(&permit, Report { completed_ago: ms(10), ..report });
+        assert_eq!(bench.total().foreign, 1, "of {daily}");
+    }
+}
+
 /// What is in one bucket with calls from after the reading may be of after it, too.
 #[test]
 fn a_reading_that_comes_late_takes_no_later_calls_for_ours() {

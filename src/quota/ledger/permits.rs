@@ -286,8 +286,10 @@ impl Ledger {
         let charges = permit.charges.clone();
         let settled = expires.min(granted.max(now - report.completed_ago));
         let unsettled = self.unsettled_stamp(expires);
-        // A figure has the call that it came with, however late the answer arrived.
-        let answered_by = read.map_or(settled, |moment| settled.min(moment));
+        // A figure has the call that it came with, however late the answer arrived; one
+        // from before the grant did not come with it, whatever is said.
+        let answered_by = read.filter(|read| *read >= granted);
+        let answered_by = answered_by.map_or(settled, |read| settled.min(read));
         for charge in charges {
             if self.groups.counter(charge.at).kind == Kind::Concurrency {
                 self.give_back(charge, unsettled, tag, calls);

@@ -27,7 +27,7 @@ describe("the page of all orgs", () => {
     assert.deepEqual(shown, shown.toSorted());
     await page.getByRole("searchbox").fill("NEARLY");
     await page.keyboard.press("Enter");
-    await page.waitForURL((url) => url.searchParams.get("q") === "NEARLY");
+    await page.waitForURL((url) => url.searchParams.get("search") === "NEARLY");
     assert.deepEqual(await names(page), ["nearly-full"]);
     await page.reload();
     assert.deepEqual(await names(page), ["nearly-full"]);
@@ -87,7 +87,7 @@ describe("with ten thousand orgs", () => {
     assert.equal((await names(page)).length, 50);
     await page.getByRole("searchbox").fill("org-7777");
     await page.keyboard.press("Enter");
-    await page.waitForURL((url) => url.searchParams.get("q") === "org-7777");
+    await page.waitForURL((url) => url.searchParams.get("search") === "org-7777");
     assert.deepEqual(await names(page), ["org-7777"]);
   });
 });

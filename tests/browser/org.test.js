@@ -83,7 +83,7 @@ describe("an org's page", () => {
     const { page, problems } = await here.visit(t, `/orgs/${ACME}`);
     const limit = workspace(page, "inbox").getByLabel("Limit");
     await limit.fill("12345");
-    const used = page.locator("#total").getByText(/^Through quotagate used/);
+    const used = page.locator("#total").getByText(/^Callers of quotagate have used/);
     const before = await used.innerText();
     await makeCalls(here.service, ACME, 7, { workspace: "inbox" });
     await until("the page has changed", async () => (await used.innerText()) !== before);
@@ -96,7 +96,7 @@ describe("an org's page", () => {
     const { page, problems } = await here.visit(t, "/orgs/watched");
     await makeCalls(here.service, "watched", 39, { workspace: "live" });
     const bulk = workspace(page, "live").getByRole("row", { name: /manual bulk sync/i });
-    await bulk.getByText("runs").waitFor();
+    await bulk.getByText(/runs|pauses in/).waitFor();
     await makeCalls(here.service, "watched", 1, { workspace: "live" });
     await bulk.getByText("paused").waitFor();
     assert.deepEqual(problems, []);

@@ -59,8 +59,8 @@ async function coolDown(service, org) {
 /** Every page there is, and what is worth a look of its own. */
 export const PAGES = {
   home: "/",
-  "home-searched": "/?q=nearly",
-  "home-without-a-match": "/?q=nothing-is-called-so",
+  "home-searched": "/?search=nearly",
+  "home-without-a-match": "/?search=nothing-is-called-so",
   org: `/orgs/${ACME}`,
   "org-full": "/orgs/nearly-full",
   "org-cooling": "/orgs/cooling",

@@ -66,7 +66,7 @@ function reach() {
     }
     const title = place.querySelector("caption") ?? place.closest("section")?.querySelector("h2, h3");
     place.tabIndex = 0;
-    place.setAttribute("role", "region");
+    place.setAttribute("role", "group");
     place.setAttribute("aria-label", title?.textContent.trim() || "Scrolls sideways");
   }
 }

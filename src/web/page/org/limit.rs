@@ -63,13 +63,13 @@ pub async fn change<Q: QuotaService, A: AdminService>(
     form: Form,
 ) -> Response {
     let id = form.get("workspace").to_owned();
-    let wanted = form.get("daily_calls").replace([',', ' '], "");
-    let daily_calls = match wanted.as_str() {
+    let wanted = form.get("daily_calls").to_owned();
+    let daily_calls = match wanted.replace([',', ' '], "").as_str() {
         "" => Ok(0),
-        text => text.parse::<u64>().map_err(|_| {
+        digits => digits.parse::<u64>().map_err(|_| {
             format!(
                 "{} is not a number of calls: write digits only, or 0 for no limit.",
-                quoted(text)
+                quoted(&wanted)
             )
         }),
     };

@@ -14,7 +14,7 @@
 //!    by [`bar`](mod@bar), so that the template decides nothing but what stands where.
 //! 3. A handler that gives [`Pages::show`] a function from a [`Visit`] to that struct:
 //!
-//!    ```ignore
+//!    ```text
 //!    pub async fn page<Q: QuotaService, A: AdminService>(
 //!        State(pages): Shared<Q, A>,
 //!        Path(org): Path<String>,

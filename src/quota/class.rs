@@ -32,6 +32,17 @@ impl Class {
             Self::Bulk => "bulk",
         }
     }
+
+    /// What the customers of a workspace call it.
+    #[must_use]
+    pub const fn described(self) -> &'static str {
+        match self {
+            Self::Control => "app settings",
+            Self::Interactive => "the inbox",
+            Self::Event => "event-based sync",
+            Self::Bulk => "manual bulk sync",
+        }
+    }
 }
 
 /// Percentages of a workspace's cap, each 1 to 100.

@@ -8,6 +8,7 @@ use super::{
 use crate::quota::{
     Class, ClassState, ClassStatus, Group, Mono, OrgPolicy, Thresholds, Warning, WorkspaceId,
     class::ClassPolicy,
+    figures::thousands,
     window::{NO_TAG, Tag},
 };
 
@@ -85,16 +86,18 @@ impl Ledger {
             Group::Workspace(workspace) => workspace.as_str(),
             _ => return None,
         };
-        let paused: Vec<&str> = group.classes.paused().map(Class::name).collect();
+        let paused: Vec<Class> = group.classes.paused().collect();
         let shadow = self.is_in_shadow(tag);
         let what = if shadow {
             "its cap is in shadow, and nothing pauses".to_owned()
-        } else if paused.is_empty() {
-            "no class has paused yet".to_owned()
         } else {
-            format!("{} paused", paused.join(", "))
+            said_of_paused(&paused)
         };
-        let used_of = format!("workspace {name} has used {used} of its {cap} calls in 24 hours");
+        let used_of = format!(
+            "workspace {name} has used {} of its {} calls in 24 hours",
+            thousands(used),
+            thousands(cap)
+        );
         let mut warnings = Vec::new();
         match self.warning_of(tag) {
             Some(_) if shadow && used >= cap => {
@@ -107,8 +110,9 @@ impl Ledger {
                 "{used_of}: {what}; raising its limit cures this at once"
             ))),
             Some(Level::Approaching) => warnings.push(Warning::ApproachingLimit(format!(
-                "{used_of}: {what}, interactive calls pause at {}; raising its limit avoids this",
-                policy.interactive.pause_point(cap)
+                "{used_of}: {what}, {} pauses at {}; raising its limit avoids this",
+                Class::Interactive.described(),
+                thousands(policy.interactive.pause_point(cap))
             ))),
             None => {}
         }
@@ -187,6 +191,17 @@ impl Ledger {
 /// Whether a class is paused, by its state, what is used, and both points.
 fn by_use(run: ClassRun, used: u64, pause: u64, resume: u64) -> bool {
     if run.paused { used >= resume } else { used >= pause }
+}
+
+/// `manual bulk sync and event-based sync are paused`: in the reverse order of
+/// service, in which they pause unless somebody has set it otherwise.
+fn said_of_paused(paused: &[Class]) -> String {
+    let names: Vec<&str> = paused.iter().rev().map(|class| class.described()).collect();
+    match names.split_last() {
+        None => "nothing is paused yet".to_owned(),
+        Some((only, [])) => format!("{only} is paused"),
+        Some((last, others)) => format!("{} and {last} are paused", others.join(", ")),
+    }
 }
 
 pub(super) fn status_of(class: Class, policy: ClassPolicy, run: ClassRun) -> Option<ClassStatus> {

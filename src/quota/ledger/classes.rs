@@ -2,7 +2,7 @@
 
 use super::{
     Ledger,
-    groups::{ClassRun, GroupState},
+    groups::{ClassRun, Gates, GroupState},
     news::Level,
 };
 use crate::quota::{
@@ -86,39 +86,37 @@ impl Ledger {
             Group::Workspace(workspace) => workspace.as_str(),
             _ => return None,
         };
-        let paused: Vec<Class> = group.classes.paused().collect();
-        let shadow = self.is_in_shadow(tag);
-        let what = if shadow {
-            "its cap is in shadow, and nothing pauses".to_owned()
-        } else {
-            said_of_paused(&paused)
-        };
-        let used_of = format!(
-            "workspace {name} has used {} of its {} calls in 24 hours",
-            thousands(used),
-            thousands(cap)
-        );
-        let mut warnings = Vec::new();
-        match self.warning_of(tag) {
-            Some(_) if shadow && used >= cap => {
-                warnings.push(Warning::LimitReached(format!("{used_of}: {what}")));
+        let warning = self.warning_of(tag).map(|level| {
+            let used_of = format!(
+                "workspace {name} has used {} of its {} calls in 24 hours",
+                thousands(used),
+                thousands(cap)
+            );
+            let paused: Vec<Class> = group.classes.paused().collect();
+            let shadow = group.gates.shadow;
+            let what = if shadow {
+                "its cap is in shadow, and nothing pauses".to_owned()
+            } else {
+                said_of_paused(&paused)
+            };
+            match level {
+                Level::Reached if shadow => Warning::LimitReached(format!("{used_of}: {what}")),
+                Level::Approaching if shadow => {
+                    Warning::ApproachingLimit(format!("{used_of}: {what}"))
+                }
+                Level::Reached => Warning::LimitReached(format!(
+                    "{used_of}: {what}; raising its limit cures this at once"
+                )),
+                Level::Approaching => Warning::ApproachingLimit(format!(
+                    "{used_of}: {what}, {} pauses at {}; raising its limit avoids this",
+                    Class::Interactive.described(),
+                    thousands(policy.interactive.pause_point(cap))
+                )),
             }
-            Some(_) if shadow => {
-                warnings.push(Warning::ApproachingLimit(format!("{used_of}: {what}")));
-            }
-            Some(Level::Reached) => warnings.push(Warning::LimitReached(format!(
-                "{used_of}: {what}; raising its limit cures this at once"
-            ))),
-            Some(Level::Approaching) => warnings.push(Warning::ApproachingLimit(format!(
-                "{used_of}: {what}, {} pauses at {}; raising its limit avoids this",
-                Class::Interactive.described(),
-                thousands(policy.interactive.pause_point(cap))
-            ))),
-            None => {}
-        }
+        });
         Some(ClassState {
             classes: Class::PAUSABLE.into_iter().filter_map(status).collect(),
-            warnings,
+            warnings: warning.into_iter().collect(),
         })
     }
 
@@ -170,15 +168,20 @@ impl Ledger {
     /// True where the limits of the workspace in this slot refuse nothing: then
     /// no class pauses, and what would have paused is only counted.
     pub(super) fn is_in_shadow(&self, slot: u32) -> bool {
-        let Group::Workspace(workspace) = &self.groups.get(slot).key else { return false };
-        self.policy.workspaces.get(workspace).is_some_and(|policy| policy.shadow)
+        self.groups.get(slot).gates.shadow
     }
 
     /// The cap of the workspace in this slot, and its thresholds.
     fn class_policy(&self, slot: u32) -> Option<(u64, ClassPolicy)> {
-        let Group::Workspace(workspace) = &self.groups.get(slot).key else { return None };
-        let policy = self.policy.workspaces.get(workspace)?;
-        Some((policy.daily_calls?, policy.classes))
+        self.groups.get(slot).gates.cap
+    }
+
+    /// What the settings say of the classes of a group, where it is a workspace.
+    pub(super) fn gates_of(&self, group: &Group) -> Gates {
+        let Group::Workspace(workspace) = group else { return Gates::default() };
+        let Some(policy) = self.policy.workspaces.get(workspace) else { return Gates::default() };
+        let cap = policy.daily_calls.map(|cap| (cap, policy.classes));
+        Gates { cap, shadow: policy.shadow }
     }
 
     /// Units of a workspace that have not left, inherited ones too.

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Ledger, counter::Counter, groups::CounterRef, judge::Refusal};
+use super::{Ledger, counter::Counter, groups::CounterRef, judge::{Plan, Refusal}};
 use crate::quota::{
     Ask, Class, DenialReason, Group, Kind, LimitUsage, Mono, OrgUsage, Scope, UserUsage,
     WorkspaceUsage,
@@ -109,8 +109,8 @@ impl Ledger {
         }
     }
 
-    pub(super) fn usages(&self, now: Mono, refs: &[CounterRef], tag: Tag) -> Vec<LimitUsage> {
-        refs.iter().map(|at| self.usage_of(now, *at, tag)).collect()
+    pub(super) fn usages(&self, now: Mono, plan: &Plan) -> Vec<LimitUsage> {
+        plan.needs.iter().map(|need| self.usage_of(now, need.at, plan.tag)).collect()
     }
 
     /// All limits of the org, of declared workspaces and of the pool are shown,
@@ -152,9 +152,7 @@ impl Ledger {
     }
 
     pub(super) fn total_ref(&self) -> Option<CounterRef> {
-        let group = self.groups.slot(&Group::Org)?;
-        let counter = self.groups.get(group).find(&Charge::org_total().limit)?;
-        Some(CounterRef { group, counter })
+        self.groups.total()
     }
 
     fn warnings(&self) -> Vec<String> {

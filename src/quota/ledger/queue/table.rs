@@ -61,7 +61,7 @@ pub const SENIOR: u64 = 0;
 #[derive(Clone, Debug)]
 pub struct Waiter {
     pub ask: Ask,
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     pub nonce: u64,
     pub arrival: Arrival,
     pub since: Mono,
@@ -224,6 +224,9 @@ impl Queue {
 
     /// What all who wait in classes up to this one hold of a plan's counters.
     pub fn ahead_of(&self, class: Class, plan: &Plan) -> Ahead {
+        if self.sums.is_empty() {
+            return Ahead::new();
+        }
         let index = index(class);
         let held = |at: CounterRef| self.sums.get(&at).map(|sums| sums[..=index].iter().sum());
         counters(plan).filter_map(|at| Some((at, held(at)?))).collect()

@@ -42,6 +42,8 @@ pub struct Attribution {
     recent: Recent,
     counted: Option<Box<Counted>>,
     history: History,
+    /// The end of the interval that was noted last.
+    noted_until: Mono,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -194,7 +196,13 @@ impl Attribution {
     /// Counts from now on.
     #[must_use]
     pub fn new(now: Now) -> Self {
-        Self { began: now, recent: Recent::default(), counted: None, history: History::default() }
+        Self {
+            began: now,
+            recent: Recent::default(),
+            counted: None,
+            history: History::default(),
+            noted_until: Mono(0),
+        }
     }
 
     /// The moment since which it counts.
@@ -264,6 +272,7 @@ impl Attribution {
             self.counted = None;
             // Nobody has asked for anything in a day: nothing of it is left.
             self.history.clear();
+            self.noted_until = Mono(0);
         }
         self.counted.is_none()
     }
@@ -322,12 +331,20 @@ impl Attribution {
         counted.users.periods(at).filter_map(|(user, _)| user.clone()).collect()
     }
 
+    /// True if the use of the total was noted in the present interval.
+    #[must_use]
+    pub fn is_noted(&self, now: Mono) -> bool {
+        now < self.noted_until
+    }
+
     /// Notes how far the org's total is used. `then` tells it for a moment since the
     /// last note, if nobody has used anything meanwhile.
     pub fn note_level(&mut self, now: Mono, level: Level, then: impl Fn(Mono) -> Level) {
         let (at, began) = (self.seconds(now), self.began);
         let then = |second: u64| then(began.mono_at(Wall(second * 1_000_000)));
         self.history.note(at, level, then);
+        let end = (at / INTERVAL_SECS + 1) * INTERVAL_SECS;
+        self.noted_until = began.mono_at(Wall(end * 1_000_000));
     }
 
     /// The sort of a request that has its user.

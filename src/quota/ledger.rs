@@ -290,7 +290,7 @@ impl Ledger {
 
     /// Drops what has left of some counters.
     fn expire_counters(&mut self, now: Mono, counters: impl Iterator<Item = CounterRef>) {
-        self.note_level(now);
+        self.note_turn(now);
         for at in counters {
             self.groups.counter_mut(at).expire(now, &self.rules);
         }
@@ -323,6 +323,7 @@ impl Ledger {
         }
         self.forget_lines(now);
         self.attribution.sweep(now);
+        self.permits.release();
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()
@@ -617,6 +618,8 @@ impl Ledger {
                 closed.close(&mut counter, ttl_cap, &self.rules);
             }
             let counters = &mut self.groups.get_mut(slot).counters;
+            // An identity has one or two; `Vec` would begin with room for four.
+            counters.reserve_exact(1);
             counters.push(counter);
             u16::try_from(counters.len() - 1).expect("the limits of a catalogue are bounded")
         });

@@ -37,6 +37,15 @@ impl Ledger {
         !self.attribution.sweep(now)
     }
 
+    /// Notes how far the total was used where another interval of its history has
+    /// begun, before anything of that leaves. Within one the use that was noted last
+    /// only falls, but by what notes it itself.
+    pub(super) fn note_turn(&mut self, now: Mono) {
+        if !self.attribution.is_noted(now) {
+            self.note_level(now);
+        }
+    }
+
     /// Notes how far the total is used: before anything of it leaves, and when there
     /// is more of it.
     pub(super) fn note_level(&mut self, now: Mono) {

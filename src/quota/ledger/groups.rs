@@ -194,6 +194,10 @@ impl Groups {
             self.slots[slot as usize] = state;
             slot
         } else {
+            // Most orgs have one to three groups; `Vec` would begin with room for four.
+            if self.slots.len() == self.slots.capacity() {
+                self.slots.reserve_exact(1 + self.slots.len() / 4);
+            }
             self.slots.push(state);
             u32::try_from(self.slots.len() - 1).expect("groups of an org are bounded")
         };

@@ -129,6 +129,17 @@ impl Permits {
         gone
     }
 
+    /// Gives back the memory of many permits that are known no more.
+    pub fn release(&mut self) {
+        if self.by_key.capacity() > 4 * self.by_key.len() {
+            self.by_key.shrink_to(2 * self.by_key.len());
+        }
+        if self.by_end.is_empty() {
+            // An emptied tree keeps a node.
+            self.by_end = BTreeSet::new();
+        }
+    }
+
     /// Permits that can still be used.
     pub fn out(&self, now: Mono) -> usize {
         self.by_key.values().filter(|permit| now < permit.expires).count()

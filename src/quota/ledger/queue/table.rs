@@ -291,6 +291,9 @@ impl Queue {
         if self.returned.remove(&(class, waiter.arrival, id)) {
             self.soil_senior(class);
         }
+        if self.waiters.is_empty() {
+            self.release();
+        }
         Some(waiter)
     }
 
@@ -587,6 +590,35 @@ impl Queue {
             self.lines.remove(&key);
             self.fading.remove(&(at, key));
         }
+        self.release();
+    }
+
+    /// Gives back the memory of tables in which nothing stands: a tree that was
+    /// emptied keeps a node, which took 10 KiB of an org in which somebody has waited.
+    fn release(&mut self) {
+        fn map<K, V>(emptied: &mut BTreeMap<K, V>) {
+            if emptied.is_empty() {
+                *emptied = BTreeMap::new();
+            }
+        }
+        fn set<T>(emptied: &mut BTreeSet<T>) {
+            if emptied.is_empty() {
+                *emptied = BTreeSet::new();
+            }
+        }
+        map(&mut self.waiters);
+        map(&mut self.lines);
+        map(&mut self.turns);
+        set(&mut self.dirty);
+        set(&mut self.looks);
+        set(&mut self.fading);
+        set(&mut self.ends);
+        map(&mut self.sums);
+        map(&mut self.fronts);
+        map(&mut self.demands);
+        set(&mut self.returned);
+        set(&mut self.failed);
+        map(&mut self.kept);
     }
 
     /// A request joins the line that it names.

@@ -247,8 +247,6 @@ def is_allowed(answer):
 
 def should_rate_limit(key, calls):
     entries = [("org", key), ("workspace", WORKSPACE), ("user", USER)]
-    if key == SMALL:
-        entries = [("small", key)]
     descriptors = b"".join(field(2, field(1, field(1, name) + field(2, value))) for name, value in entries)
     return field(1, "bench") + descriptors + field(3, calls)
 
@@ -324,10 +322,10 @@ def throttlecrab(program):
 
 def limitador(program):
     def commands(ports, folder):
-        roomy = ("descriptors[0].org", "descriptors[1].workspace", "descriptors[2].user")
-        day = {"namespace": "bench", "seconds": 86_400, "conditions": []}
-        limits = [day | {"max_value": 1_000_000_000, "variables": [name]} for name in roomy]
-        limits.append(day | {"max_value": 1, "variables": ["descriptors[0].small"]})
+        roomy = ("descriptors[0]['org']", "descriptors[1]['workspace']", "descriptors[2]['user']")
+        day = {"namespace": "bench", "seconds": 86_400}
+        limits = [day | {"max_value": 1_000_000_000, "conditions": [], "variables": [name]} for name in roomy]
+        limits.append(day | {"max_value": 1, "conditions": [f"{roomy[0]} == '{SMALL}'"], "variables": []})
         (folder / "limits.yaml").write_text(json.dumps(limits))
         rls = ["--rls-ip", "127.0.0.1", "--rls-port", ports[0], "--http-ip", "127.0.0.1", "--http-port", ports[1]]
         return [([program, *rls, folder / "limits.yaml", "memory"], {}, ports[0])]
@@ -354,10 +352,12 @@ def ratelimit(program, redis):
         grpc, http, debug, cache, _ = ports
         config = folder / "runtime" / "ratelimit" / "config"
         config.mkdir(parents=True)
+        limits = (("org", None, 10**9), ("org", SMALL, 1), ("workspace", None, 10**9), ("user", None, 10**9))
         rates = "".join(
-            f"  - key: {name}\n    rate_limit: {{unit: day, requests_per_unit: {most}}}\n"
-            for name, most in (("org", 10**9), ("workspace", 10**9), ("user", 10**9), ("small", 1))
-        )
+            f"  - key: {name}\n" + (f"    value: {value}\n" if value else "")
+            + f"    rate_limit: {{unit: day, requests_per_unit: {most}}}\n"
+            for name, value, most in limits
+        )  # fmt: skip
         (config / "bench.yaml").write_text(f"domain: bench\ndescriptors:\n{rates}")
         environment = {
             "GRPC_HOST": "127.0.0.1", "GRPC_PORT": str(grpc), "HOST": "127.0.0.1", "PORT": str(http),
@@ -390,7 +390,7 @@ def all_servers(programs):
         skipped.append("quotagate etcd: there is no etcd (./x tools, or Debian's package etcd-server)")
     peers = [
         ("throttlecrab-server", throttlecrab, "./x bench --peers builds it"),
-        ("limitador-server", limitador, "it is in no registry of packages: put it on the PATH"),
+        ("limitador-server", limitador, "it is in no registry: build it from its repository, put it on the PATH"),
         ("gubernator", gubernator, "./x bench --peers builds it where Go's proxy has it; or put it on the PATH"),
     ]
     for name, make, how in peers:

@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod class;
 pub mod decision;
 pub mod event;
+pub mod figures;
 pub mod ids;
 pub mod ledger;
 pub mod policy;

@@ -15,26 +15,28 @@ mod overview;
 mod peer;
 mod quota;
 mod rights;
+mod serving;
 pub mod status;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use tonic::transport::server::Router;
+use tonic::service::Routes;
 use tonic_health::{
     ServingStatus,
     server::{HealthReporter, HealthService},
 };
-use tower::layer::util::{Identity, Stack};
 
 pub use self::{
     admin::Admin,
     forward::{Forward, OverHttp},
     gate::Gate,
-    layers::{EdgeLayer, log_span},
-    peer::peer_router,
+    layers::log_span,
+    peer::{Peer, peer_port},
     quota::Quota,
+    serving::Port,
 };
+use self::{layers::Edge, serving::Services};
 use crate::{
     metrics::Metrics,
     proto::{
@@ -52,6 +54,13 @@ use crate::{
     },
 };
 
+/// What every call of a caller's needs.
+const OFTEN: [&str; 3] = [
+    "/quotagate.v1.QuotaService/Acquire",
+    "/quotagate.v1.QuotaService/Report",
+    "/quotagate.v1.QuotaService/Release",
+];
+
 /// Everything that is served over gRPC: both services, those for Envoy, health v1
 /// and reflection v1 and v1alpha. Health starts as "not serving".
 ///
@@ -59,14 +68,13 @@ use crate::{
 ///
 /// A connection is given up for a new one at the age of `max_connection_age`.
 ///
-/// The router is served with `serve_with_incoming_shutdown`; the listener sets
-/// `TCP_NODELAY`, which tonic does not do for listeners that it is given.
-pub async fn router(
+/// What is asked most often does not go through the router of all.
+pub async fn port(
     forward: Arc<Forward>,
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     max_connection_age: Option<Duration>,
-) -> (Router<Stack<EdgeLayer, Identity>>, Health) {
+) -> (Port<QuotaServiceServer<Quota>>, Health) {
     let health = Health(HealthReporter::new());
     health.set_serving(false).await;
     let health_service = HealthService::from_health_reporter(health.0.clone());
@@ -76,11 +84,9 @@ pub async fn router(
         envoy::AccessLog::new(Arc::clone(&forward), Arc::clone(&metrics)),
     );
     let traces = forward.traces().clone();
-    let router = layers::server(gate, metrics, traces, max_connection_age)
-        .add_service(
-            QuotaServiceServer::new(quota::Quota::new(Arc::clone(&forward)))
-                .max_decoding_message_size(limit),
-        )
+    let quota = QuotaServiceServer::new(Quota::new(Arc::clone(&forward)));
+    let quota = quota.max_decoding_message_size(limit);
+    let rest = Routes::new(quota.clone())
         .add_service(
             AdminServiceServer::new(admin::Admin::new(forward)).max_decoding_message_size(limit),
         )
@@ -105,7 +111,9 @@ pub async fn router(
                 .expect("the descriptors are compiled in")
                 .max_decoding_message_size(limit),
         );
-    (router, health)
+    let services = Services { often: &OFTEN, service: quota, rest: rest.prepare() };
+    let edge = Edge::for_clients(gate, metrics, traces);
+    (Port::for_clients(edge, services, max_connection_age), health)
 }
 
 /// Says whether the services serve, overall and each by its name.

@@ -157,7 +157,7 @@ pub struct Service {
     shards: Running,
     cluster: Option<Cluster>,
     stop: watch::Sender<bool>,
-    grpc: JoinHandle<Result<(), tonic::transport::Error>>,
+    grpc: JoinHandle<()>,
     http: JoinHandle<()>,
     webhook: Webhook,
     authority: Arc<Authority>,
@@ -280,9 +280,9 @@ impl Service {
                     parts.shared(options.node, &addresses, &cluster, dial, options.config);
                 let forward = Forward::new(Arc::clone(&node), place.peers(), Arc::clone(&metrics))
                     .tracing(traces.clone());
-                let router = rpc::peer_router(&forward, cluster.token, Arc::clone(&metrics));
+                let port = rpc::peer_port(&forward, cluster.token, Arc::clone(&metrics));
                 let incoming = acceptor.take(listener.connections);
-                let served = router.serve_with_incoming_shutdown(incoming, stopped(&stop));
+                let served = port.serve(incoming, stopped(&stop));
                 let cluster = Cluster { peer_addr, place, served: tokio::spawn(served) };
                 (node, shards, Arc::new(forward), Some(cluster))
             }
@@ -297,7 +297,7 @@ impl Service {
 
         let seal = seal(auth.session_key_file.as_deref())?;
         let gate = Gate::new(Arc::clone(&authority), auth.limits);
-        let (router, health) = rpc::router(
+        let (port, health) = rpc::port(
             Arc::clone(&forward),
             Arc::clone(&gate),
             Arc::clone(&metrics),
@@ -305,7 +305,7 @@ impl Service {
         )
         .await;
         let incoming = grpc_acceptor.take(grpc.connections);
-        let served = router.serve_with_incoming_shutdown(incoming, stopped(&stop));
+        let served = port.serve(incoming, stopped(&stop));
         let grpc = tokio::spawn(served);
         let services = web::Services {
             quota: rpc::Quota::new(Arc::clone(&forward)),
@@ -463,7 +463,7 @@ impl Parts {
 struct Cluster {
     peer_addr: SocketAddr,
     place: Place,
-    served: JoinHandle<Result<(), tonic::transport::Error>>,
+    served: JoinHandle<()>,
 }
 
 /// Seals sessions with the key in a file; without one, with a key of this process

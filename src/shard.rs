@@ -69,6 +69,9 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 /// How often idle memory is freed and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// Orgs that are looked through without letting requests in between.
+const SWEPT_AT_ONCE: usize = 100;
+
 /// How often a line of the log may say that a shared store works, or does not.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
@@ -655,9 +658,12 @@ impl Shards {
             let mut waiting = [0_u32; 4];
             let mut cooling = [0_u32; CoolingCause::ALL.len()];
             let mut busiest = self.metrics.choose_orgs();
-            for org in self.table.orgs() {
-                let is_kept =
-                    self.table.len() <= MOST_REMEMBERED || self.policies.is_declared(&org);
+            let mut orgs = self.table.len();
+            for (swept, org) in self.table.orgs().into_iter().enumerate() {
+                if swept % SWEPT_AT_ONCE == SWEPT_AT_ONCE - 1 {
+                    tokio::task::yield_now().await;
+                }
+                let is_kept = orgs <= MOST_REMEMBERED || self.policies.is_declared(&org);
                 self.with_live(&org, |cell, inner, now| {
                     let empty = inner.ledger.sweep(now.mono)
                         && inner.waiters.is_empty()
@@ -665,6 +671,7 @@ impl Shards {
                     if empty {
                         inner.retire();
                         self.table.remove(cell);
+                        orgs = orgs.saturating_sub(1);
                     } else {
                         permits = permits.saturating_add(inner.ledger.permits_out(now.mono));
                         for (sum, of) in waiting.iter_mut().zip(inner.ledger.waiting_by_class()) {

@@ -645,7 +645,7 @@ fn what_is_allowed_but_odd_is_said_as_a_warning() {
         ),
         (
             "{id: a, workspaces: [{id: x, daily_calls: 15001}]}",
-            vec!["workspace x (15001)", "add up to 15001"],
+            vec!["workspace x (15,001) is above the org's total (15,000)", "add up to 15,001"],
         ),
         (
             "{id: a, daily_calls: 100, workspaces: [{id: x, guaranteed_calls: 60}, {id: y, guaranteed_calls: 35}]}",

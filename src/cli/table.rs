@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::quota::figures;
+
 /// Which side of a column the text is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -74,15 +76,7 @@ impl Table {
 
 /// `15000` as `15,000`.
 pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    figures::thousands(number).to_string()
 }
 
 /// The number, or nothing for 0.

@@ -15,18 +15,16 @@ use super::{
     call::timestamp,
     exit::{Exit, Fault},
     output::{Format, answer, clean, draw_over, print},
-    table::{Align, Bar, Table, count, percent, thousands, unless_zero},
+    table::{Align, Bar, Table, count, human, percent, thousands, unless_zero},
     usage::{class_name, clock, outlook},
 };
 use crate::{
     client::Client,
     json,
-    proto::{
-        admin::v1::ListOrgsRequest,
-        v1::{
-            Attribution, AttributionDimension as Dimension, Consumer, DemandMinute, DemandSeries,
-            GetDemandRequest, GetDemandResponse, GetUsageRequest, OrgUsage, PeriodUse, UseCount,
-        },
+    proto::v1::{
+        Attribution, AttributionDimension as Dimension, Consumer, DemandMinute, DemandSeries,
+        GetDemandRequest, GetDemandResponse, GetUsageRequest, ListUsageRequest, ListUsageResponse,
+        OrgLine, OrgUsage, PeriodUse, UsageOrder, UseCount,
     },
 };
 
@@ -35,13 +33,18 @@ Figures are units: calls times their cost, of the last minute, hour and 24 hours
 used most in the last hour. The bar and % are shares of the org's last hour, REFUSED is calls of the
 last hour. What a node counts begins anew when it takes an org over; the heading says since when.
 
+Without --org it is a line for each org that the caller may read: what it has used of its total in any
+24 hours, through quotagate and by others, and what is the matter with it. Those that need somebody
+come first, unless --order says otherwise.
+
 Callers are told apart by the name that they give themselves: QUOTAGATE_CALLER or --caller here, the
 metadata or header quotagate-caller elsewhere. Nobody checks it, and it gives no right.
 
 Examples:
   quotagate top --org acme
   quotagate top --org acme --by workspace --watch
-  quotagate top
+  quotagate top --watch
+  quotagate top --order exhausted --search acme
   quotagate top --org acme -o json | jq .tables";
 
 pub const DEMAND_HELP: &str = "\
@@ -57,8 +60,8 @@ Examples:
 /// Between two pictures.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Orgs that are shown together.
-const MAX_ORGS: u32 = 100;
+/// Orgs that are shown together: as many as the server puts on a page.
+const MAX_ORGS: u32 = 1_000;
 
 /// Cells of a bar: with it, a table has 80 columns.
 const BAR_WIDTH: u64 = 12;
@@ -69,13 +72,19 @@ const NAME_WIDTH: usize = 22;
 /// Which table, and how.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// The Salesforce org [default: all, compared]
+    /// The Salesforce org [default: all, a line each]
     #[arg(long, value_name = "ORG")]
     org: Option<String>,
-    /// By what to tell use apart [default: by each]
-    #[arg(long, value_name = "WHAT", value_enum)]
+    /// By what to tell the use of one org apart [default: by each]
+    #[arg(long, value_name = "WHAT", value_enum, requires = "org")]
     by: Option<By>,
-    /// Rows of a table [default: 5, or 20 with --by]
+    /// Which orgs come first [default: trouble]
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "org")]
+    order: Option<Order>,
+    /// Only orgs whose id contains this, in small or capital letters
+    #[arg(long, value_name = "TEXT", conflicts_with = "org")]
+    search: Option<String>,
+    /// Rows of a table [default: 5, or 20 with --by or without --org]
     #[arg(long, value_name = "N")]
     rows: Option<usize>,
     /// Show it anew every 2 s, until Ctrl-C
@@ -112,6 +121,30 @@ impl By {
     }
 }
 
+/// What comes first among orgs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// Those that need somebody
+    Trouble,
+    /// Those that have used most of their total
+    Used,
+    /// Those whose total will be used up soonest
+    Exhausted,
+    /// By name
+    Name,
+}
+
+impl Order {
+    const fn on_the_wire(self) -> UsageOrder {
+        match self {
+            Self::Trouble => UsageOrder::Trouble,
+            Self::Used => UsageOrder::Used,
+            Self::Exhausted => UsageOrder::Exhausted,
+            Self::Name => UsageOrder::Name,
+        }
+    }
+}
+
 /// Fields of GetDemandRequest.
 #[derive(Debug, Args)]
 pub struct DemandArgs {
@@ -131,12 +164,13 @@ pub struct DemandArgs {
 /// Shows who uses an org's quota.
 pub async fn top(args: TopArgs) -> Result<Exit, Fault> {
     let client = args.remote.connect().await?;
-    let rows = args.rows.unwrap_or(if args.by.is_some() { 20 } else { 5 });
+    let few = args.org.is_some() && args.by.is_none();
+    let rows = args.rows.unwrap_or(if few { 5 } else { 20 });
     let by = args.by.map(By::dimension);
     loop {
         let shown = match &args.org {
             Some(org) => of_org(&client, org, by, rows, &args).await?,
-            None => of_all(&client, rows.max(20), &args).await?,
+            None => of_all(&client, rows, &args).await?,
         };
         if !args.watch {
             print(&shown)?;
@@ -183,37 +217,97 @@ async fn of_org(
     })
 }
 
-/// Every org, those first that used most in the last hour; as JSON, a line each.
+/// Every org that the caller may read, as the server orders them: one request.
 async fn of_all(client: &Client, rows: usize, args: &TopArgs) -> Result<String, Fault> {
-    let request = ListOrgsRequest { page_size: MAX_ORGS, ..Default::default() };
-    let page = client.list_orgs(request).await?;
-    let mut orgs = Vec::new();
-    for org in page.orgs.into_iter().filter_map(|entry| entry.org) {
-        orgs.push(usage_of(client, &org.id).await?);
-    }
-    let hour = |usage: &OrgUsage| {
-        let total = usage.attribution.as_ref().and_then(|attribution| attribution.total);
-        hour_of(&total.unwrap_or_default())
+    let request = ListUsageRequest {
+        page_size: u32::try_from(rows).unwrap_or(MAX_ORGS).clamp(1, MAX_ORGS),
+        page_token: String::new(),
+        order: args.order.map_or(UsageOrder::Trouble, Order::on_the_wire).into(),
+        search: args.search.clone().unwrap_or_default(),
     };
-    orgs.sort_by_key(|usage| {
-        let UseCount { units, refused_calls, .. } = hour(usage);
-        std::cmp::Reverse((units, refused_calls))
-    });
-    if args.remote.output == Format::Json {
-        return Ok(orgs.iter().map(|usage| json::to_line(usage) + "\n").collect());
+    let page = client.list_usage(request).await?;
+    Ok(match args.remote.output {
+        Format::Json if args.watch => json::to_line(&page) + "\n",
+        Format::Json => json::to_pretty(&page) + "\n",
+        Format::Table => orgs_text(&page),
+    })
+}
+
+fn orgs_text(page: &ListUsageResponse) -> String {
+    let total = u64::from(page.total_size);
+    let mut out = count(total, "org");
+    match page.in_trouble {
+        0 if total > 0 => out.push_str(", none in trouble"),
+        0 => {}
+        some => _ = write!(out, ", {} in trouble", thousands(some.into())),
     }
-    let consumer = |usage: &OrgUsage| Consumer {
-        name: usage.org.clone(),
-        used: usage.attribution.as_ref().and_then(|attribution| attribution.total),
+    if page.unknown > 0 {
+        _ = write!(out, ", {} not known", thousands(page.unknown.into()));
+    }
+    _ = writeln!(out, "   {}", page.as_of.map(clock).unwrap_or_default());
+    for silent in &page.silent_nodes {
+        let node = if silent.node.is_empty() { "a node" } else { &silent.node };
+        _ = writeln!(out, "{} does not tell of its orgs: {}", clean(node), clean(&silent.reason));
+    }
+    let mut table = Table::new([
+        ("ORG", Align::Left),
+        ("24 HOURS", Align::Left),
+        ("%", Align::Right),
+        ("OF", Align::Right),
+        ("LEFT", Align::Right),
+        ("USED UP IN", Align::Left),
+        ("WHAT IS THE MATTER", Align::Left),
+    ]);
+    for line in &page.orgs {
+        table.row(org_row(line));
+    }
+    if table.is_empty() {
+        return out + "\n  none\n";
+    }
+    _ = write!(out, "\n{}\n  {}\n", table.render(), Bar::LEGEND);
+    let below = total.saturating_sub(page.orgs.len() as u64);
+    if below > 0 {
+        _ = writeln!(out, "  {} more: --rows shows them, --search finds them", thousands(below));
+    }
+    out
+}
+
+fn org_row(line: &OrgLine) -> [String; 7] {
+    let name = short(&line.org, NAME_WIDTH);
+    let trouble = clean(&line.trouble);
+    let Some(total) = &line.total else {
+        return [
+            name,
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            trouble,
+        ];
     };
-    let consumers: Vec<Consumer> = orgs.iter().map(consumer).collect();
-    let units = orgs.iter().map(|usage| hour(usage).units).sum();
-    let mut out = format!("{}\n", count(orgs.len() as u64, "org"));
-    if !page.next_page_token.is_empty() {
-        _ = writeln!(out, "there are more, which are not looked at");
-    }
-    _ = write!(out, "\nORGS\n{}", use_table(&consumers, None, units, rows));
-    Ok(out)
+    let bar = Bar {
+        used: total.used_by_caller,
+        foreign: total.used_by_others,
+        held: total.held,
+        max: total.max,
+    };
+    let used = total.used_by_caller.saturating_add(total.used_by_others);
+    let lasts = match total.exhausted_in.and_then(|time| Duration::try_from(time).ok()) {
+        None => String::new(),
+        Some(Duration::ZERO) => "used up".to_owned(),
+        // Fractions of a second would only flicker.
+        Some(time) => human(Duration::from_secs(time.as_secs().max(1))),
+    };
+    [
+        name,
+        bar.render(BAR_WIDTH),
+        percent(used, total.max),
+        thousands(total.max),
+        thousands(total.remaining),
+        lasts,
+        trouble,
+    ]
 }
 
 async fn usage_of(client: &Client, org: &str) -> Result<OrgUsage, Fault> {
@@ -423,7 +517,7 @@ fn sparkline(minutes: &[DemandMinute], now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1::{AttributionTable, LimitScope, LimitUsage, TrafficClass};
+    use crate::proto::v1::{AttributionTable, LimitScope, LimitUsage, SilentNode, TrafficClass};
 
     fn used(minute: u64, hour: u64, day: u64, refused: u64) -> Option<PeriodUse> {
         let count = |units, refused_calls| Some(UseCount { units, calls: units, refused_calls });
@@ -496,6 +590,60 @@ WORKSPACES
     #[test]
     fn an_org_that_nobody_uses_says_so() {
         assert_eq!(use_table(&[], used(0, 0, 0, 0).as_ref(), 0, 5), "  nobody yet\n");
+    }
+
+    #[test]
+    fn orgs_are_lines_that_say_what_is_the_matter() {
+        let total = |ours, others, lasts| LimitUsage {
+            max: 15_000,
+            used_by_caller: ours,
+            used_by_others: others,
+            remaining: 15_000 - ours - others,
+            exhausted_in: lasts,
+            ..Default::default()
+        };
+        let lasts = prost_types::Duration { seconds: 8_040, nanos: 500 };
+        let page = ListUsageResponse {
+            as_of: at(0),
+            orgs: vec![
+                OrgLine {
+                    org: "globex".into(),
+                    total: Some(total(11_000, 3_500, Some(lasts))),
+                    trouble: "96 % of the 15,000 calls of 24 hours are used.".into(),
+                    ..Default::default()
+                },
+                OrgLine {
+                    org: "hooli".into(),
+                    trouble: "Node b, which decides for it, does not answer.".into(),
+                    ..Default::default()
+                },
+                OrgLine {
+                    org: "acme".into(),
+                    total: Some(total(2_918, 3_072, None)),
+                    ..Default::default()
+                },
+            ],
+            total_size: 1_003,
+            in_trouble: 1,
+            unknown: 1,
+            silent_nodes: vec![SilentNode { node: "b".into(), reason: "it is gone".into() }],
+            ..Default::default()
+        };
+        let expected = "\
+1,003 orgs, 1 in trouble, 1 not known   2027-01-15 08:00:00 UTC
+b does not tell of its orgs: it is gone
+
+  ORG     24 HOURS           %      OF   LEFT  USED UP IN  WHAT IS THE MATTER
+  globex  ████████▓▓▓·  96.6 %  15,000    500  2 h 14 min  96 % of the 15,000 calls of 24 hours are used.
+  hooli                                                    Node b, which decides for it, does not answer.
+  acme    ██▓▓········  39.9 %  15,000  9,010
+
+  █ used   ▓ by others   ▒ held   · free
+  1,000 more: --rows shows them, --search finds them
+";
+        let text = orgs_text(&page);
+        assert_eq!(text, expected, "\n{text}");
+        assert_eq!(orgs_text(&ListUsageResponse::default()), "0 orgs   \n\n  none\n");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     duration,
-    quota::{BurnLimit, ClassPolicy, OrgId, Thresholds, UserId, WorkspaceId},
+    quota::{BurnLimit, ClassPolicy, OrgId, Thresholds, UserId, WorkspaceId, figures::thousands},
 };
 
 impl OrgDeclaration {
@@ -71,9 +71,11 @@ impl OrgDeclaration {
         for workspace in &self.workspaces {
             if let Some(cap) = workspace.daily_calls.filter(|cap| *cap > total) {
                 warnings.push(format!(
-                    "The cap of workspace {} ({cap}) is above the org's total ({total}): it is \
+                    "The cap of workspace {} ({}) is above the org's total ({}): it is \
                      never reached.",
-                    workspace.id
+                    workspace.id,
+                    thousands(cap),
+                    thousands(total)
                 ));
             }
         }
@@ -84,8 +86,10 @@ impl OrgDeclaration {
             .fold(0, u64::saturating_add);
         if caps > total {
             warnings.push(format!(
-                "The caps of the workspaces add up to {caps}, more than the org's total \
-                 ({total}): they cannot all be used up within a day."
+                "The caps of the workspaces add up to {}, more than the org's total \
+                 ({}): they cannot all be used up within a day.",
+                thousands(caps),
+                thousands(total)
             ));
         }
         let guaranteed: u64 = self
@@ -97,9 +101,12 @@ impl OrgDeclaration {
         let reserve = u128::from(total) * u128::from(percent) / 100;
         if u128::from(guaranteed) + reserve > u128::from(total) {
             warnings.push(format!(
-                "The guarantees of the workspaces add up to {guaranteed}, more than the org's \
-                 total ({total}) less the reserve ({reserve}): not all of them can be kept, and \
-                 nothing is left for anybody else."
+                "The guarantees of the workspaces add up to {}, more than the org's \
+                 total ({}) less the reserve ({}): not all of them can be kept, and \
+                 nothing is left for anybody else.",
+                thousands(guaranteed),
+                thousands(total),
+                thousands(u64::try_from(reserve).unwrap_or(u64::MAX))
             ));
         }
         warnings

@@ -1,5 +1,7 @@
 //! Text in colours that knows how wide it is.
 
+use crate::quota::figures;
+
 /// Whether text is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
@@ -20,15 +22,7 @@ pub struct Size {
 
 /// A number with a comma after each three digits.
 pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    figures::thousands(number).to_string()
 }
 
 /// What a piece of text means.

@@ -3,6 +3,8 @@
 //! overrides the file's; withdrawing it lets the file's hold again.
 
 use std::{
+    borrow::Cow,
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -41,12 +43,21 @@ struct State {
     stored: BTreeMap<OrgId, StoredOrg>,
 }
 
+/// What the store holds about one org. There may be a million: its declaration, which
+/// decisions need, is kept ready, and its changes as they are stored.
 #[derive(Clone, Debug, Default)]
 struct StoredOrg {
     /// The mod revision in the store.
     revision: u64,
-    record: OrgConfigRecord,
-    /// `record.org_yaml`, read.
+    /// Counts the changes by administrators.
+    version: u64,
+    /// When the last one was.
+    changed: Wall,
+    /// Changes that are known still.
+    changes: u32,
+    /// An [`OrgConfigRecord`] as it is stored; empty if there is none.
+    value: Box<[u8]>,
+    /// Its declaration, read.
     declaration: Option<OrgDeclaration>,
 }
 
@@ -79,12 +90,17 @@ impl Settings {
     /// The store did not answer, or holds what cannot be used.
     pub async fn read(config: Config, store: &dyn Store) -> Result<Self, SettingsError> {
         let settings = Self::of_file(config);
-        let mut stored = BTreeMap::new();
-        for present in store.range(ORG_CONFIGS).await? {
-            let Ok(Key::OrgConfig(org)) = present.key.parse() else { continue };
-            let unusable = |cause| SettingsError::Value { key: present.key.clone(), cause };
-            stored.insert(org, StoredOrg::read(&present).map_err(unusable)?);
-        }
+        let read = |present: KeyValue| {
+            let Ok(Key::OrgConfig(org)) = present.key.parse() else { return None };
+            let stored = StoredOrg::read(&org, &present);
+            Some(match stored {
+                Ok(stored) => Ok((org, stored)),
+                Err(cause) => Err(SettingsError::Value { key: present.key, cause }),
+            })
+        };
+        // Collected, not inserted one by one: nodes of the map are full then, not half.
+        let stored = store.range(ORG_CONFIGS).await?.into_iter().filter_map(read);
+        let stored = stored.collect::<Result<BTreeMap<_, _>, _>>()?;
         settings.state.write().unwrap_or_else(PoisonError::into_inner).stored = stored;
         Ok(settings)
     }
@@ -177,9 +193,8 @@ impl Settings {
 
     /// The last changes of an org, newest first.
     pub fn changes(&self, org: &OrgId) -> Vec<Change> {
-        let state = self.state();
-        let records = state.stored.get(org).map(|stored| stored.record.changes.as_slice());
-        records.unwrap_or_default().iter().map(Change::from).collect()
+        let record = self.state().stored.get(org).map(StoredOrg::record);
+        record.unwrap_or_default().changes.into_iter().map(Change::from).collect()
     }
 
     /// The last changes of the orgs that `may_show` lets through, newest first, at
@@ -190,16 +205,23 @@ impl Settings {
         may_show: impl Fn(&OrgId) -> bool,
     ) -> (Vec<(OrgId, Change)>, bool) {
         let state = self.state();
-        let shown = state.stored.iter().filter(|(org, _)| may_show(org));
-        let mut newest: Vec<(&OrgId, &ChangeRecord)> = shown
-            .flat_map(|(org, stored)| stored.record.changes.iter().map(move |change| (org, change)))
+        let shown = state.stored.iter().filter(|(org, stored)| stored.changes > 0 && may_show(org));
+        let mut orgs: Vec<(&OrgId, &StoredOrg)> = shown.collect();
+        let all: usize = orgs.iter().map(|(_, stored)| stored.changes as usize).sum();
+        // Each has a change that is newer than all of those that come after.
+        orgs.sort_by_key(|(_, stored)| Reverse(stored.changed));
+        orgs.truncate(limit);
+        orgs.sort_by_key(|(org, _)| *org);
+        let mut newest: Vec<(OrgId, Change)> = orgs
+            .into_iter()
+            .flat_map(|(org, stored)| {
+                stored.record().changes.into_iter().map(|change| (org.clone(), change.into()))
+            })
             .collect();
         // Stable: those of one millisecond stay in their org's order.
-        newest.sort_by_key(|(_, change)| std::cmp::Reverse(change.time));
-        let more = newest.len() > limit;
+        newest.sort_by_key(|(_, change)| Reverse(change.time));
         newest.truncate(limit);
-        let owned = |(org, change): (&OrgId, &ChangeRecord)| (org.clone(), change.into());
-        (newest.into_iter().map(owned).collect(), more)
+        (newest, all > limit)
     }
 
     /// Carries out a change: checks it, stores it, puts it in force, and writes
@@ -258,12 +280,12 @@ impl Settings {
                 return Err(AdminError::Faults(faults));
             }
         }
-        let mut stored = present;
+        let mut record = present.record();
         let yaml_before = match before.source {
             OrgSource::Template => String::new(),
             OrgSource::File | OrgSource::Api => before.declaration.to_yaml(),
         };
-        stored.record.change(ChangeRecord {
+        record.change(ChangeRecord {
             // The store keeps milliseconds.
             time: Wall(now.0 / 1_000 * 1_000),
             who: author.who.clone(),
@@ -272,15 +294,16 @@ impl Settings {
             before: yaml_before,
             after: after.as_ref().map(OrgDeclaration::to_yaml).unwrap_or_default(),
         });
-        stored.declaration = after;
+        let compared = present.revision;
+        let value = record.encode();
+        let mut stored = StoredOrg::new(compared, &record, value.clone(), after);
         if validate_only {
             return Ok(Some(self.state().preview(org, stored).entry(org)));
         }
         let key: String = Key::OrgConfig(org.clone()).into();
-        let compared = stored.revision;
         let txn = Txn {
             when: vec![Compare::ModRevision(key.clone(), compared)],
-            then: vec![Write::Put(key, stored.record.encode())],
+            then: vec![Write::Put(key, value)],
             wall: Some(now),
         };
         let answer = timeout(STORE_TIMEOUT, store.txn(txn)).await;
@@ -291,7 +314,8 @@ impl Settings {
             TxnOutcome::Conflict { current } => {
                 // For one, an earlier change that the store did not acknowledge.
                 let present = current.into_iter().flatten().next();
-                let present = present.as_ref().map(StoredOrg::read).transpose();
+                let read = |present| StoredOrg::read(org, present);
+                let present = present.as_ref().map(read).transpose();
                 let present = present.map_err(|cause| AdminError::Store(cause.to_string()))?;
                 let present = present.unwrap_or_default();
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -303,7 +327,7 @@ impl Settings {
                 return Ok(None);
             }
         }
-        if let Some(change) = stored.record.changes.first() {
+        if let Some(change) = record.changes.first() {
             tracing::info!(
                 target: "audit",
                 %org,
@@ -343,38 +367,59 @@ impl Policies for Settings {
     }
 }
 
-impl From<&ChangeRecord> for Change {
-    fn from(record: &ChangeRecord) -> Self {
-        Self {
-            time: record.time,
-            who: record.who.clone(),
-            from: record.from.clone(),
-            action: record.action.clone(),
-            before: record.before.clone(),
-            after: record.after.clone(),
-        }
+impl From<ChangeRecord> for Change {
+    fn from(record: ChangeRecord) -> Self {
+        let ChangeRecord { time, who, from, action, before, after } = record;
+        Self { time, who, from, action, before, after }
     }
 }
 
 impl StoredOrg {
-    fn read(present: &KeyValue) -> Result<Self, RecordError> {
+    fn new(
+        revision: u64,
+        record: &OrgConfigRecord,
+        value: Vec<u8>,
+        declaration: Option<OrgDeclaration>,
+    ) -> Self {
+        Self {
+            revision,
+            version: record.version,
+            changed: record.changes.iter().map(|change| change.time).max().unwrap_or_default(),
+            changes: u32::try_from(record.changes.len()).unwrap_or(u32::MAX),
+            value: value.into(),
+            declaration,
+        }
+    }
+
+    fn read(org: &OrgId, present: &KeyValue) -> Result<Self, RecordError> {
         let record = OrgConfigRecord::decode(&present.value)?;
         let read = record.org_yaml.as_deref().map(OrgDeclaration::from_yaml).transpose();
-        let declaration = read.map_err(|faults| {
+        let mut declaration = read.map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             RecordError::Damaged(faults.join("; "))
         })?;
-        Ok(Self { revision: present.mod_revision, record, declaration })
+        if let Some(declaration) = &mut declaration
+            && declaration.id == *org
+        {
+            // One name in memory, not two that are equal.
+            declaration.id = org.clone();
+        }
+        Ok(Self::new(present.mod_revision, &record, present.value.clone(), declaration))
+    }
+
+    /// All that is stored. What could be read once can be read again.
+    fn record(&self) -> OrgConfigRecord {
+        OrgConfigRecord::decode(&self.value).unwrap_or_default()
     }
 }
 
 impl State {
-    fn declaration(&self, org: &OrgId) -> (OrgDeclaration, OrgSource) {
+    fn declaration(&self, org: &OrgId) -> (Cow<'_, OrgDeclaration>, OrgSource) {
         let stored = self.stored.get(org).and_then(|stored| stored.declaration.as_ref());
         match (stored, self.config.orgs.get(org)) {
-            (Some(declaration), _) => (declaration.clone(), OrgSource::Api),
-            (None, Some(declaration)) => (declaration.clone(), OrgSource::File),
-            (None, None) => (OrgDeclaration::new(org.clone()), OrgSource::Template),
+            (Some(declaration), _) => (Cow::Borrowed(declaration), OrgSource::Api),
+            (None, Some(declaration)) => (Cow::Borrowed(declaration), OrgSource::File),
+            (None, None) => (Cow::Owned(OrgDeclaration::new(org.clone())), OrgSource::Template),
         }
     }
 
@@ -402,13 +447,14 @@ impl State {
         let (declaration, source) = self.declaration(org);
         let warnings = declaration.warnings(&self.config.template);
         let etag = self.etag(org, &declaration);
+        let declaration = declaration.into_owned();
         OrgEntry { etag, declaration, source, warnings, from_template: Vec::new() }
     }
 
     /// Changes with every change by an administrator, and with what the file
     /// says about the org; a restart does not change it.
     fn etag(&self, org: &OrgId, declaration: &OrgDeclaration) -> String {
-        let version = self.stored.get(org).map_or(0, |stored| stored.record.version);
+        let version = self.stored.get(org).map_or(0, |stored| stored.version);
         let digest = declaration.to_yaml().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -424,7 +470,7 @@ impl State {
         if known >= entry.mod_revision {
             return None;
         }
-        match StoredOrg::read(entry) {
+        match StoredOrg::read(&org, entry) {
             Ok(stored) => {
                 self.stored.insert(org.clone(), stored);
                 Some(org)
@@ -451,7 +497,7 @@ impl State {
     }
 
     fn revision(&self, org: &OrgId) -> u64 {
-        self.generation + self.stored.get(org).map_or(0, |stored| stored.record.version)
+        self.generation + self.stored.get(org).map_or(0, |stored| stored.version)
     }
 
     /// The settings as if one org's were these; of the others nothing is known.

@@ -32,6 +32,17 @@ impl Class {
             Self::Bulk => "bulk",
         }
     }
+
+    /// What the customers of a workspace call it.
+    #[must_use]
+    pub const fn described(self) -> &'static str {
+        match self {
+            Self::Control => "app settings",
+            Self::Interactive => "the inbox",
+            Self::Event => "event-based sync",
+            Self::Bulk => "manual bulk sync",
+        }
+    }
 }
 
 /// Percentages of a workspace's cap, each 1 to 100.
@@ -60,8 +71,9 @@ impl Thresholds {
 }
 
 fn percent_up(percent: u32, cap: u64) -> u64 {
-    let units = (u128::from(percent) * u128::from(cap)).div_ceil(100);
-    u64::try_from(units).unwrap_or(u64::MAX)
+    let (hundreds, rest) = (cap / 100, cap % 100);
+    let percent = u64::from(percent);
+    hundreds.saturating_mul(percent).saturating_add((rest * percent).div_ceil(100))
 }
 
 /// The thresholds of the classes that can pause.

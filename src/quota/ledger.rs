@@ -16,6 +16,7 @@ mod classes;
 mod closed;
 mod cooling;
 mod counter;
+mod due;
 mod explain;
 mod forecast;
 mod glance;
@@ -24,6 +25,7 @@ mod guarantees;
 mod judge;
 mod news;
 mod permits;
+mod plans;
 mod queue;
 mod readings;
 mod reconcile;
@@ -38,11 +40,13 @@ use self::{
     closed::Closed,
     cooling::BackOff,
     counter::{Counter, Numbers},
+    due::Due,
     groups::{CounterRef, Groups},
     guarantees::Guarantees,
     judge::{Plan, Verdict},
     news::News,
-    permits::{PermitCharge, PermitState, Permits},
+    permits::{PermitState, Permits},
+    plans::Plans,
     queue::Queue,
     readings::Readings,
     reconcile::Foreign,
@@ -71,13 +75,18 @@ pub struct Ledger {
     policy: Arc<OrgPolicy>,
     catalogue: Arc<Catalogue>,
     groups: Groups,
+    plans: Plans,
     permits: Permits,
     requests: Requests,
     queue: Queue,
     /// Units that waiting asks need of each counter: what the next reserve aims
     /// at.
     demand: BTreeMap<CounterRef, u64>,
+    /// When groups want to be written.
+    due: Due,
     in_flight: bool,
+    /// Reserves that have been sent, of any group.
+    sends: u64,
     stopped: bool,
     foreign: Option<Foreign>,
     closed: Option<Closed>,
@@ -142,11 +151,14 @@ impl Ledger {
             policy,
             catalogue,
             groups: Groups::default(),
+            plans: Plans::default(),
             permits: Permits::default(),
             requests: Requests::default(),
             queue: Queue::default(),
             demand: BTreeMap::new(),
+            due: Due::default(),
             in_flight: false,
+            sends: 0,
             stopped: false,
             foreign: None,
             closed: closed_since.map(|since| Closed::since(now, since)),
@@ -194,6 +206,7 @@ impl Ledger {
         self.expire(now);
         let before = std::mem::replace(&mut self.policy, policy);
         self.catalogue = catalogue;
+        self.plans.clear();
         self.configure_counters();
         self.reset_classes(now, &before);
         self.replan(now);
@@ -232,8 +245,7 @@ impl Ledger {
         let verdict = self.judge(now, &ask, chosen, &ahead);
         match verdict {
             Verdict::Grant { calls } => {
-                let chosen = chosen.clone();
-                Answer::Done(Outcome::Granted(self.grant(now, &ask, &chosen, calls, nonce)))
+                Answer::Done(Outcome::Granted(self.grant(now, &ask, chosen, calls, nonce)))
             }
             Verdict::Refuse { ref refusal, .. } if ask.max_wait.is_zero() || refusal.never => {
                 self.note_refused(now, &ask, Some(refusal.reason));
@@ -251,15 +263,22 @@ impl Ledger {
     pub fn expire(&mut self, now: Mono) {
         self.note_level(now);
         let rules = self.rules;
-        let mut opened = Vec::new();
+        let (mut opened, mut emptied) = (Vec::new(), Vec::new());
         for (slot, group) in self.groups.iter_mut_by_time() {
             for counter in &mut group.counters {
-                let cooled = counter.cooling.is_some();
+                let (cooled, was_empty) = (counter.cooling.is_some(), counter.is_empty());
                 counter.expire(now, &rules);
                 if cooled && counter.cooling.is_none() {
                     opened.push(slot);
                 }
+                if !was_empty && counter.is_empty() {
+                    emptied.push(slot);
+                }
             }
+        }
+        // A record of nothing can be deleted.
+        for slot in emptied {
+            self.groups.note_change(slot);
         }
         // Nobody who waits has reckoned with what a forgotten cooling-down had
         // taken away.
@@ -271,7 +290,7 @@ impl Ledger {
 
     /// Drops what has left of some counters.
     fn expire_counters(&mut self, now: Mono, counters: impl Iterator<Item = CounterRef>) {
-        self.note_level(now);
+        self.note_turn(now);
         for at in counters {
             self.groups.counter_mut(at).expire(now, &self.rules);
         }
@@ -281,8 +300,8 @@ impl Ledger {
     /// foreign use.
     fn forget(&mut self, now: Mono) {
         for (key, permit) in self.permits.take_forgotten(now) {
-            for charge in &permit.charges {
-                self.groups.get_mut(charge.at.group).refs -= 1;
+            for need in &permit.plan.needs {
+                self.groups.get_mut(need.at.group).refs -= 1;
             }
             if let Some(request) = permit.request {
                 self.requests.forget(&request, Remembered::Granted(key));
@@ -299,9 +318,12 @@ impl Ledger {
         // A class that nobody asks for would stay paused, and its record with it.
         self.update_classes(now);
         self.tell_cooling(now);
-        self.groups.sweep();
+        if self.groups.sweep() {
+            self.plans.clear();
+        }
         self.forget_lines(now);
         self.attribution.sweep(now);
+        self.permits.release();
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()
@@ -366,7 +388,7 @@ impl Ledger {
     /// A permit again, with the life that it has left; `None` if it has ended
     /// for its caller (it may be known for longer, for the slots that it holds).
     fn repeat(&mut self, now: Mono, key: PermitKey) -> Option<Permit> {
-        let refs = self.touch_permit(now, key);
+        let plan = self.touch_permit(now, key)?;
         let permit = self.permits.get(key).filter(|permit| now < permit.expires)?;
         if permit.usable_calls() == 0 {
             // All of it was given back, and may have been granted again.
@@ -380,26 +402,23 @@ impl Ledger {
             user: permit.user.clone(),
             decided: now,
             life_left: permit.expires.since(if full { permit.granted } else { now }),
-            class_state: self.class_state_of(permit.tag),
-            limits: self.usages(now, &refs, permit.tag),
+            class_state: self.class_state_of(plan.tag),
+            limits: self.usages(now, &plan),
             explanation: Vec::new(),
         })
     }
 
     /// Brings the counters and the workspace of a permit up to date, and names
-    /// the counters.
-    fn touch_permit(&mut self, now: Mono, key: PermitKey) -> Vec<CounterRef> {
-        let Some(permit) = self.permits.get(key) else { return Vec::new() };
-        let refs: Vec<CounterRef> = permit.charges.iter().map(|charge| charge.at).collect();
-        let tag = permit.tag;
-        self.expire_counters(now, refs.iter().copied());
-        self.update_classes_of(now, tag);
-        refs
+    /// them.
+    fn touch_permit(&mut self, now: Mono, key: PermitKey) -> Option<Arc<Plan>> {
+        let plan = Arc::clone(&self.permits.get(key)?.plan);
+        self.expire_counters(now, plan.needs.iter().map(|need| need.at));
+        self.update_classes_of(now, plan.tag);
+        Some(plan)
     }
 
     /// Charges every limit of the plan: the caller has seen room in all.
-    fn grant(&mut self, now: Mono, ask: &Ask, plan: &Plan, calls: u32, nonce: u64) -> Permit {
-        let rules = self.rules;
+    fn grant(&mut self, now: Mono, ask: &Ask, plan: &Arc<Plan>, calls: u32, nonce: u64) -> Permit {
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
         let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
         let allowed = allowed.unwrap_or(wanted);
@@ -407,31 +426,27 @@ impl Ledger {
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);
         let mut forget_at = expires;
-        let mut charges = Vec::with_capacity(plan.needs.len());
         let mut violated = false;
         self.count_shadow_denials(now, ask, plan);
         for need in &plan.needs {
             let group = self.groups.get_mut(need.at.group);
             group.refs += 1;
-            let sends_at_grant = group.record.sends;
             let counter = &mut group.counters[usize::from(need.at.counter)];
             let units = need.units_per_call * u64::from(calls);
-            counter.grant(now, stamp, plan.tag, units, &rules);
+            counter.grant(now, stamp, plan.tag, units, &self.rules);
             violated |= counter.overdraws();
             if counter.kind == Kind::Concurrency {
                 forget_at = forget_at.max(stamp + counter.window);
             }
-            charges.push(PermitCharge {
-                at: need.at,
-                units_per_call: need.units_per_call,
-                sends_at_grant,
-            });
         }
         if violated {
             self.violation("I2");
         }
         if let (Some(user), Some(Group::Workspace(_))) = (&plan.user, self.groups.tag(plan.tag)) {
-            self.groups.get_mut(plan.tag).last_user = Some(user.clone());
+            let group = self.groups.get_mut(plan.tag);
+            if group.last_user.as_ref() != Some(user) {
+                group.last_user = Some(user.clone());
+            }
         }
         if plan.needs.iter().any(|need| self.groups.counter(need.at).is_org_total()) {
             self.unread_since.get_or_insert(now);
@@ -449,19 +464,17 @@ impl Ledger {
         }
         let state = PermitState::new(
             calls,
-            plan.user.clone(),
-            plan.tag,
+            Arc::clone(plan),
             now,
             expires,
             forget_at,
-            charges,
+            self.sends,
             ask.request.clone(),
             origin,
             ask.principal.clone(),
         );
         self.permits.insert(key, state);
         self.update_classes_of(now, plan.tag);
-        let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
         Permit {
             key: Some(key),
             epoch: self.epoch,
@@ -470,7 +483,7 @@ impl Ledger {
             decided: now,
             life_left: life,
             class_state: self.class_state_of(plan.tag),
-            limits: self.usages(now, &refs, plan.tag),
+            limits: self.usages(now, plan),
             explanation: Vec::new(),
         }
     }
@@ -507,6 +520,8 @@ impl Ledger {
         self.guarantees = Guarantees::of(&self.policy);
         let slots: Vec<u32> = self.groups.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
+            let gates = self.gates_of(&self.groups.get(slot).key);
+            self.groups.get_mut(slot).gates = gates;
             let group = self.groups.get(slot);
             let (scope, _) = self.identity(&group.key);
             let charges: Vec<Option<Charge>> =
@@ -589,7 +604,11 @@ impl Ledger {
 
     /// The place of a charge's counter; made if there is none.
     fn counter_ref(&mut self, key: &Group, charge: &Charge) -> CounterRef {
-        let slot = self.groups.slot_or_new(key);
+        let slot = self.groups.slot(key).unwrap_or_else(|| {
+            let slot = self.groups.slot_or_new(key);
+            self.groups.get_mut(slot).gates = self.gates_of(key);
+            slot
+        });
         let counter = self.groups.get(slot).find(&charge.limit).unwrap_or_else(|| {
             let numbers = self.numbers(charge, key);
             let (_, identity) = self.identity(key);
@@ -599,6 +618,8 @@ impl Ledger {
                 closed.close(&mut counter, ttl_cap, &self.rules);
             }
             let counters = &mut self.groups.get_mut(slot).counters;
+            // An identity has one or two; `Vec` would begin with room for four.
+            counters.reserve_exact(1);
             counters.push(counter);
             u16::try_from(counters.len() - 1).expect("the limits of a catalogue are bounded")
         });

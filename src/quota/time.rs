@@ -21,7 +21,8 @@ pub struct Wall(pub u64);
 /// Whole microseconds of a duration, saturating (585,000 years).
 #[must_use]
 pub fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+    let whole = duration.as_secs().saturating_mul(1_000_000);
+    whole.saturating_add(u64::from(duration.subsec_micros()))
 }
 
 macro_rules! instant {

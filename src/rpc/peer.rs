@@ -8,20 +8,20 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Request, Response, Status, service::interceptor::InterceptedService,
-    transport::server::Router,
+    Code, Request, Response, Status,
+    service::{Interceptor, Routes, interceptor::InterceptedService},
 };
-use tower::layer::util::{Identity, Stack};
 use tracing::Span;
 
 use super::{
     convert::{self, quota as wire},
     forward::Forward,
-    layers::{self, Deadline, EdgeLayer, note_org},
+    layers::{self, Deadline, Edge, note_org},
     operation::{
         Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release,
         ReplayDemand, Report,
     },
+    serving::{Port, Services},
     status::Problem,
     watch::BUFFER,
 };
@@ -52,31 +52,50 @@ const WATCH_RETRY: Duration = Duration::from_secs(10);
 /// is cut, which makes a permit's life shorter.
 const MAX_WAITED: Duration = Duration::from_secs(wire::MAX_WAIT.as_secs() + 30);
 
+/// What every forwarded call of a caller's needs.
+const OFTEN: [&str; 3] = [
+    "/quotagate.peer.v1.PeerService/Acquire",
+    "/quotagate.peer.v1.PeerService/Report",
+    "/quotagate.peer.v1.PeerService/Release",
+];
+
 /// What is served to other nodes, on a port of its own. With a token, only those
 /// who know it are served.
 ///
-/// It is served like [`router`](super::router), and ends when `forward` is
-/// stopped: streams to other edges do not hold it up.
-pub fn peer_router(
+/// It ends when `forward` is stopped: streams to other edges do not hold it up.
+pub fn peer_port(
     forward: &Forward,
     token: Option<Token>,
     metrics: Arc<Metrics>,
-) -> Router<Stack<EdgeLayer, Identity>> {
+) -> Port<InterceptedService<PeerServiceServer<Peer>, Guard>> {
     let peer = Peer {
         node: Arc::clone(forward.node()),
         watches: Arc::new(Semaphore::new(MAX_WATCHES)),
         stopping: forward.stopping(),
     };
     let service = PeerServiceServer::new(peer).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let guard = move |request: Request<()>| match &token {
-        Some(token) if !token.is_in(request.metadata()) => Err(Status::from(wrong_token())),
-        _ => Ok(request),
-    };
-    let traces = forward.traces().clone();
-    layers::peer_server(metrics, traces).add_service(InterceptedService::new(service, guard))
+    let service = InterceptedService::new(service, Guard(token));
+    let rest = Routes::new(service.clone()).prepare();
+    let edge = Edge::for_peers(metrics, forward.traces().clone());
+    Port::for_peers(edge, Services { often: &OFTEN, service, rest })
 }
 
-struct Peer {
+/// Lets in who knows the token, where there is one.
+#[derive(Clone, Debug)]
+pub struct Guard(Option<Token>);
+
+impl Interceptor for Guard {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        match &self.0 {
+            Some(token) if !token.is_in(request.metadata()) => Err(wrong_token().into()),
+            _ => Ok(request),
+        }
+    }
+}
+
+/// The service's handlers.
+#[derive(Debug)]
+pub struct Peer {
     node: Arc<Node>,
     watches: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,

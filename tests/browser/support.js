@@ -38,11 +38,13 @@ export async function startService(config, ...args) {
   child.stderr.on("data", (chunk) => {
     said = (said + chunk).slice(-4_000);
   });
+  const addresses = {};
   const http = await new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", () => reject(new Error(`quotagate serve has ended: ${said}`)));
     createInterface(child.stdout).on("line", (line) => {
       const [name, address] = line.split(/\s+/);
+      addresses[name] = address;
       if (name === "HTTP") {
         resolve(address.replace(/\/$/, ""));
       }
@@ -51,6 +53,7 @@ export async function startService(config, ...args) {
   return {
     child,
     url: http,
+    grpc: addresses.gRPC,
     folder,
     /** What the log has said of late. */
     said: () => said,
@@ -64,6 +67,23 @@ export async function startService(config, ...args) {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** One of the program's commands, which asks a service by gRPC: how it ended, and all
+ * that it wrote. */
+export async function quotagate(service, ...args) {
+  const child = spawn(BINARY, args, {
+    env: { ...process.env, QUOTAGATE_SERVER: service.grpc },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => {
+      text += chunk;
+    });
+  }
+  const [code] = await once(child, "close");
+  return { code, text };
 }
 
 /** One request of the JSON API: its status, and what it answers. */

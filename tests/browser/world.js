@@ -1,5 +1,6 @@
 // A small world that shows everything a page can show: the numbers of Intercom's own
 // picture, a workspace at each of its thresholds, an org in trouble, one at rest.
+import assert from "node:assert/strict";
 import { makeCalls, read } from "./support.js";
 
 export const ACME = "00D000000000001EAA";
@@ -21,6 +22,7 @@ orgs:
   - {id: nearly-full, daily_calls: 15000}
   - {id: cooling, daily_calls: 15000}
   - {id: uncapped, daily_calls: 5000, workspaces: [{id: free}]}
+  - {id: administered, daily_calls: 8000, execution_users: [${ANN}]}
   - {id: watched, daily_calls: 15000, workspaces: [{id: live, daily_calls: 100}]}
 `;
 
@@ -44,6 +46,29 @@ export async function populate(service) {
   await service.api("POST", "/orgs/nearly-full:acquire", { operation: "rest", calls: 500 });
   await coolDown(service, "cooling");
   await makeCalls(service, "uncapped", 250, { workspace: "free" });
+  await administer(service, "administered");
+}
+
+/** Somebody declares, caps, adds, removes and withdraws. */
+async function administer(service, org) {
+  const path = `/orgs/${org}`;
+  const cap = (id, dailyCalls) => [
+    "PUT",
+    `${path}/workspaces/${id}`,
+    { workspace: { id, dailyCalls } },
+  ];
+  const workspaces = [{ id: "support-emea", dailyCalls: 4_000 }];
+  for (const [method, at, body] of [
+    ["PUT", path, { org: { id: org, dailyCalls: 12_000, executionUsers: [ANN], workspaces } }],
+    cap("support-emea", 6_500),
+    cap("warehouse", 1_500),
+    ["PUT", `${path}/execution-users/005000000000002AAA`, {}],
+    ["DELETE", `${path}/execution-users/005000000000002AAA`],
+    ["DELETE", `${path}/workspaces/warehouse`],
+  ]) {
+    const answer = await service.api(method, at, body);
+    assert.equal(answer.status, 200, `${method} ${at}: ${JSON.stringify(answer.body)}`);
+  }
 }
 
 /** Salesforce says that the org's total is used up. */
@@ -69,7 +94,9 @@ export const PAGES = {
   explain: `/orgs/${ACME}/explain`,
   "what-if": `/orgs/${ACME}/what-if`,
   "org-settings": `/orgs/${ACME}/settings`,
-  "org-changes": `/orgs/${ACME}/changes`,
+  "org-without-changes": `/orgs/${ACME}/changes`,
+  "org-changes": "/orgs/administered/changes",
+  "workspace-settings": "/orgs/administered/settings/workspace?id=support-emea",
   settings: "/settings",
   changes: "/changes",
   cluster: "/cluster",

@@ -186,14 +186,11 @@ impl TestNode {
         let authority = Authority::new(&auth, clock.clone(), Arc::clone(&metrics));
         let gate = Gate::new(authority, auth.limits);
         let (edge, _health) =
-            rpc::router(Arc::clone(&forward), gate, Arc::clone(&metrics), None).await;
-        let inner = rpc::peer_router(&forward, token, Arc::clone(&metrics));
+            rpc::port(Arc::clone(&forward), gate, Arc::clone(&metrics), None).await;
+        let inner = rpc::peer_port(&forward, token, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
-        tasks.spawn(
-            async move { edge.serve_with_incoming(incoming(public)).await.expect("served") },
-        );
-        tasks
-            .spawn(async move { inner.serve_with_incoming(incoming(peer)).await.expect("served") });
+        tasks.spawn(edge.serve(incoming(public), std::future::pending()));
+        tasks.spawn(inner.serve(incoming(peer), std::future::pending()));
         tasks.spawn(pings::run(peers, clock, view.subscribe(), pings));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = channel.connect().await.expect("it listens");

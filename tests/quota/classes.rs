@@ -332,6 +332,37 @@ fn state(permit: Permit) -> ClassState {
 }
 
 #[test]
+fn a_warning_says_what_is_paused_and_what_will_in_the_words_of_customers() {
+    for (used, cap, expected) in [
+        (
+            12_000,
+            15_000,
+            "workspace acme has used 12,000 of its 15,000 calls in 24 hours: manual bulk sync and \
+             event-based sync are paused, the inbox pauses at 15,000; raising its limit avoids this",
+        ),
+        (
+            15_000,
+            15_000,
+            "workspace acme has used 15,000 of its 15,000 calls in 24 hours: manual bulk sync, \
+             event-based sync and the inbox are paused; raising its limit cures this at once",
+        ),
+    ] {
+        let mut bench = capped(cap);
+        let mut warnings = Vec::new();
+        for _ in 0..used / 3_000 {
+            warnings = state(bench.grant(calls(Class::Control, 3_000))).warnings;
+        }
+        let texts: Vec<&str> = warnings
+            .iter()
+            .map(|warning| match warning {
+                Warning::ApproachingLimit(text) | Warning::LimitReached(text) => text.as_str(),
+            })
+            .collect();
+        assert_eq!(texts, [expected]);
+    }
+}
+
+#[test]
 fn a_workspace_is_warned_at_four_fifths_and_at_the_cap() {
     // (used, cap, warning)
     let rows = [

@@ -1,8 +1,14 @@
 //! What was asked for, granted and refused, by the minute, for a day: so that
 //! other limits can be tried on it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 
+use super::{
+    Asker,
+    mark::Mark,
+    recent::Figures,
+    series::{narrow, push_tight},
+};
 use crate::quota::{Class, OperationId, Wall, WorkspaceId};
 
 /// Workspaces, classes and operations that are told apart, in combination.
@@ -43,7 +49,8 @@ pub enum RefusedFor {
     Other,
 }
 
-/// One minute of one key.
+/// One minute of one key. Figures are narrow: a minute in which more than 4 billion
+/// units are asked for shows as many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DemandMinute {
     /// When it begins, in minutes since the Unix epoch.
@@ -82,9 +89,17 @@ impl DemandMinute {
         self.refused_calls[why as usize]
     }
 
-    /// The same, to be changed.
-    pub fn refused_mut(&mut self, why: RefusedFor) -> &mut u32 {
-        &mut self.refused_calls[why as usize]
+    /// What became of some requests, in a minute that is named later; units were
+    /// `asked` and `granted`.
+    pub(super) fn of(figures: &Figures, asked: u64, granted: u64) -> Self {
+        Self {
+            minute: 0,
+            asked_calls: narrow(figures.asked),
+            asked_units: narrow(asked),
+            granted_calls: narrow(figures.granted),
+            granted_units: narrow(granted),
+            refused_calls: figures.refused.map(narrow),
+        }
     }
 
     fn add(&mut self, other: &Self) {
@@ -106,69 +121,92 @@ impl DemandMinute {
 /// The demand for an org.
 #[derive(Clone, Debug, Default)]
 pub struct Demand {
-    by_key: HashMap<DemandKey, Minutes>,
+    /// In no order: there are few.
+    keys: Vec<Known>,
     /// Minutes of all keys.
     cells: usize,
     /// What is not told apart any more.
     rest: BTreeMap<u32, DemandMinute>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Minutes {
-    cells: VecDeque<DemandMinute>,
+/// What is known of a key.
+#[derive(Clone, Debug)]
+struct Known {
+    mark: Mark,
+    key: DemandKey,
+    /// Oldest first.
+    cells: Vec<Cell>,
+    /// Those of the cells in which something was refused.
+    refused: Vec<Refused>,
     /// Calls asked for in all of them.
     asked: u64,
+}
+
+/// A minute, in half the size: in most of them nothing is refused.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    minute: u32,
+    asked_calls: u32,
+    asked_units: u32,
+    granted_calls: u32,
+    granted_units: u32,
+}
+
+/// What was refused in a minute.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    minute: u32,
+    calls: [u32; 5],
 }
 
 impl Demand {
     /// Notes something about a key at a second, which is not earlier than the
     /// last one.
-    pub fn note(&mut self, at: u64, key: &DemandKey, note: impl FnOnce(&mut DemandMinute)) {
+    pub fn note(&mut self, at: u64, by: Asker<'_>, more: &DemandMinute) {
         let minute = minute_of(at);
-        let is_new = !self.by_key.contains_key(key);
-        if is_new {
-            if self.by_key.len() >= MAX_KEYS {
-                self.fold(at, key);
+        let place = self.place(by).unwrap_or_else(|| {
+            if self.keys.len() >= MAX_KEYS {
+                self.fold(at, None);
             }
-            self.by_key.insert(key.clone(), Minutes::default());
-        }
-        let Some(minutes) = self.by_key.get_mut(key) else { return };
-        self.cells -= minutes.expire(minute);
-        if minutes.cells.back().is_none_or(|cell| cell.minute != minute) {
-            minutes.cells.push_back(DemandMinute { minute, ..DemandMinute::default() });
-            self.cells += 1;
-        }
-        if let Some(cell) = minutes.cells.back_mut() {
-            let before = cell.asked_calls;
-            note(cell);
-            minutes.asked += u64::from(cell.asked_calls - before);
-        }
+            push_tight(&mut self.keys, Known::new(by));
+            self.keys.len() - 1
+        });
+        let known = &mut self.keys[place];
+        let before = known.cells.len();
+        known.expire(minute);
+        known.add(&DemandMinute { minute, ..*more });
+        self.cells = self.cells + known.cells.len() - before;
         if self.cells > MAX_CELLS {
-            self.fold(at, key);
+            self.fold(at, Some(by));
         }
     }
 
-    /// Corrects what was noted about a key at a second, where that is known
+    /// Takes back what was granted to a key at a second, where that is known
     /// still.
-    pub fn correct(&mut self, then: u64, key: &DemandKey, correct: impl FnOnce(&mut DemandMinute)) {
+    pub fn take_back(&mut self, then: u64, by: Asker<'_>, calls: u64, units: u64) {
         let minute = minute_of(then);
-        let told_apart = self.by_key.get_mut(key).and_then(|minutes| {
-            let place = minutes.cells.binary_search_by_key(&minute, |cell| cell.minute).ok()?;
-            minutes.cells.get_mut(place)
-        });
-        if let Some(cell) = told_apart.or_else(|| self.rest.get_mut(&minute)) {
-            correct(cell);
+        let told_apart = self.place(by).and_then(|place| self.keys[place].cell_mut(minute));
+        let figures = match told_apart {
+            Some(cell) => Some((&mut cell.granted_calls, &mut cell.granted_units)),
+            None => {
+                let cell = self.rest.get_mut(&minute);
+                cell.map(|cell| (&mut cell.granted_calls, &mut cell.granted_units))
+            }
+        };
+        if let Some((granted_calls, granted_units)) = figures {
+            *granted_calls = granted_calls.saturating_sub(narrow(calls));
+            *granted_units = granted_units.saturating_sub(narrow(units));
         }
     }
 
     /// Frees what is older than a day.
     pub fn sweep(&mut self, at: u64) {
         let present = minute_of(at);
-        let cells = &mut self.cells;
-        self.by_key.retain(|_, minutes| {
-            *cells -= minutes.expire(present);
-            !minutes.cells.is_empty()
+        self.keys.retain_mut(|known| {
+            known.expire(present);
+            !known.cells.is_empty()
         });
+        self.cells = self.keys.iter().map(|known| known.cells.len()).sum();
         while let Some(oldest) = self.rest.first_entry() {
             if is_kept(*oldest.key(), present) {
                 break;
@@ -179,7 +217,7 @@ impl Demand {
 
     /// True if nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty() && self.rest.is_empty()
+        self.keys.is_empty() && self.rest.is_empty()
     }
 
     /// What is known from a moment on, of all or of one workspace; the rest
@@ -193,13 +231,15 @@ impl Demand {
         self.sweep(at);
         let from = from.map_or(0, |from| minute_of(from.0 / 1_000_000));
         let is_wanted = |cell: &&DemandMinute| cell.minute >= from;
-        let by_key = self.by_key.iter();
-        let of_workspace =
-            by_key.filter(|(key, _)| workspace.is_none_or(|wanted| *wanted == key.workspace));
-        let mut series: Vec<DemandSeries> = of_workspace
-            .map(|(key, minutes)| DemandSeries {
-                key: Some(key.clone()),
-                minutes: minutes.cells.iter().filter(is_wanted).copied().collect(),
+        let is_asked_for =
+            |known: &&Known| workspace.is_none_or(|wanted| *wanted == known.key.workspace);
+        let mut series: Vec<DemandSeries> = self
+            .keys
+            .iter()
+            .filter(is_asked_for)
+            .map(|known| DemandSeries {
+                key: Some(known.key.clone()),
+                minutes: known.minutes().filter(|minute| is_wanted(&minute)).collect(),
             })
             .collect();
         series.sort_by(|a, b| a.key.cmp(&b.key));
@@ -211,45 +251,119 @@ impl Demand {
         series
     }
 
+    fn place(&self, by: Asker<'_>) -> Option<usize> {
+        let mark = by.mark_of_demand();
+        self.keys.iter().position(|known| known.mark == mark && by.is_of(&known.key))
+    }
+
     /// Puts the key that has asked least, other than this one, to the rest.
-    fn fold(&mut self, at: u64, except: &DemandKey) {
+    fn fold(&mut self, at: u64, except: Option<Asker<'_>>) {
         self.sweep(at);
-        let others = self.by_key.iter().filter(|(key, _)| *key != except);
-        let lightest = others.min_by_key(|(key, minutes)| (minutes.asked, *key));
-        let Some(lightest) = lightest.map(|(key, _)| key.clone()) else { return };
-        let Some(minutes) = self.by_key.remove(&lightest) else { return };
-        self.cells -= minutes.cells.len();
-        for cell in &minutes.cells {
+        let is_other = |known: &Known| except.is_none_or(|except| !except.is_of(&known.key));
+        let others = self.keys.iter().enumerate().filter(|(_, known)| is_other(known));
+        let lightest = others.min_by_key(|(_, known)| (known.asked, &known.key));
+        let Some(lightest) = lightest.map(|(place, _)| place) else { return };
+        let known = self.keys.swap_remove(lightest);
+        self.cells -= known.cells.len();
+        for cell in known.minutes() {
             let empty = DemandMinute { minute: cell.minute, ..DemandMinute::default() };
-            self.rest.entry(cell.minute).or_insert(empty).add(cell);
+            self.rest.entry(cell.minute).or_insert(empty).add(&cell);
         }
     }
 
     /// Minutes of all keys.
     #[cfg(test)]
     pub fn cells(&self) -> usize {
-        self.by_key.values().map(|minutes| minutes.cells.len()).sum()
+        self.keys.iter().map(|known| known.cells.len()).sum()
     }
 
     /// Bytes that it has taken besides itself, without the names.
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
-        let cells: usize = self.by_key.values().map(|minutes| minutes.cells.capacity()).sum();
-        let keys = self.by_key.capacity() * (size_of::<DemandKey>() + size_of::<Minutes>() + 1);
+        let of_key = |known: &Known| {
+            known.cells.capacity() * size_of::<Cell>()
+                + known.refused.capacity() * size_of::<Refused>()
+        };
+        let cells: usize = self.keys.iter().map(of_key).sum();
+        let keys = self.keys.capacity() * size_of::<Known>();
         // Nodes of a tree are half full at least.
         let rest = self.rest.len() * (size_of::<DemandMinute>() + size_of::<u32>()) * 2;
-        cells * size_of::<DemandMinute>() + keys * 8 / 7 + rest
+        cells + keys + rest
     }
 }
 
-impl Minutes {
-    /// Drops what is older than a day; says how much.
-    fn expire(&mut self, present: u32) -> usize {
+impl Known {
+    fn new(by: Asker<'_>) -> Self {
+        let (mark, key) = (by.mark_of_demand(), by.demand_key());
+        Self { mark, key, cells: Vec::new(), refused: Vec::new(), asked: 0 }
+    }
+
+    /// Adds to the last minute, or to a later one.
+    fn add(&mut self, more: &DemandMinute) {
+        let DemandMinute { minute, asked_calls, asked_units, granted_calls, granted_units, .. } =
+            *more;
+        match self.cells.last_mut() {
+            Some(cell) if cell.minute == minute => {
+                let before = cell.asked_calls;
+                for (figure, more) in [
+                    (&mut cell.asked_calls, asked_calls),
+                    (&mut cell.asked_units, asked_units),
+                    (&mut cell.granted_calls, granted_calls),
+                    (&mut cell.granted_units, granted_units),
+                ] {
+                    *figure = figure.saturating_add(more);
+                }
+                self.asked += u64::from(cell.asked_calls - before);
+            }
+            _ => {
+                let cell = Cell { minute, asked_calls, asked_units, granted_calls, granted_units };
+                push_tight(&mut self.cells, cell);
+                self.asked += u64::from(asked_calls);
+            }
+        }
+        if more.refused_calls != [0; 5] {
+            if self.refused.last().is_none_or(|last| last.minute != minute) {
+                push_tight(&mut self.refused, Refused { minute, calls: [0; 5] });
+            }
+            let calls = self.refused.last_mut().into_iter().flat_map(|last| &mut last.calls);
+            for (figure, more) in calls.zip(more.refused_calls) {
+                *figure = figure.saturating_add(more);
+            }
+        }
+    }
+
+    fn cell_mut(&mut self, minute: u32) -> Option<&mut Cell> {
+        let place = self.cells.binary_search_by_key(&minute, |cell| cell.minute).ok()?;
+        self.cells.get_mut(place)
+    }
+
+    fn minutes(&self) -> impl Iterator<Item = DemandMinute> + '_ {
+        let mut refused = self.refused.iter().peekable();
+        self.cells.iter().map(move |cell| {
+            let Cell { minute, asked_calls, asked_units, granted_calls, granted_units } = *cell;
+            let calls = refused.next_if(|refused| refused.minute == minute);
+            let refused_calls = calls.map_or([0; 5], |refused| refused.calls);
+            DemandMinute {
+                minute,
+                asked_calls,
+                asked_units,
+                granted_calls,
+                granted_units,
+                refused_calls,
+            }
+        })
+    }
+
+    /// Drops what is older than a day.
+    fn expire(&mut self, present: u32) {
         let gone = self.cells.iter().take_while(|cell| !is_kept(cell.minute, present)).count();
+        if gone == 0 {
+            return;
+        }
         for cell in self.cells.drain(..gone) {
             self.asked -= u64::from(cell.asked_calls);
         }
-        gone
+        self.refused.retain(|refused| is_kept(refused.minute, present));
     }
 }
 

@@ -12,9 +12,10 @@
 //! - Weights are halved every 25 h. Nothing that is shown is older than 24 h
 //!   15 min, so it has been halved at most once: twice that weight bounds it.
 
-use std::{collections::HashMap, hash::Hash};
-
-use super::series::{LONGEST_SECS, Periods, Series, Use};
+use super::{
+    mark::{Mark, Marked},
+    series::{LONGEST_SECS, Periods, Series, Use, push_tight},
+};
 
 /// Keys that are told apart.
 pub const LISTED: usize = 50;
@@ -24,10 +25,10 @@ const HALVING_SECS: u64 = 25 * 3_600;
 
 const _: () = assert!(HALVING_SECS > LONGEST_SECS, "what is shown is halved once at most");
 
-/// The heaviest keys, and what each has used since it was listed.
+/// The heaviest keys, and what each has used since it was listed. There are so few
+/// that looking through them is faster than a map, and takes no memory.
 #[derive(Clone, Debug)]
 pub struct Top<K> {
-    places: HashMap<K, usize>,
     slots: Vec<Slot<K>>,
     /// No key that is not listed weighs more.
     missing: u64,
@@ -37,6 +38,7 @@ pub struct Top<K> {
 
 #[derive(Clone, Debug)]
 struct Slot<K> {
+    mark: Mark,
     key: K,
     used: Series,
     /// At least what the key has used, halved as often as it is old.
@@ -45,19 +47,18 @@ struct Slot<K> {
 
 impl<K> Default for Top<K> {
     fn default() -> Self {
-        Self { places: HashMap::new(), slots: Vec::new(), missing: 0, halvings: 0 }
+        Self { slots: Vec::new(), missing: 0, halvings: 0 }
     }
 }
 
-impl<K: Clone + Eq + Hash> Top<K> {
+impl<K: Clone + Eq + Marked> Top<K> {
     /// Counts for a key.
     pub fn add(&mut self, at: u64, key: &K, used: Use, weight: u64) {
         self.halve(at);
-        let place = match self.places.get(key) {
-            Some(place) => *place,
+        let slot = match self.place(key) {
+            Some(place) => &mut self.slots[place],
             None => self.list(key),
         };
-        let slot = &mut self.slots[place];
         slot.weight = slot.weight.saturating_add(weight);
         slot.used.add(at, used);
     }
@@ -65,14 +66,14 @@ impl<K: Clone + Eq + Hash> Top<K> {
     /// Takes back what was counted for a key at a second, if that is known. Its
     /// weight stays: it may only be too large.
     pub fn take_back(&mut self, then: u64, key: &K, back: Use) {
-        if let Some(place) = self.places.get(key) {
-            self.slots[*place].used.take_back(then, back);
+        if let Some(place) = self.place(key) {
+            self.slots[place].used.take_back(then, back);
         }
     }
 
     /// What each listed key has used.
-    pub fn periods(&mut self, at: u64) -> impl Iterator<Item = (&K, Periods)> {
-        self.slots.iter_mut().map(move |slot| (&slot.key, slot.used.periods(at)))
+    pub fn periods(&self, at: u64) -> impl Iterator<Item = (&K, Periods)> {
+        self.slots.iter().map(move |slot| (&slot.key, slot.used.periods(at)))
     }
 
     /// Units and refused requests of the last day that may be missing of any one
@@ -87,33 +88,37 @@ impl<K: Clone + Eq + Hash> Top<K> {
     pub fn sweep(&mut self, at: u64) {
         self.halve(at);
         let before = self.slots.len();
-        self.slots.retain_mut(|slot| !slot.used.is_empty(at));
+        self.slots.retain_mut(|slot| {
+            slot.used.expire(at);
+            !slot.used.is_empty()
+        });
         if self.slots.len() < before {
-            let keys = self.slots.iter().map(|slot| slot.key.clone());
-            self.places = keys.zip(0..).collect();
             self.slots.shrink_to_fit();
         }
     }
 
-    /// The place of a new key.
-    fn list(&mut self, key: &K) -> usize {
+    fn place(&self, key: &K) -> Option<usize> {
+        let mark = key.mark();
+        self.slots.iter().position(|slot| slot.mark == mark && slot.key == *key)
+    }
+
+    /// The slot of a new key.
+    fn list(&mut self, key: &K) -> &mut Slot<K> {
         let lightest = (0..self.slots.len()).min_by_key(|place| self.slots[*place].weight);
         let place = match lightest {
             Some(lightest) if self.slots.len() >= LISTED => {
-                let gone = &self.slots[lightest];
-                self.missing = self.missing.max(gone.weight);
-                self.places.remove(&gone.key);
+                self.missing = self.missing.max(self.slots[lightest].weight);
                 lightest
             }
             _ => self.slots.len(),
         };
-        let slot = Slot { key: key.clone(), used: Series::default(), weight: self.missing };
+        let (mark, key) = (key.mark(), key.clone());
+        let slot = Slot { mark, key, used: Series::default(), weight: self.missing };
         match self.slots.get_mut(place) {
             Some(taken) => *taken = slot,
-            None => self.slots.push(slot),
+            None => push_tight(&mut self.slots, slot),
         }
-        self.places.insert(key.clone(), place);
-        place
+        &mut self.slots[place]
     }
 
     fn halve(&mut self, at: u64) {
@@ -136,7 +141,6 @@ impl<K: Clone + Eq + Hash> Top<K> {
     #[cfg(test)]
     pub fn heap_bytes(&self) -> usize {
         let series: usize = self.slots.iter().map(|slot| slot.used.heap_bytes()).sum();
-        let places = self.places.capacity() * (size_of::<K>() + size_of::<usize>() + 1) * 8 / 7;
-        series + self.slots.capacity() * size_of::<Slot<K>>() + places
+        series + self.slots.capacity() * size_of::<Slot<K>>()
     }
 }

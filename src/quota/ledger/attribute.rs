@@ -37,6 +37,15 @@ impl Ledger {
         !self.attribution.sweep(now)
     }
 
+    /// Notes how far the total was used where another interval of its history has
+    /// begun, before anything of that leaves. Within one the use that was noted last
+    /// only falls, but by what notes it itself.
+    pub(super) fn note_turn(&mut self, now: Mono) {
+        if !self.attribution.is_noted(now) {
+            self.note_level(now);
+        }
+    }
+
     /// Notes how far the total is used: before anything of it leaves, and when there
     /// is more of it.
     pub(super) fn note_level(&mut self, now: Mono) {
@@ -62,27 +71,24 @@ impl Ledger {
     /// Calls are asked for. One that waits, or waits again after its settings
     /// changed, is not asked again.
     pub(super) fn note_asked(&mut self, now: Mono, ask: &Ask) {
-        self.attribution.asked(now, &Origin::of(ask), ask.calls);
+        self.attribution.asked(now, ask.into(), ask.user.as_ref(), ask.calls);
     }
 
     /// An ask was granted; who got it.
     pub(super) fn note_granted(&mut self, now: Mono, ask: &Ask, plan: &Plan, calls: u32) -> Origin {
-        let origin = Origin::of(ask);
-        self.attribution.granted(now, &origin, plan.user.as_ref(), calls);
-        origin
+        self.attribution.granted(now, ask.into(), &plan.user, calls)
     }
 
     /// An ask was refused, or (`None`) could not be decided.
     pub(super) fn note_refused(&mut self, now: Mono, ask: &Ask, why: Option<DenialReason>) {
         let why = why.map_or(RefusedFor::Other, RefusedFor::reason);
-        self.attribution.refused(now, &Origin::of(ask), ask.user.as_ref(), ask.calls, why);
+        self.attribution.refused(now, ask.into(), &ask.user, ask.calls, why);
     }
 
     /// Calls of a permit came back unsent.
     pub(super) fn note_returned(&mut self, key: PermitKey, calls: u32) {
         if let Some(permit) = self.permits.get(key) {
-            let (origin, user) = (&permit.origin, permit.user.as_ref());
-            self.attribution.returned(permit.granted, origin, user, calls);
+            self.attribution.returned(permit.granted, &permit.origin, &permit.user, calls);
         }
     }
 }

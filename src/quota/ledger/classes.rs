@@ -2,12 +2,13 @@
 
 use super::{
     Ledger,
-    groups::{ClassRun, GroupState},
+    groups::{ClassRun, Gates, GroupState},
     news::Level,
 };
 use crate::quota::{
     Class, ClassState, ClassStatus, Group, Mono, OrgPolicy, Thresholds, Warning, WorkspaceId,
     class::ClassPolicy,
+    figures::thousands,
     window::{NO_TAG, Tag},
 };
 
@@ -85,36 +86,37 @@ impl Ledger {
             Group::Workspace(workspace) => workspace.as_str(),
             _ => return None,
         };
-        let paused: Vec<&str> = group.classes.paused().map(Class::name).collect();
-        let shadow = self.is_in_shadow(tag);
-        let what = if shadow {
-            "its cap is in shadow, and nothing pauses".to_owned()
-        } else if paused.is_empty() {
-            "no class has paused yet".to_owned()
-        } else {
-            format!("{} paused", paused.join(", "))
-        };
-        let used_of = format!("workspace {name} has used {used} of its {cap} calls in 24 hours");
-        let mut warnings = Vec::new();
-        match self.warning_of(tag) {
-            Some(_) if shadow && used >= cap => {
-                warnings.push(Warning::LimitReached(format!("{used_of}: {what}")));
+        let warning = self.warning_of(tag).map(|level| {
+            let used_of = format!(
+                "workspace {name} has used {} of its {} calls in 24 hours",
+                thousands(used),
+                thousands(cap)
+            );
+            let paused: Vec<Class> = group.classes.paused().collect();
+            let shadow = group.gates.shadow;
+            let what = if shadow {
+                "its cap is in shadow, and nothing pauses".to_owned()
+            } else {
+                said_of_paused(&paused)
+            };
+            match level {
+                Level::Reached if shadow => Warning::LimitReached(format!("{used_of}: {what}")),
+                Level::Approaching if shadow => {
+                    Warning::ApproachingLimit(format!("{used_of}: {what}"))
+                }
+                Level::Reached => Warning::LimitReached(format!(
+                    "{used_of}: {what}; raising its limit cures this at once"
+                )),
+                Level::Approaching => Warning::ApproachingLimit(format!(
+                    "{used_of}: {what}, {} pauses at {}; raising its limit avoids this",
+                    Class::Interactive.described(),
+                    thousands(policy.interactive.pause_point(cap))
+                )),
             }
-            Some(_) if shadow => {
-                warnings.push(Warning::ApproachingLimit(format!("{used_of}: {what}")));
-            }
-            Some(Level::Reached) => warnings.push(Warning::LimitReached(format!(
-                "{used_of}: {what}; raising its limit cures this at once"
-            ))),
-            Some(Level::Approaching) => warnings.push(Warning::ApproachingLimit(format!(
-                "{used_of}: {what}, interactive calls pause at {}; raising its limit avoids this",
-                policy.interactive.pause_point(cap)
-            ))),
-            None => {}
-        }
+        });
         Some(ClassState {
             classes: Class::PAUSABLE.into_iter().filter_map(status).collect(),
-            warnings,
+            warnings: warning.into_iter().collect(),
         })
     }
 
@@ -166,15 +168,20 @@ impl Ledger {
     /// True where the limits of the workspace in this slot refuse nothing: then
     /// no class pauses, and what would have paused is only counted.
     pub(super) fn is_in_shadow(&self, slot: u32) -> bool {
-        let Group::Workspace(workspace) = &self.groups.get(slot).key else { return false };
-        self.policy.workspaces.get(workspace).is_some_and(|policy| policy.shadow)
+        self.groups.get(slot).gates.shadow
     }
 
     /// The cap of the workspace in this slot, and its thresholds.
     fn class_policy(&self, slot: u32) -> Option<(u64, ClassPolicy)> {
-        let Group::Workspace(workspace) = &self.groups.get(slot).key else { return None };
-        let policy = self.policy.workspaces.get(workspace)?;
-        Some((policy.daily_calls?, policy.classes))
+        self.groups.get(slot).gates.cap
+    }
+
+    /// What the settings say of the classes of a group, where it is a workspace.
+    pub(super) fn gates_of(&self, group: &Group) -> Gates {
+        let Group::Workspace(workspace) = group else { return Gates::default() };
+        let Some(policy) = self.policy.workspaces.get(workspace) else { return Gates::default() };
+        let cap = policy.daily_calls.map(|cap| (cap, policy.classes));
+        Gates { cap, shadow: policy.shadow }
     }
 
     /// Units of a workspace that have not left, inherited ones too.
@@ -187,6 +194,17 @@ impl Ledger {
 /// Whether a class is paused, by its state, what is used, and both points.
 fn by_use(run: ClassRun, used: u64, pause: u64, resume: u64) -> bool {
     if run.paused { used >= resume } else { used >= pause }
+}
+
+/// `manual bulk sync and event-based sync are paused`: in the reverse order of
+/// service, in which they pause unless somebody has set it otherwise.
+fn said_of_paused(paused: &[Class]) -> String {
+    let names: Vec<&str> = paused.iter().rev().map(|class| class.described()).collect();
+    match names.split_last() {
+        None => "nothing is paused yet".to_owned(),
+        Some((only, [])) => format!("{only} is paused"),
+        Some((last, others)) => format!("{} and {last} are paused", others.join(", ")),
+    }
 }
 
 pub(super) fn status_of(class: Class, policy: ClassPolicy, run: ClassRun) -> Option<ClassStatus> {

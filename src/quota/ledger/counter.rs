@@ -46,6 +46,31 @@ pub struct Counter {
     pub reopened: Mono,
     /// Those who listen believe that it cools down.
     pub cooling_told: bool,
+    role: Role,
+}
+
+/// What a counter is to the ledger: told once by its names, asked all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The one limit that others also move.
+    OrgTotal,
+    /// Gates classes and bounds no reservation.
+    WorkspaceCap,
+    /// A workspace's brake for run-away jobs, a gate as its cap is.
+    BurnLimit,
+    /// A limit as any other.
+    Limit,
+}
+
+impl Role {
+    fn of(scope: Scope, kind: Kind, limit: &LimitName) -> Self {
+        match (scope, kind, limit.as_str()) {
+            (Scope::Org, Kind::Window, TOTAL) => Self::OrgTotal,
+            (Scope::Workspace, Kind::Window, TOTAL) => Self::WorkspaceCap,
+            (Scope::Workspace, Kind::Window, BURN) => Self::BurnLimit,
+            _ => Self::Limit,
+        }
+    }
 }
 
 /// The numbers of a limit as the settings have them now.
@@ -113,6 +138,7 @@ impl Counter {
             cooling: None,
             reopened: Mono(0),
             cooling_told: false,
+            role: Role::of(charge.scope, charge.kind, &charge.limit),
         }
     }
 
@@ -160,6 +186,7 @@ impl Counter {
                 .map(|cooling| Box::new(Cooling::restored(now, &cooling, rules))),
             reopened: Mono(0),
             cooling_told: record.cooling.is_some(),
+            role: Role::of(scope, record.kind, &record.limit),
         }
     }
 
@@ -177,6 +204,7 @@ impl Counter {
             self.block.limited = false;
         }
         self.kind = charge.kind;
+        self.role = Role::of(self.scope, self.kind, &self.limit);
         self.window = charge.window;
         self.ttl_cap = charge.ttl_cap();
         self.max = numbers.max;
@@ -201,17 +229,17 @@ impl Counter {
 
     /// True for the one limit that others also move.
     pub fn is_org_total(&self) -> bool {
-        self.scope == Scope::Org && self.kind == Kind::Window && self.limit.as_str() == TOTAL
+        self.role == Role::OrgTotal
     }
 
     /// True for a workspace's cap, which gates classes and bounds no reservation.
     pub fn is_workspace_cap(&self) -> bool {
-        self.scope == Scope::Workspace && self.kind == Kind::Window && self.limit.as_str() == TOTAL
+        self.role == Role::WorkspaceCap
     }
 
     /// True for a workspace's brake for run-away jobs, a gate as its cap is.
     pub fn is_burn_limit(&self) -> bool {
-        self.scope == Scope::Workspace && self.kind == Kind::Window && self.limit.as_str() == BURN
+        self.role == Role::BurnLimit
     }
 
     /// True where reservations are not bounded: what is set aside says nothing

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{counter::Counter, news::Told};
-use crate::quota::{Class, Group, LimitName, Mono, UserId, window::Tag};
+use crate::quota::{Class, Group, LimitName, Mono, UserId, class::ClassPolicy, window::Tag};
 
 /// Finds a counter: its group's slot, and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +28,19 @@ pub struct GroupState {
     pub told: Told,
     /// The state of all groups in which this one was changed last.
     pub touched: u64,
+    /// It stands among those that were changed.
+    changed: bool,
+    /// For a workspace: what its policy says.
+    pub gates: Gates,
+}
+
+/// What the settings say of a workspace's classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// Its cap, and the thresholds of its classes; `None` where it has no cap.
+    pub cap: Option<(u64, ClassPolicy)>,
+    /// Its limits refuse nothing.
+    pub shadow: bool,
 }
 
 /// What is known of a group's record in the store.
@@ -39,9 +52,9 @@ pub struct RecordState {
     pub seq: u64,
     /// Attempts that may have been or may yet be applied, oldest first.
     pub attempts: Vec<Attempt>,
-    /// Reserves that have been sent with this group.
+    /// The last reserve that was sent with this group, counted among those of all.
     pub sends: u64,
-    /// Reserves of this group that were committed, as the number of `sends` then.
+    /// The last one of this group that was committed, as the number of `sends` then.
     pub committed_sends: u64,
     /// Something besides the counters differs from what was last written.
     pub dirty: bool,
@@ -62,7 +75,7 @@ pub struct Attempt {
     pub sent: Mono,
     pub parts: Vec<AttemptPart>,
     pub deletes: bool,
-    /// `sends` of the group, this one included.
+    /// `sends` of the group, which is this one.
     pub sends: u64,
 }
 
@@ -126,6 +139,8 @@ impl GroupState {
             last_user: None,
             told: Told::default(),
             touched: 0,
+            changed: false,
+            gates: Gates::default(),
         }
     }
 
@@ -155,6 +170,10 @@ pub struct Groups {
     slots: Vec<Option<GroupState>>,
     index: HashMap<Group, u32>,
     free: Vec<u32>,
+    /// Groups that may want to be written since, or are gone.
+    changed: Vec<u32>,
+    /// The slot of [`Group::Org`].
+    org: Option<u32>,
     /// Counts what may have been changes.
     version: u64,
 }
@@ -175,11 +194,26 @@ impl Groups {
             self.slots[slot as usize] = state;
             slot
         } else {
+            // Most orgs have one to three groups; `Vec` would begin with room for four.
+            if self.slots.len() == self.slots.capacity() {
+                self.slots.reserve_exact(1 + self.slots.len() / 4);
+            }
             self.slots.push(state);
             u32::try_from(self.slots.len() - 1).expect("groups of an org are bounded")
         };
+        self.note_change(slot);
         self.index.insert(key.clone(), slot);
+        if *key == Group::Org {
+            self.org = Some(slot);
+        }
         slot
+    }
+
+    /// The org's total, if it is counted.
+    pub fn total(&self) -> Option<CounterRef> {
+        let group = self.org?;
+        let counter = self.get(group).counters.iter().position(Counter::is_org_total)?;
+        Some(CounterRef { group, counter: u16::try_from(counter).ok()? })
     }
 
     pub fn get(&self, slot: u32) -> &GroupState {
@@ -190,7 +224,30 @@ impl Groups {
         self.version += 1;
         let state = self.slots[slot as usize].as_mut().expect("slots in use are not freed");
         state.touched = self.version;
+        if !state.changed {
+            state.changed = true;
+            self.changed.push(slot);
+        }
         state
+    }
+
+    /// Something has changed for those who write the group down.
+    pub fn note_change(&mut self, slot: u32) {
+        if let Some(Some(state)) = self.slots.get_mut(slot as usize)
+            && !state.changed
+        {
+            state.changed = true;
+            self.changed.push(slot);
+        }
+    }
+
+    /// A slot whose group was changed since it was last taken, or is gone.
+    pub fn take_changed(&mut self) -> Option<u32> {
+        let slot = self.changed.pop()?;
+        if let Some(state) = &mut self.slots[slot as usize] {
+            state.changed = false;
+        }
+        Some(slot)
     }
 
     /// The state of all groups, as a number that rises with every change.
@@ -239,9 +296,14 @@ impl Groups {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut GroupState)> {
         self.version += 1;
-        let version = self.version;
-        self.iter_mut_by_time().map(move |(slot, state)| {
+        let (version, changed) = (self.version, &mut self.changed);
+        let states = (0..).zip(&mut self.slots);
+        states.filter_map(|(slot, state)| Some((slot, state.as_mut()?))).map(move |(slot, state)| {
             state.touched = version;
+            if !state.changed {
+                state.changed = true;
+                changed.push(slot);
+            }
             (slot, state)
         })
     }
@@ -251,16 +313,22 @@ impl Groups {
         (0..).zip(&mut self.slots).filter_map(|(slot, state)| Some((slot, state.as_mut()?)))
     }
 
-    /// Frees the slots that nothing needs.
-    pub fn sweep(&mut self) {
+    /// Frees the slots that nothing needs. True if there were any.
+    pub fn sweep(&mut self) -> bool {
+        let before = self.index.len();
         for (slot, state) in (0..).zip(&mut self.slots) {
             if state.as_ref().is_some_and(GroupState::is_forgettable)
                 && let Some(state) = state.take()
             {
                 self.index.remove(&state.key);
                 self.free.push(slot);
+                self.changed.push(slot);
+                if self.org == Some(slot) {
+                    self.org = None;
+                }
             }
         }
+        self.index.len() < before
     }
 
     /// How many groups of one sort there are.

@@ -1,6 +1,6 @@
 //! Whether an ask can be granted now; if not, what binds and when it frees.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Ledger, UNBOUNDED, groups::CounterRef};
 use crate::quota::{
@@ -19,7 +19,7 @@ pub struct Plan {
     pub tag: Tag,
     pub default_ttl: Duration,
     /// Plans for each user of the pool, where the ask names none.
-    pub pool: Vec<Plan>,
+    pub pool: Vec<Arc<Plan>>,
 }
 
 /// One counter that an ask charges.
@@ -78,7 +78,16 @@ pub struct Room {
 
 impl Ledger {
     /// The counters of an ask. Makes those that are missing.
-    pub(super) fn plan(&mut self, now: Mono, ask: &Ask) -> Result<Plan, AskError> {
+    pub(super) fn plan(&mut self, now: Mono, ask: &Ask) -> Result<Arc<Plan>, AskError> {
+        if let Some(plan) = self.plans.find(ask) {
+            return Ok(plan);
+        }
+        let plan = Arc::new(self.make_plan(now, ask)?);
+        self.plans.keep(ask, &plan);
+        Ok(plan)
+    }
+
+    fn make_plan(&mut self, now: Mono, ask: &Ask) -> Result<Plan, AskError> {
         let catalogue = self.catalogue.clone();
         let operation = catalogue.get(&ask.operation).ok_or(AskError::UnknownOperation)?;
         let of_users: Vec<&Charge> =
@@ -125,7 +134,8 @@ impl Ledger {
             None if self.policy.pool.is_empty() => Err(AskError::NoUser),
             None => {
                 let policy = self.policy.clone();
-                let plan_of = |user| self.plan_for_user(ask, base.clone(), user, &of_users);
+                let plan_of =
+                    |user| Arc::new(self.plan_for_user(ask, base.clone(), user, &of_users));
                 let pool = policy.pool.iter().map(plan_of).collect();
                 Ok(Plan { pool, ..base })
             }
@@ -315,7 +325,7 @@ impl Ledger {
     }
 
     /// The answer to a check: as if every block could be fetched.
-    pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Plan) -> Outcome {
+    pub(super) fn check(&self, now: Mono, ask: &Ask, plan: &Arc<Plan>) -> Outcome {
         let ahead = self.queue.ahead_of(ask.class, plan);
         let chosen = self.chosen(now, ask, plan, &ahead);
         let calls = match self.judge(now, ask, chosen, &ahead) {
@@ -326,7 +336,6 @@ impl Ledger {
                 return Outcome::Denied(Denial { explanation, ..denial });
             }
         };
-        let refs: Vec<CounterRef> = chosen.needs.iter().map(|need| need.at).collect();
         Outcome::Granted(Permit {
             key: None,
             epoch: self.epoch,
@@ -335,7 +344,7 @@ impl Ledger {
             decided: now,
             life_left: Duration::ZERO,
             class_state: self.class_state_of(chosen.tag),
-            limits: self.usages(now, &refs, chosen.tag),
+            limits: self.usages(now, chosen),
             explanation: self.explain(now, ask, chosen, &ahead, None),
         })
     }
@@ -345,9 +354,9 @@ impl Ledger {
         &self,
         now: Mono,
         ask: &Ask,
-        plan: &'a Plan,
+        plan: &'a Arc<Plan>,
         ahead: &Ahead,
-    ) -> &'a Plan {
+    ) -> &'a Arc<Plan> {
         match self.choose(now, ask, plan, ahead) {
             Some(index) => &plan.pool[index],
             None => plan,
@@ -373,7 +382,6 @@ impl Ledger {
             Kind::Window if refusal.never => None,
             Kind::Window => refusal.frees_at.map(|at| at.since(now)),
         };
-        let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
         let limit = self.usage_of(now, refusal.at, plan.tag);
         Denial {
             reason: refusal.reason,
@@ -382,7 +390,7 @@ impl Ledger {
                 super::view::sentence(ask, &limit, refusal, retry_after, &kept, queue_position)
             }),
             limit: Some(limit),
-            limits: self.usages(now, &refs, plan.tag),
+            limits: self.usages(now, plan),
             retry_after,
             queue_position,
             class_state: self.class_state_of(plan.tag),

@@ -134,7 +134,6 @@ impl Ledger {
     /// Tells what has changed of a workspace, unless something was told a moment
     /// ago.
     pub(super) fn tell(&mut self, now: Mono, slot: u32) {
-        let Group::Workspace(workspace) = self.groups.get(slot).key.clone() else { return };
         if self.stopped {
             // It is the next owner's to tell, by what the record says was told.
             return;
@@ -145,6 +144,7 @@ impl Ledger {
             if run.paused == told.paused || is_recent(told.since, now) {
                 continue;
             }
+            let Group::Workspace(workspace) = group.key.clone() else { return };
             let status = status_of(class, self.thresholds_of(&workspace), run);
             let group = self.groups.get_mut(slot);
             group.told.classes.set(class, ClassRun { paused: run.paused, since: Some(now) });
@@ -164,12 +164,12 @@ impl Ledger {
                 true => Happening::ClassPaused(status),
                 false => Happening::ClassResumed(status),
             };
-            self.announce(now, Some(workspace.clone()), what);
+            self.announce(now, Some(workspace), what);
         }
-        self.tell_warning(now, slot, &workspace);
+        self.tell_warning(now, slot);
     }
 
-    fn tell_warning(&mut self, now: Mono, slot: u32, workspace: &WorkspaceId) {
+    fn tell_warning(&mut self, now: Mono, slot: u32) {
         let warning = self.warning_of(slot);
         let holds = match warning {
             None => Warned::Nothing,
@@ -190,6 +190,7 @@ impl Ledger {
             return;
         }
         group.told.warned_at = Some(now);
+        let Group::Workspace(workspace) = group.key.clone() else { return };
         let state = self.class_state_of(slot);
         for warning in state.into_iter().flat_map(|state| state.warnings) {
             let what = match warning {

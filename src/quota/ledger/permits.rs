@@ -6,23 +6,29 @@ use std::{
     sync::Arc,
 };
 
-use super::{Ledger, groups::CounterRef};
+use super::{
+    Ledger,
+    judge::{Need, Plan},
+};
 use crate::quota::{
     Kind, Mono, Now, PermitKey, PermitOfAnother, Released, Report, Reported, RequestKey, Teller,
-    UserId, attribution::Origin, ranges::RangeSet, rules::Fault, window::Tag,
+    UserId, attribution::Origin, ranges::RangeSet, rules::Fault,
 };
 
 /// One permit.
 #[derive(Clone, Debug)]
 pub struct PermitState {
     pub calls: u32,
+    /// As whom; as its plan says.
     pub user: Option<UserId>,
-    pub tag: Tag,
+    /// What it took.
+    pub plan: Arc<Plan>,
     pub granted: Mono,
     pub expires: Mono,
     /// The permit is known until then.
     pub forget_at: Mono,
-    pub charges: Vec<PermitCharge>,
+    /// Reserves that had been sent at the grant.
+    sends_at_grant: u64,
     pub request: Option<RequestKey>,
     answered: RangeSet,
     unanswered: RangeSet,
@@ -34,37 +40,27 @@ pub struct PermitState {
     pub holder: Option<Arc<str>>,
 }
 
-/// What a permit took of one counter.
-#[derive(Clone, Copy, Debug)]
-pub struct PermitCharge {
-    pub at: CounterRef,
-    pub units_per_call: u64,
-    /// Reserves that had been sent with the counter's group at the grant.
-    pub sends_at_grant: u64,
-}
-
 impl PermitState {
     #[expect(clippy::too_many_arguments, reason = "the facts of a grant, named at the one call")]
     pub fn new(
         calls: u32,
-        user: Option<UserId>,
-        tag: Tag,
+        plan: Arc<Plan>,
         granted: Mono,
         expires: Mono,
         forget_at: Mono,
-        charges: Vec<PermitCharge>,
+        sends_at_grant: u64,
         request: Option<RequestKey>,
         origin: Origin,
         holder: Option<Arc<str>>,
     ) -> Self {
         Self {
             calls,
-            user,
-            tag,
+            user: plan.user.clone(),
+            plan,
             granted,
             expires,
             forget_at,
-            charges,
+            sends_at_grant,
             request,
             answered: RangeSet::default(),
             unanswered: RangeSet::default(),
@@ -133,6 +129,17 @@ impl Permits {
         gone
     }
 
+    /// Gives back the memory of many permits that are known no more.
+    pub fn release(&mut self) {
+        if self.by_key.capacity() > 4 * self.by_key.len() {
+            self.by_key.shrink_to(2 * self.by_key.len());
+        }
+        if self.by_end.is_empty() {
+            // An emptied tree keeps a node.
+            self.by_end = BTreeSet::new();
+        }
+    }
+
     /// Permits that can still be used.
     pub fn out(&self, now: Mono) -> usize {
         self.by_key.values().filter(|permit| now < permit.expires).count()
@@ -167,7 +174,7 @@ impl Ledger {
         } else {
             self.hear_unbelieved(now.mono, report, &sent)
         };
-        let tag = self.permits.get(key).map(|permit| permit.tag);
+        let tag = self.permits.get(key).map(|permit| permit.plan.tag);
         Ok(Reported {
             already_settled: !settled,
             class_state: tag.and_then(|tag| self.class_state_of(tag)),
@@ -230,13 +237,13 @@ impl Ledger {
             left -= take;
         }
         let returns_all = calls == permit.calls;
-        let (charges, tag) = (permit.charges.clone(), permit.tag);
+        let (plan, sends) = (Arc::clone(&permit.plan), permit.sends_at_grant);
         let stamp = self.unsettled_stamp(permit_expiry(&self.permits, key));
-        for charge in charges {
-            self.give_back(charge, stamp, tag, u64::from(calls));
+        for need in &plan.needs {
+            self.give_back(need, sends, stamp, u64::from(calls));
         }
         self.note_returned(key, calls);
-        self.update_classes_of(now, tag);
+        self.update_classes_of(now, plan.tag);
         if returns_all {
             self.probe_unsent(now, key);
         }
@@ -282,21 +289,21 @@ impl Ledger {
             permit.answered.add(range.clone());
         }
         let calls: u64 = new.iter().map(|range| u64::from(range.end - range.start)).sum();
-        let (tag, expires, granted) = (permit.tag, permit.expires, permit.granted);
-        let charges = permit.charges.clone();
+        let (expires, granted) = (permit.expires, permit.granted);
+        let (plan, sends) = (Arc::clone(&permit.plan), permit.sends_at_grant);
         let settled = expires.min(granted.max(now - report.completed_ago));
         let unsettled = self.unsettled_stamp(expires);
         // A figure has the call that it came with, however late the answer arrived; one
         // from before the grant did not come with it, whatever is said.
         let answered_by = read.filter(|read| *read >= granted);
         let answered_by = answered_by.map_or(settled, |read| settled.min(read));
-        for charge in charges {
-            if self.groups.counter(charge.at).kind == Kind::Concurrency {
-                self.give_back(charge, unsettled, tag, calls);
+        for need in &plan.needs {
+            if self.groups.counter(need.at).kind == Kind::Concurrency {
+                self.give_back(need, sends, unsettled, calls);
             } else if now < expires {
-                let units = calls * charge.units_per_call;
-                let counter = self.groups.counter_mut(charge.at);
-                let moved = counter.settle(unsettled, settled, tag, units);
+                let units = calls * need.units_per_call;
+                let counter = self.groups.counter_mut(need.at);
+                let moved = counter.settle(unsettled, settled, need.tag, units);
                 if counter.is_org_total() && by.believed {
                     self.answered_by_reading(unsettled, answered_by, moved);
                 }
@@ -307,22 +314,21 @@ impl Ledger {
 
     fn holds_slots(&self, key: PermitKey) -> bool {
         self.permits.get(key).is_some_and(|permit| {
-            let mut kinds = permit.charges.iter().map(|c| self.groups.counter(c.at).kind);
+            let mut kinds = permit.plan.needs.iter().map(|n| self.groups.counter(n.at).kind);
             kinds.any(|kind| kind == Kind::Concurrency)
         })
     }
 
-    fn give_back(&mut self, charge: PermitCharge, stamp: Mono, tag: Tag, calls: u64) {
-        let record = &self.groups.get(charge.at.group).record;
+    fn give_back(&mut self, need: &Need, sends_at_grant: u64, stamp: Mono, calls: u64) {
+        let record = &self.groups.get(need.at.group).record;
         let sends = if self.rules.has(Fault::ReleaseInFlightToOpen) {
             record.committed_sends
         } else {
             record.sends
         };
-        let was_sent =
-            sends > charge.sends_at_grant && !self.rules.has(Fault::ReleaseRecordedToOpen);
-        let units = calls * charge.units_per_call;
-        self.groups.counter_mut(charge.at).give_back(stamp, tag, units, was_sent);
+        let was_sent = sends > sends_at_grant && !self.rules.has(Fault::ReleaseRecordedToOpen);
+        let units = calls * need.units_per_call;
+        self.groups.counter_mut(need.at).give_back(stamp, need.tag, units, was_sent);
     }
 }
 

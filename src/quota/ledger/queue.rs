@@ -20,6 +20,8 @@ mod serve;
 mod show;
 mod table;
 
+use std::sync::Arc;
+
 pub use self::table::Queue;
 use self::table::{LineKey, Place, Point, Waiter, pool_point};
 use super::{
@@ -121,14 +123,14 @@ impl Ledger {
 
     /// When time alone can change something for a waiting request, or make a
     /// reserve due; `None` if nothing waits and nothing is open.
-    #[must_use]
-    pub fn next_wake(&self, now: Mono) -> Option<Mono> {
-        // The answer to a reserve in flight comes by itself.
-        let groups = self.groups.iter().filter(|_| !self.in_flight);
-        let blocks = groups.filter_map(|(_, group)| self.block_wake(group, now));
+    pub fn next_wake(&mut self, now: Mono) -> Option<Mono> {
+        let block = self.next_block(now);
+        if self.queue.is_empty() {
+            return block;
+        }
         let waits = self.queue.next_wake().map(|at| at.max(now));
-        let probe = self.probe_wake(now).filter(|_| !self.queue.is_empty());
-        waits.into_iter().chain(blocks).chain(self.cooling_wake(now)).chain(probe).min()
+        let open = [self.cooling_wake(now), self.probe_wake(now)];
+        waits.into_iter().chain(block).chain(open.into_iter().flatten()).min()
     }
 
     /// Parks an ask that cannot be answered now.
@@ -136,7 +138,7 @@ impl Ledger {
         &mut self,
         now: Mono,
         ask: Ask,
-        plan: Plan,
+        plan: Arc<Plan>,
         verdict: Verdict,
         nonce: u64,
         may_park: bool,
@@ -299,17 +301,19 @@ impl Ledger {
 
     /// What the next reserve must set aside for those who wait for a block only.
     fn recount_demand(&mut self) {
-        self.demand = self.queue.demand();
+        let before = std::mem::replace(&mut self.demand, self.queue.demand());
+        for at in before.keys().chain(self.demand.keys()) {
+            self.groups.note_change(at.group);
+        }
     }
 
-    fn queue_full(&self, now: Mono, ask: &Ask, plan: &Plan) -> Denial {
+    fn queue_full(&self, now: Mono, ask: &Ask, plan: &Arc<Plan>) -> Denial {
         // Of a pool's users the one who would have it: a denial names every limit.
         let plan = self.chosen(now, ask, plan, &Ahead::new());
-        let refs: Vec<CounterRef> = plan.needs.iter().map(|need| need.at).collect();
         Denial {
             reason: DenialReason::QueueFull,
             limit: None,
-            limits: self.usages(now, &refs, plan.tag),
+            limits: self.usages(now, plan),
             retry_after: Some(self.rules.store_wait),
             queue_position: 0,
             message: format!(

@@ -173,8 +173,8 @@ impl Ledger {
 
     /// Kept for foreign traffic between two readings.
     pub(super) fn reserve(&self) -> u64 {
-        let units = u128::from(self.daily_limit()) * u128::from(self.policy.reserve_percent) / 100;
-        u64::try_from(units).unwrap_or(u64::MAX)
+        let (limit, percent) = (self.daily_limit(), u64::from(self.policy.reserve_percent));
+        (limit / 100).saturating_mul(percent).saturating_add(limit % 100 * percent / 100)
     }
 
     /// What others use, as far as it is known: never more than the limit in
@@ -240,9 +240,8 @@ impl Ledger {
     /// The total that was at its limit is not any more: it need not wait for its
     /// turn to be reserved.
     fn others_use_less(&mut self) {
-        let counters = self.groups.iter_mut().flat_map(|(_, group)| &mut group.counters);
-        for counter in counters.filter(|counter| counter.is_org_total()) {
-            counter.block.limited = false;
+        if let Some(total) = self.total_ref() {
+            self.groups.counter_mut(total).block.limited = false;
         }
     }
 
@@ -298,8 +297,7 @@ impl Ledger {
     }
 
     fn total_counter(&self) -> Option<&Counter> {
-        let slot = self.groups.slot(&Group::Org)?;
-        self.groups.get(slot).counters.iter().find(|counter| counter.is_org_total())
+        self.total_ref().map(|at| self.groups.counter(at))
     }
 }
 

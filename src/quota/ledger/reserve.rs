@@ -65,12 +65,6 @@ pub enum Standing {
 }
 
 impl Ledger {
-    /// True if a reserve should be sent now.
-    #[must_use]
-    pub fn wants_reserve(&self, now: Mono) -> bool {
-        !self.in_flight && self.groups.iter().any(|(slot, group)| self.wants(slot, group, now))
-    }
-
     /// The writes of a reserve, at most `most` records, which the caller must
     /// send at once: both clocks of `now` were read before. Empty if nothing is
     /// wanted.
@@ -175,7 +169,7 @@ impl Ledger {
         standing
     }
 
-    fn wants(&self, slot: u32, group: &GroupState, now: Mono) -> bool {
+    pub(super) fn wants(&self, slot: u32, group: &GroupState, now: Mono) -> bool {
         if self.stopped {
             return false;
         }
@@ -218,7 +212,7 @@ impl Ledger {
     }
 
     /// A record stands in the store that says nothing any more.
-    fn is_deletable(&self, group: &GroupState, now: Mono) -> bool {
+    pub(super) fn is_deletable(&self, group: &GroupState, now: Mono) -> bool {
         group.record.revision != 0
             && now >= group.record.may_appear_until
             && group.counters.iter().all(Counter::is_empty)
@@ -238,7 +232,7 @@ impl Ledger {
     }
 
     /// Units of a counter that asks wait for.
-    fn demand_of(&self, at: CounterRef) -> u64 {
+    pub(super) fn demand_of(&self, at: CounterRef) -> u64 {
         self.demand.get(&at).copied().unwrap_or(0)
     }
 
@@ -259,7 +253,8 @@ impl Ledger {
         // Unique in an epoch, also for a group that was forgotten and made anew:
         // an attempt must never be taken for another.
         group.record.seq = (group.record.seq + 1).max(now.mono.0);
-        group.record.sends += 1;
+        self.sends += 1;
+        group.record.sends = self.sends;
         let mut parts = Vec::with_capacity(group.counters.len());
         let mut counters = Vec::with_capacity(group.counters.len());
         for (counter, needed) in group.counters.iter_mut().zip(needs) {

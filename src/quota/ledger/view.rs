@@ -2,11 +2,12 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Ledger, counter::Counter, groups::CounterRef, judge::Refusal};
+use super::{Ledger, counter::Counter, groups::CounterRef, judge::{Plan, Refusal}};
 use crate::quota::{
     Ask, Class, DenialReason, Group, Kind, LimitUsage, Mono, OrgUsage, Scope, UserUsage,
     WorkspaceUsage,
     catalogue::Charge,
+    figures::thousands,
     window::{NO_TAG, Tag},
 };
 
@@ -108,8 +109,8 @@ impl Ledger {
         }
     }
 
-    pub(super) fn usages(&self, now: Mono, refs: &[CounterRef], tag: Tag) -> Vec<LimitUsage> {
-        refs.iter().map(|at| self.usage_of(now, *at, tag)).collect()
+    pub(super) fn usages(&self, now: Mono, plan: &Plan) -> Vec<LimitUsage> {
+        plan.needs.iter().map(|need| self.usage_of(now, need.at, plan.tag)).collect()
     }
 
     /// All limits of the org, of declared workspaces and of the pool are shown,
@@ -151,9 +152,7 @@ impl Ledger {
     }
 
     pub(super) fn total_ref(&self) -> Option<CounterRef> {
-        let group = self.groups.slot(&Group::Org)?;
-        let counter = self.groups.get(group).find(&Charge::org_total().limit)?;
-        Some(CounterRef { group, counter })
+        self.groups.total()
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -180,8 +179,9 @@ impl Ledger {
             self.policy.workspaces.values().filter_map(|policy| policy.daily_calls).sum();
         if caps > self.daily_limit() {
             warnings.push(format!(
-                "the caps of the workspaces add up to {caps}, more than the {} that org {} has",
-                self.daily_limit(),
+                "the caps of the workspaces add up to {}, more than the {} that org {} has",
+                thousands(caps),
+                thousands(self.daily_limit()),
                 self.org
             ));
         }
@@ -204,26 +204,26 @@ pub(super) fn sentence(
         Scope::Workspace => format!("workspace {}", limit.identity),
         Scope::ExecutionUser => format!("execution user {}", limit.identity),
     };
-    let used = limit.used_by_caller + limit.used_by_others;
+    let used = thousands(limit.used_by_caller + limit.used_by_others);
+    let max = thousands(limit.max);
     let mut text = match limit.kind {
         Kind::Concurrency => {
-            format!("{whose} has {used} of {} slots of '{}' taken", limit.max, limit.name)
+            format!("{whose} has {used} of {max} slots of '{}' taken", limit.name)
         }
         Kind::Window => format!(
-            "{whose} has used {used} of {} in {} of '{}'",
-            limit.max,
+            "{whose} has used {used} of {max} in {} of '{}'",
             span(limit.window),
             limit.name
         ),
     };
     if limit.held > 0 {
-        let _ = write!(text, ", {} more are set aside", limit.held);
+        let _ = write!(text, ", {} more are set aside", thousands(limit.held));
     }
     if limit.reserved > 0 && ask.class != Class::Control {
-        let _ = write!(text, ", {} are kept for other integrations", limit.reserved);
+        let _ = write!(text, ", {} are kept for other integrations", thousands(limit.reserved));
     }
     if limit.outage_share > 0 {
-        let _ = write!(text, ", {} are kept for outages", limit.outage_share);
+        let _ = write!(text, ", {} are kept for outages", thousands(limit.outage_share));
     }
     if !kept.is_empty() {
         let _ = write!(text, ", {kept}");
@@ -239,7 +239,8 @@ pub(super) fn sentence(
         let _ = write!(
             text,
             "; {} calls of cost {} can never fit at once: ask for fewer",
-            ask.min_calls, ask.cost
+            thousands(ask.min_calls.into()),
+            thousands(ask.cost.into())
         );
     }
     match retry_after {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::proto::v1::{CoolingLine, LimitScope, LimitUsage, OrgLine, Severity, TrafficClass};
+use crate::{
+    proto::v1::{CoolingLine, LimitScope, LimitUsage, OrgLine, Severity, TrafficClass},
+    quota::figures::thousands,
+};
 
 /// What will be used up within this is urgent.
 const SOON: Duration = Duration::from_secs(3_600);
@@ -65,14 +68,14 @@ fn gravest(line: &OrgLine) -> (Severity, String) {
 }
 
 fn exhausted(total: &LimitUsage) -> String {
-    let max = grouped(total.max);
+    let max = thousands(total.max);
     let by_others = match total.foreign {
         0 => String::new(),
-        foreign => format!(", {} of them by other integrations", grouped(foreign)),
+        foreign => format!(", {} of them by other integrations", thousands(foreign)),
     };
     let kept = match total.reserved {
         0 => "used".to_owned(),
-        reserved => format!("used, or among the {} kept for others", grouped(reserved)),
+        reserved => format!("used, or among the {} kept for others", thousands(reserved)),
     };
     format!(
         "All {max} calls of 24 hours are {kept}{by_others}: callers are refused until calls of a \
@@ -91,7 +94,7 @@ fn at_limit(line: &OrgLine) -> Option<String> {
         count => Some(format!(
             "{} workspaces have reached their limits, {name} among them: people in the inbox are \
              refused; raising the limits cures this at once.",
-            grouped(count.into())
+            thousands(count.into())
         )),
     }
 }
@@ -106,8 +109,8 @@ fn will_be_exhausted(total: &LimitUsage, lasts: Duration) -> String {
     };
     format!(
         "At the rate of late, {} calls an hour, the {} calls of 24 hours are used up in {span}.",
-        grouped(total.burn_per_hour),
-        grouped(total.max)
+        thousands(total.burn_per_hour),
+        thousands(total.max)
     )
 }
 
@@ -118,7 +121,7 @@ fn is_paused(line: &OrgLine, class: TrafficClass) -> bool {
 fn paused(line: &OrgLine) -> Option<String> {
     let of_workspaces = |count: u32| match count {
         1 => "1 workspace".to_owned(),
-        count => format!("{} workspaces", grouped(count.into())),
+        count => format!("{} workspaces", thousands(count.into())),
     };
     let parts: Vec<String> = line
         .paused
@@ -146,7 +149,7 @@ fn stopped(cooling: &CoolingLine) -> String {
         1 => format!("Salesforce has told a limit of {whose} to stop for a while."),
         count => format!(
             "Salesforce has told {} limits to stop for a while, one of {whose} among them.",
-            grouped(count.into())
+            thousands(count.into())
         ),
     }
 }
@@ -154,28 +157,15 @@ fn stopped(cooling: &CoolingLine) -> String {
 fn much_used(total: &LimitUsage) -> Option<String> {
     let percent = taken(total).saturating_mul(100).checked_div(total.max)?;
     (percent >= MUCH)
-        .then(|| format!("{percent} % of the {} calls of 24 hours are used.", grouped(total.max)))
+        .then(|| format!("{percent} % of the {} calls of 24 hours are used.", thousands(total.max)))
 }
 
 fn waiting(line: &OrgLine) -> Option<String> {
     match line.waiting {
         0 => None,
         1 => Some("1 request waits for room.".to_owned()),
-        count => Some(format!("{} requests wait for room.", grouped(count.into()))),
+        count => Some(format!("{} requests wait for room.", thousands(count.into()))),
     }
-}
-
-/// A number with marks between its thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -276,14 +266,6 @@ mod tests {
             assert_eq!(line.severity(), severity, "{line:?}");
             assert!(line.trouble.contains(text), "{:?} has no {text:?}", line.trouble);
             assert_eq!(line.trouble.is_empty(), severity == Fine, "{line:?}");
-        }
-    }
-
-    #[test]
-    fn numbers_have_marks_between_their_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")]
-        {
-            assert_eq!(grouped(number), text);
         }
     }
 }

@@ -196,7 +196,15 @@ function swap(id, html) {
 /** By the id of the element with the data. */
 const curves = new Map();
 
-const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** A token's colour in the theme that holds: the token itself names both. */
+function token(name) {
+  const painted = document.createElement("i");
+  painted.style.color = `var(${name})`;
+  document.body.append(painted);
+  const { color } = getComputedStyle(painted);
+  painted.remove();
+  return color;
+}
 const thousands = new Intl.NumberFormat(undefined);
 
 /** Draws what stands in `<script type="application/json" data-curve="ID">` in the

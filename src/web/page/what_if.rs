@@ -240,7 +240,7 @@ impl Settings {
 impl WhatIf {
     fn new(visit: &Visit, org: &str, settings: &Settings) -> Self {
         let Settings { declared, .. } = settings;
-        let given = |number: u64| if number == 0 { String::new() } else { number.to_string() };
+        let given = |number: u64| if number == 0 { String::new() } else { words::count(number) };
         let fields = vec![
             Field {
                 name: "daily_calls".to_owned(),

@@ -5,19 +5,11 @@ use std::{fmt, fmt::Write as _, time::Duration};
 use prost_types::Timestamp;
 use serde_json::Value;
 
-use crate::proto::v1::TrafficClass;
+use crate::{proto::v1::TrafficClass, quota::figures};
 
 /// A number with thousands marks: `15,000`.
 pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    figures::thousands(number).to_string()
 }
 
 /// A number of things: `1 call`, `2,918 calls`. Regular plurals only.

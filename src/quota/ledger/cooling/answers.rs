@@ -58,12 +58,12 @@ impl Ledger {
             let is_closed = |at: CounterRef| self.groups.counter(at).cooling.is_some();
             // Nearly every report is none: a success while nothing is closed.
             let is_of_use =
-                report.trouble.is_some() || permit.charges.iter().any(|c| is_closed(c.at));
+                report.trouble.is_some() || permit.plan.needs.iter().any(|n| is_closed(n.at));
             let is_repeated = is_of_use && permit.was_told(report);
             let origin =
                 if is_repeated { Origin::Repeated } else { Origin::Granted(permit.granted) };
-            let charges = permit.charges.iter().filter(|_| is_of_use);
-            let charged = charges.map(|charge| charge.at).collect();
+            let needs = permit.plan.needs.iter().filter(|_| is_of_use);
+            let charged = needs.map(|need| need.at).collect();
             return Sent { key: key_of_permit, origin, completed, charged };
         }
         if !by.believed {

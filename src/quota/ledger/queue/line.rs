@@ -117,6 +117,8 @@ impl Line {
         if !state.waiting.is_empty() {
             self.order.insert(state.key(flow));
         } else if remember {
+            // An emptied tree keeps a node.
+            state.waiting = BTreeMap::new();
             state.forget_at = now + REMEMBERED;
             self.idle.insert((state.forget_at, flow));
         } else {

@@ -61,7 +61,7 @@ pub const SENIOR: u64 = 0;
 #[derive(Clone, Debug)]
 pub struct Waiter {
     pub ask: Ask,
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     pub nonce: u64,
     pub arrival: Arrival,
     pub since: Mono,
@@ -224,6 +224,9 @@ impl Queue {
 
     /// What all who wait in classes up to this one hold of a plan's counters.
     pub fn ahead_of(&self, class: Class, plan: &Plan) -> Ahead {
+        if self.sums.is_empty() {
+            return Ahead::new();
+        }
         let index = index(class);
         let held = |at: CounterRef| self.sums.get(&at).map(|sums| sums[..=index].iter().sum());
         counters(plan).filter_map(|at| Some((at, held(at)?))).collect()
@@ -287,6 +290,9 @@ impl Queue {
         let class = waiter.ask.class;
         if self.returned.remove(&(class, waiter.arrival, id)) {
             self.soil_senior(class);
+        }
+        if self.waiters.is_empty() {
+            self.release();
         }
         Some(waiter)
     }
@@ -584,6 +590,35 @@ impl Queue {
             self.lines.remove(&key);
             self.fading.remove(&(at, key));
         }
+        self.release();
+    }
+
+    /// Gives back the memory of tables in which nothing stands: a tree that was
+    /// emptied keeps a node, which took 10 KiB of an org in which somebody has waited.
+    fn release(&mut self) {
+        fn map<K, V>(emptied: &mut BTreeMap<K, V>) {
+            if emptied.is_empty() {
+                *emptied = BTreeMap::new();
+            }
+        }
+        fn set<T>(emptied: &mut BTreeSet<T>) {
+            if emptied.is_empty() {
+                *emptied = BTreeSet::new();
+            }
+        }
+        map(&mut self.waiters);
+        map(&mut self.lines);
+        map(&mut self.turns);
+        set(&mut self.dirty);
+        set(&mut self.looks);
+        set(&mut self.fading);
+        set(&mut self.ends);
+        map(&mut self.sums);
+        map(&mut self.fronts);
+        map(&mut self.demands);
+        set(&mut self.returned);
+        set(&mut self.failed);
+        map(&mut self.kept);
     }
 
     /// A request joins the line that it names.

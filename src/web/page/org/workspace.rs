@@ -147,7 +147,7 @@ pub fn card(usage: &WorkspaceUsage, org: &str, caller: &Caller) -> Card {
         share_said: share.map_or_else(String::new, share_said),
         notes: notes(usage),
         classes: class_rows(usage, &state.classes, max),
-        limit: if max > 0 { max.to_string() } else { String::new() },
+        limit: if max > 0 { words::count(max) } else { String::new() },
         may_change: caller.may(&action),
     }
 }
@@ -424,7 +424,7 @@ mod tests {
         for label in ["40 %<tspan> bulk", "60 %", "80 %<tspan> event", "100 %<tspan> inbox"] {
             assert!(svg.contains(&format!(">{label}</")), "{label}: {svg}");
         }
-        assert!(card.may_change && card.limit == "15000");
+        assert!(card.may_change && card.limit == "15,000");
     }
 
     #[test]

@@ -1,0 +1,399 @@
+//! Serves gRPC over connections that come ready made. It does what tonic's server
+//! does, with fewer steps between a frame and its handler:
+//!
+//! - A request is begun where its frame was read, on the connection's own task. What
+//!   is decided in memory is answered there; what has to wait goes on in a task of its
+//!   own ([`InPlace`]).
+//! - What a connection's requests answer is written at once, when all that had come
+//!   were served ([`Wire`]). tonic writes each answer by itself as soon as a task per
+//!   request wakes the connection's.
+//! - The services that are asked most often are called without a router.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{pending, poll_fn},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use hyper::{body::Incoming, rt::Executor, server::conn::http2::Builder, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::watch,
+    task::yield_now,
+    time::sleep,
+};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{
+    body::Body,
+    codegen::{Body as HttpBody, Bytes, StdError, http},
+    service::Routes,
+    transport::server::Connected,
+};
+use tower::Service;
+use tracing::debug;
+
+use super::layers::Edge;
+
+/// One client's connection can hold a whole org's queue (1,000 waiters) and
+/// still get its reports through.
+const MAX_STREAMS_PER_CONNECTION: u32 = 2_000;
+
+/// A node forwards all of its requests over a few connections: as many as it has
+/// places for.
+const MAX_STREAMS_PER_PEER: u32 = 12_000;
+
+/// Streams of one connection that the server itself had to reset, because what was
+/// sent on them was wrong; after them the connection ends. Such streams do not count
+/// to those of the connection, so without this bound a client could have any number
+/// begun ("MadeYouReset", CVE-2025-8671).
+const MAX_ERROR_RESET_STREAMS: usize = 1_024;
+
+/// hyper's own default, said here because memory hangs on it.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// A client that has vanished without a word is noticed after these, and leaves
+/// the queue.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client may send before it hears that it was read. hyper takes small
+/// frames that lie unread for an attack when they are more than a 512th of this:
+/// a connection may have as many requests, so it must be so large.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What another node may send before it hears that it was read: thousands of
+/// requests.
+const PEER_WINDOW: u32 = 8 << 20;
+
+/// A node that has vanished leaves the queues soon.
+const PEER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is read of one connection before others have their turn: some 100 requests,
+/// about a millisecond.
+const TURN_BYTES: usize = 16 * 1024;
+
+/// What is held back at most until a connection's turn ends.
+const MOST_UNSENT: usize = 64 * 1024;
+
+/// What a connection keeps for its next answers, once all are sent.
+const KEPT_UNSENT: usize = 16 * 1024;
+
+/// The services behind one port.
+#[derive(Clone, Debug)]
+pub struct Services<S> {
+    /// The paths that are asked for most often, and answered from memory.
+    pub often: &'static [&'static str],
+    /// Whose they are.
+    pub service: S,
+    /// What answers all others.
+    pub rest: Routes,
+}
+
+impl<S, B> Services<S>
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
+    S: Clone,
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+{
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
+        let answer = if self.often.contains(&request.uri().path()) {
+            self.service.clone().call(request).await.map(|answer| answer.map(Body::new))
+        } else {
+            // Nobody knows how long it takes: it is none for the connection's task.
+            yield_now().await;
+            self.rest.clone().call(request).await
+        };
+        answer.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// Services with the edge before them, and the bounds of the connections over which
+/// they are asked.
+#[derive(Debug)]
+pub struct Port<S> {
+    edge: Edge,
+    services: Services<S>,
+    http2: Builder<InPlace>,
+    max_connection_age: Option<Duration>,
+}
+
+impl<S, B> Port<S>
+where
+    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+{
+    /// A port for clients. A connection that is as old as `max_connection_age` is
+    /// told to go away: its client makes another one, maybe to another node. What was
+    /// asked over it is answered over it, however long it waits: no grace is set, after
+    /// which it would be cut off.
+    pub(super) fn for_clients(
+        edge: Edge,
+        services: Services<S>,
+        max_connection_age: Option<Duration>,
+    ) -> Self {
+        let mut http2 = builder();
+        http2
+            .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+            // A client that gave its requests up while this process was paused says so
+            // all at once when it goes on: no attack, and no reason to end what else
+            // waits on the connection.
+            .max_pending_accept_reset_streams(MAX_STREAMS_PER_CONNECTION as usize)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .keep_alive_interval(KEEPALIVE_INTERVAL);
+        Self { edge, services, http2, max_connection_age }
+    }
+
+    /// A port for other nodes. A node forwards all of its requests over a few
+    /// connections, and what waits there may not hold up the rest.
+    pub(super) fn for_peers(edge: Edge, services: Services<S>) -> Self {
+        let mut http2 = builder();
+        http2
+            .max_concurrent_streams(MAX_STREAMS_PER_PEER)
+            .max_pending_accept_reset_streams(MAX_STREAMS_PER_PEER as usize)
+            .initial_connection_window_size(PEER_WINDOW)
+            .keep_alive_interval(PEER_KEEPALIVE_INTERVAL);
+        Self { edge, services, http2, max_connection_age: None }
+    }
+
+    /// Serves connections as they come, until `stop`: then no more are taken, and
+    /// those that there are end when all is answered that was asked over them.
+    ///
+    /// Whoever accepts them sets `TCP_NODELAY`.
+    pub async fn serve<C, E>(
+        self,
+        connections: impl Stream<Item = Result<C, E>>,
+        stop: impl Future<Output = ()>,
+    ) where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let port = Arc::new(self);
+        let stopping = watch::Sender::new(false);
+        port.accept(connections, stop, &stopping).await;
+        // Nobody connects any more to a port that serves no more: the listener is gone.
+        stopping.send_replace(true);
+        stopping.closed().await;
+    }
+
+    async fn accept<C, E>(
+        self: &Arc<Self>,
+        connections: impl Stream<Item = Result<C, E>>,
+        stop: impl Future<Output = ()>,
+        stopping: &watch::Sender<bool>,
+    ) where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let (mut connections, mut stop) = (pin!(connections), pin!(stop));
+        loop {
+            let connection = tokio::select! {
+                () = &mut stop => return,
+                connection = connections.next() => connection,
+            };
+            match connection {
+                Some(Ok(connection)) => {
+                    tokio::spawn(Arc::clone(self).serve_one(connection, stopping.subscribe()));
+                }
+                // It is gone already.
+                Some(Err(_)) => {}
+                None => return,
+            }
+        }
+    }
+
+    async fn serve_one<C>(self: Arc<Self>, connection: C, mut stopping: watch::Receiver<bool>)
+    where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let (info, wire) = (connection.connect_info(), Wire::over(connection));
+        let port = Arc::clone(&self);
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(info.clone());
+            let port = Arc::clone(&port);
+            async move {
+                let answer = |request| port.services.answer(request);
+                Ok::<_, Infallible>(port.edge.serve(request, answer).await)
+            }
+        });
+        let mut http2 = pin!(self.http2.serve_connection(TokioIo::new(wire.clone()), service));
+        let mut age = pin!(async {
+            match self.max_connection_age {
+                Some(most) => sleep(most).await,
+                None => pending().await,
+            }
+        });
+        let mut goes_away = false;
+        let ended = loop {
+            let turn = poll_fn(|context| {
+                let ended = http2.as_mut().poll(context).map_err(StdError::from);
+                match wire.end_turn(context) {
+                    Poll::Ready(Err(broken)) => Poll::Ready(Err(broken.into())),
+                    Poll::Ready(Ok(())) | Poll::Pending => ended,
+                }
+            });
+            tokio::select! {
+                biased;
+                ended = turn => break ended,
+                () = &mut age, if !goes_away => {}
+                _ = stopping.wait_for(|stop| *stop), if !goes_away => {}
+            }
+            goes_away = true;
+            http2.as_mut().graceful_shutdown();
+        };
+        let ended = match ended {
+            Ok(()) => poll_fn(|context| wire.end_turn(context)).await.map_err(StdError::from),
+            broken => broken,
+        };
+        if let Err(error) = ended {
+            debug!(error, "a connection failed");
+        }
+    }
+}
+
+/// The bounds of every connection.
+fn builder() -> Builder<InPlace> {
+    let mut http2 = Builder::new(InPlace);
+    http2
+        .timer(TokioTimer::new())
+        .max_local_error_reset_streams(MAX_ERROR_RESET_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    http2
+}
+
+/// Begins what answers a request at once, and makes it a task of its own only if it
+/// has to wait: most have not, and a task that ends would wake the connection's for
+/// each answer.
+#[derive(Clone, Copy, Debug)]
+struct InPlace;
+
+impl<F> Executor<F> for InPlace
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let mut stream = Box::pin(stream);
+        // A task of its own polls it again, and whatever it waits for wakes that one.
+        let mut context = Context::from_waker(Waker::noop());
+        // A panic ends the request, as it would end its task, and not the connection.
+        let begun = catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll(&mut context)));
+        if let Ok(Poll::Pending) = begun {
+            tokio::spawn(stream);
+        }
+    }
+}
+
+/// A connection that is read for a turn's length, and written to at its end.
+struct Wire<C>(Arc<Mutex<Held<C>>>);
+
+struct Held<C> {
+    connection: C,
+    /// Read in this turn.
+    read: usize,
+    /// What HTTP/2 has written, and how much of that is gone.
+    unsent: Vec<u8>,
+    sent: usize,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Wire<C> {
+    fn over(connection: C) -> Self {
+        let held = Held { connection, read: 0, unsent: Vec::new(), sent: 0 };
+        Self(Arc::new(Mutex::new(held)))
+    }
+
+    /// Never waits: only the connection's own task takes it.
+    fn held(&self) -> MutexGuard<'_, Held<C>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends what was written. Pending: the rest is sent when the connection takes
+    /// more, which wakes the task.
+    fn end_turn(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = self.held();
+        held.read = 0;
+        held.send(context)
+    }
+}
+
+impl<C: AsyncWrite + Unpin> Held<C> {
+    fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { connection, unsent, sent, .. } = self;
+        let mut connection = Pin::new(connection);
+        while *sent < unsent.len() {
+            match ready!(connection.as_mut().poll_write(context, &unsent[*sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => *sent += written,
+            }
+        }
+        *sent = 0;
+        unsent.clear();
+        unsent.shrink_to(KEPT_UNSENT);
+        connection.poll_flush(context)
+    }
+}
+
+impl<C> Clone for Wire<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for Wire<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").finish_non_exhaustive()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<C> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut held = self.held();
+        if held.read >= TURN_BYTES {
+            // The next turn comes when others had theirs.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut held.connection).poll_read(context, buffer))?;
+        held.read += buffer.filled().len() - before;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<C> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut held = self.held();
+        if held.unsent.len() >= MOST_UNSENT {
+            // Who does not read is not answered either: the requests wait.
+            ready!(held.send(context))?;
+        }
+        let taken = bytes.len().min(MOST_UNSENT - held.unsent.len());
+        held.unsent.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    /// The turn's end flushes.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut held = self.held();
+        ready!(held.send(context))?;
+        Pin::new(&mut held.connection).poll_shutdown(context)
+    }
+}

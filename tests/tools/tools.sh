@@ -78,6 +78,7 @@ install_tools() {
   [[ -x $PROMTOOL ]] || install_packaged prometheus promtool || { echo "no promtool: it is in Debian's package prometheus" >&2; status=1; }
   [[ -x $PROMETHEUS ]] || install_packaged prometheus prometheus || { echo "no prometheus: it is Debian's package of that name" >&2; status=1; }
   has chromium || has google-chrome || install_chromium || { echo "no Chromium: it is Debian's package chromium" >&2; status=1; }
+  need_valgrind || { echo "no valgrind: it is Debian's package of that name" >&2; status=1; }
   ((status != 0)) || echo "every tool is there"
   return "$status"
 }
@@ -168,6 +169,11 @@ new_venv() {
 install_chromium() {
   echo "installing Chromium"
   install_package chromium fonts-dejavu-core
+}
+
+# It counts the instructions of the hot path.
+need_valgrind() {
+  has valgrind || { echo "installing valgrind" && install_package valgrind && has valgrind; }
 }
 
 install_helm_3() {

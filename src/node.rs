@@ -538,7 +538,7 @@ impl Node {
     /// Takes over a new configuration (file reload).
     pub async fn reconfigure(&self, config: Config) {
         self.settings.replace_config(config);
-        self.shards.reconfigure(&self.shards.orgs());
+        self.shards.reconfigure_all(&self.shards.orgs()).await;
     }
 
     /// Of the orgs that `may_show` lets through those after `after`, by name, at

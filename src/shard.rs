@@ -69,8 +69,8 @@ const HAND_OVER: Duration = Duration::from_secs(10);
 /// How often idle memory is freed and gauges are set.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Orgs that are looked through without letting requests in between.
-const SWEPT_AT_ONCE: usize = 100;
+/// Orgs that something is done with without letting requests in between.
+const AT_ONCE: usize = 100;
 
 /// How often a line of the log may say that a shared store works, or does not.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -435,6 +435,14 @@ impl Shards {
         }
     }
 
+    /// The same for many orgs, with requests let in meanwhile.
+    pub async fn reconfigure_all(&self, orgs: &[OrgId]) {
+        for some in orgs.chunks(AT_ONCE) {
+            self.reconfigure(some);
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The orgs that have a ledger.
     #[must_use]
     pub fn orgs(&self) -> Vec<OrgId> {
@@ -667,7 +675,7 @@ impl Shards {
             let mut busiest = self.metrics.choose_orgs();
             let mut orgs = self.table.len();
             for (swept, org) in self.table.orgs().into_iter().enumerate() {
-                if swept % SWEPT_AT_ONCE == SWEPT_AT_ONCE - 1 {
+                if swept % AT_ONCE == AT_ONCE - 1 {
                     tokio::task::yield_now().await;
                 }
                 let is_kept = orgs <= MOST_REMEMBERED || self.policies.is_declared(&org);

@@ -305,7 +305,7 @@ async fn follow_settings(
     let mut settled = Some(settled);
     while let Some(told) = told.recv().await {
         let changed = settings.take_in(&told);
-        shards.reconfigure(&changed);
+        shards.reconfigure_all(&changed).await;
         if let Some(settled) = settled.take() {
             tracing::debug!(orgs = changed.len(), "the declared orgs are known");
             // The service has ended meanwhile, where nobody listens.

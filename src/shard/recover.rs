@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tokio::time::timeout;
 
 use super::{
-    Shards,
+    AT_ONCE, Shards,
     reserver::STORE_TIMEOUT,
     table::{Cell, Terms},
 };
@@ -95,7 +95,7 @@ impl Shards {
             found.entry(shard_of(&org)).or_default().insert(org, stored);
         }
         for (shard, epoch) in epochs {
-            self.serve(shard, epoch, found.remove(&shard).unwrap_or_default());
+            self.serve(shard, epoch, found.remove(&shard).unwrap_or_default()).await;
         }
         Ok(())
     }
@@ -124,19 +124,24 @@ impl Shards {
     /// Builds a shard's ledgers, and only then lets requests in: one that came
     /// before would have found, or made, a ledger that knows of nothing. False
     /// if the shard was dropped or taken anew meanwhile.
-    pub(super) fn serve(&self, shard: Shard, epoch: u64, found: Found) -> bool {
+    pub(super) async fn serve(&self, shard: Shard, epoch: u64, found: Found) -> bool {
         let mut open = UnitsByScope::default();
         for (group, stored) in found.values().flatten() {
             stored.record.counters.iter().for_each(|counter| open.add(group, counter.open));
         }
         let terms = Terms { epoch, ..self.table.terms(shard) };
         let orgs: Vec<OrgId> = found.keys().cloned().collect();
-        let cell = |(org, stored)| Cell::new(&org, self.ledger(&org, terms, stored));
-        let cells = found.into_iter().map(cell).collect();
+        let mut cells = Vec::with_capacity(found.len());
+        for (org, stored) in found {
+            cells.push(Cell::new(&org, self.ledger(&org, terms, stored)));
+            if cells.len() % AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
         let serves = self.table.serve(shard, epoch, cells);
         // What was changed meanwhile takes effect, a record that is empty by
         // now is deleted, an open block written off.
-        self.reconfigure(&orgs);
+        self.reconfigure_all(&orgs).await;
         self.count_owned();
         if serves {
             self.metrics.recovered(open);

@@ -103,7 +103,7 @@ impl Shards {
         if let Err(RecoverError::Store(StoreError::WentBack { .. })) = found {
             self.tell(ShardEvent::WentBack);
         }
-        if !self.serve(shard, epoch, found?) {
+        if !self.serve(shard, epoch, found?).await {
             return Err(RecoverError::GivenUp);
         }
         self.metrics.read_shard(self.clock.mono().since(asked));

@@ -364,6 +364,12 @@ impl Node {
         self.shards.now()
     }
 
+    /// The monotonic clock alone.
+    #[must_use]
+    pub fn mono(&self) -> Mono {
+        self.shards.mono()
+    }
+
     /// The address of this node for clients (`quotagate-owner` metadata).
     #[must_use]
     pub fn address(&self) -> &str {
@@ -395,9 +401,12 @@ impl Node {
     ) -> Result<Decided, NodeError> {
         self.admit(org)?;
         for _ in 0..TRIES {
-            let waited = self.now().mono.since(arrived);
-            let ask = Ask { max_wait: ask.max_wait.saturating_sub(waited), ..ask.clone() };
-            let decision = match self.shards.acquire(org, ask).await? {
+            let mut ask = ask.clone();
+            if !ask.max_wait.is_zero() {
+                ask.max_wait = ask.max_wait.saturating_sub(self.mono().since(arrived));
+            }
+            let (outcome, now) = self.shards.acquire(org, ask).await?;
+            let decision = match outcome {
                 Outcome::Granted(permit) => self.permit(org, permit, arrived),
                 Outcome::Denied(denial) => Decision::Denial(denial),
                 // The ledger was taken anew meanwhile.
@@ -406,7 +415,7 @@ impl Node {
                 }
                 Outcome::Failed(error) => return Err(error.into()),
             };
-            return Ok(Decided { decision, now: self.now() });
+            return Ok(Decided { decision, now });
         }
         Err(NodeError::Ask(AskError::NotOwner))
     }
@@ -700,7 +709,7 @@ impl Node {
             Some(key) => {
                 let id = PermitId { org: org.clone(), epoch: permit.epoch, key };
                 let ttl = permit.decided.since(arrived) + permit.life_left;
-                Decision::Permit { permit_id: id.to_string(), ttl, permit }
+                Decision::Permit { permit_id: id.to_text(), ttl, permit }
             }
             None => Decision::Permit { permit_id: String::new(), ttl: Duration::ZERO, permit },
         }

@@ -1,8 +1,9 @@
 //! The gRPC edge. Whatever a caller can send wrong ends in this room, with the
-//! field named; what goes on to the node is checked. A handler makes an
-//! `operation` of its message, and `forward` has it carried out, here or at the
-//! node that owns the org; `peer` is where such requests arrive, `overview` shows
-//! the orgs of all nodes, and `envoy` is for proxies.
+//! field named; what goes on to the node is checked. `serving` brings requests from
+//! their connections, and each passes the `layers`. A handler makes an `operation` of
+//! its message, and `forward` has it carried out, here or at the node that owns the
+//! org; `peer` is where such requests arrive, `overview` shows the orgs of all nodes,
+//! and `envoy` is for proxies. `unary` reads and writes what is asked most often.
 
 mod admin;
 pub mod convert;
@@ -17,6 +18,7 @@ mod quota;
 mod rights;
 mod serving;
 pub mod status;
+mod unary;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -32,8 +34,8 @@ pub use self::{
     forward::{Forward, OverHttp},
     gate::Gate,
     layers::log_span,
-    peer::{Peer, peer_port},
-    quota::Quota,
+    peer::peer_port,
+    quota::{Calls, Quota},
     serving::Port,
 };
 use self::{layers::Edge, serving::Services};
@@ -50,16 +52,9 @@ use crate::{
                 RateLimitServiceServer, SERVICE_NAME as RATE_LIMIT_SERVICE,
             },
         },
-        v1::quota_service_server::{QuotaServiceServer, SERVICE_NAME as QUOTA_SERVICE},
+        v1::quota_service_server::SERVICE_NAME as QUOTA_SERVICE,
     },
 };
-
-/// What every call of a caller's needs.
-const OFTEN: [&str; 3] = [
-    "/quotagate.v1.QuotaService/Acquire",
-    "/quotagate.v1.QuotaService/Report",
-    "/quotagate.v1.QuotaService/Release",
-];
 
 /// Everything that is served over gRPC: both services, those for Envoy, health v1
 /// and reflection v1 and v1alpha. Health starts as "not serving".
@@ -74,7 +69,7 @@ pub async fn port(
     gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     max_connection_age: Option<Duration>,
-) -> (Port<QuotaServiceServer<Quota>>, Health) {
+) -> (Port<Calls>, Health) {
     let health = Health(HealthReporter::new());
     health.set_serving(false).await;
     let health_service = HealthService::from_health_reporter(health.0.clone());
@@ -84,9 +79,8 @@ pub async fn port(
         envoy::AccessLog::new(Arc::clone(&forward), Arc::clone(&metrics)),
     );
     let traces = forward.traces().clone();
-    let quota = QuotaServiceServer::new(Quota::new(Arc::clone(&forward)));
-    let quota = quota.max_decoding_message_size(limit);
-    let rest = Routes::new(quota.clone())
+    let calls = Calls::new(Quota::new(Arc::clone(&forward)));
+    let rest = Routes::new(calls.service().clone())
         .add_service(
             AdminServiceServer::new(admin::Admin::new(forward)).max_decoding_message_size(limit),
         )
@@ -111,7 +105,7 @@ pub async fn port(
                 .expect("the descriptors are compiled in")
                 .max_decoding_message_size(limit),
         );
-    let services = Services { often: &OFTEN, service: quota, rest: rest.prepare() };
+    let services = Services { often: calls, rest: rest.prepare() };
     let edge = Edge::for_clients(gate, metrics, traces);
     (Port::for_clients(edge, services, max_connection_age), health)
 }

@@ -215,6 +215,12 @@ impl Shards {
         self.clock.now()
     }
 
+    /// The monotonic clock alone: half the cost of both.
+    #[must_use]
+    pub fn mono(&self) -> Mono {
+        self.clock.mono()
+    }
+
     /// The machine's wall clock, to be compared with other machines'.
     #[must_use]
     pub fn wall_clock(&self) -> Wall {
@@ -222,14 +228,14 @@ impl Shards {
     }
 
     /// Decides an ask, and waits where it says so. Dropping the future takes it
-    /// out of the queue.
+    /// out of the queue. Tells the clocks at the decision, too.
     ///
     /// # Errors
     /// The org has no ledger here.
-    pub async fn acquire(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
+    pub async fn acquire(&self, org: &OrgId, ask: Ask) -> Result<(Outcome, Now), NoLedger> {
         let (class, checks) = (ask.class, ask.check_only);
         let (operation, calls) = (ask.operation.clone(), ask.calls);
-        let outcome = self.decide(org, ask).await?;
+        let (outcome, now) = self.decide(org, ask).await?;
         record(&outcome);
         if !checks {
             match &outcome {
@@ -240,10 +246,10 @@ impl Shards {
                 Outcome::Failed(_) => {}
             }
         }
-        Ok(outcome)
+        Ok((outcome, now))
     }
 
-    async fn decide(&self, org: &OrgId, ask: Ask) -> Result<Outcome, NoLedger> {
+    async fn decide(&self, org: &OrgId, ask: Ask) -> Result<(Outcome, Now), NoLedger> {
         let (class, waits_for_room) = (ask.class, !ask.max_wait.is_zero());
         let asked = self.clock.mono();
         let answer = self.with(org, |cell, inner, now| {
@@ -252,7 +258,7 @@ impl Shards {
             }
             let may_park = self.count(waits_for_room).load(Ordering::Relaxed) < MAX_WAITING;
             Ok(match inner.ledger.acquire(now.mono, ask, random::next(), may_park) {
-                Answer::Done(outcome) => Ok(outcome),
+                Answer::Done(outcome) => Ok((outcome, now)),
                 Answer::Parked(id) => {
                     let (tell, told) = oneshot::channel();
                     inner.waiters.entry(id).or_default().push(tell);
@@ -261,8 +267,8 @@ impl Shards {
                 }
             })
         })??;
-        let outcome = match answer {
-            Ok(outcome) => outcome,
+        let decided = match answer {
+            Ok(decided) => decided,
             Err((waiting, since)) => {
                 let span = Span::current().part(if waits_for_room {
                     "wait"
@@ -271,19 +277,20 @@ impl Shards {
                 });
                 let outcome = waiting.outcome().await;
                 drop(span);
-                let waited = self.clock.mono().since(since);
+                let now = self.clock.now();
+                let waited = now.mono.since(since);
                 if waits_for_room {
                     self.metrics.waited_for_room(class, waited);
                 } else {
                     self.metrics.waited_for_store(waited);
                 }
-                outcome
+                (outcome, now)
             }
         };
         if !waits_for_room {
             self.metrics.decided(self.clock.mono().since(asked));
         }
-        Ok(outcome)
+        Ok(decided)
     }
 
     /// The requests that wait, of those that may wait for room, or of those that

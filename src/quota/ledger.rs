@@ -324,6 +324,7 @@ impl Ledger {
         self.forget_lines(now);
         self.attribution.sweep(now);
         self.permits.release();
+        self.groups.release();
         self.groups.iter().next().is_none()
             && self.permits.len() == 0
             && self.queue.is_empty()

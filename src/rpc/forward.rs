@@ -7,6 +7,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -19,7 +20,10 @@ use tokio::{
     sync::{Mutex, watch},
     time::{Instant, sleep_until},
 };
-use tonic::{Code, Request, Response, Status};
+use tonic::{
+    Code, Request, Response, Status,
+    codegen::http::{HeaderName, HeaderValue},
+};
 use tracing::{Span, debug};
 
 use super::{
@@ -61,10 +65,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// A takeover or a restart is over after some such times.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Names the node that has answered.
+static OWNER: HeaderName = HeaderName::from_static("quotagate-owner");
+
 /// Has requests decided by whoever owns their org.
 #[derive(Debug)]
 pub struct Forward {
     node: Arc<Node>,
+    /// The node's address for clients, as it stands in answers. One that is no header
+    /// value would be a fault of the configuration; the answers are good without.
+    address: Option<HeaderValue>,
     peers: Arc<Peers>,
     metrics: Arc<Metrics>,
     traces: Traces,
@@ -88,8 +98,8 @@ pub struct Context {
     pub trace: Trace,
     /// Who calls, and what they may do.
     pub caller: Caller,
-    /// From where: an address.
-    pub address: String,
+    /// From where, if it is known.
+    pub address: Option<SocketAddr>,
     /// The name that the caller gives itself, unchecked; empty where it gives
     /// none.
     pub declared_caller: String,
@@ -112,8 +122,14 @@ impl Context {
 
     /// Who changes settings.
     pub fn author(&self) -> Author {
-        let who = self.caller.principal().map_or_else(|| self.address.clone(), ToString::to_string);
-        Author { who, from: self.address.clone() }
+        let from = self.address();
+        let who = self.caller.principal().map_or_else(|| from.clone(), ToString::to_string);
+        Author { who, from }
+    }
+
+    /// From where it came, in words.
+    fn address(&self) -> String {
+        self.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
     }
 
     /// Who tells of the calls of an org.
@@ -128,8 +144,10 @@ impl Forward {
     #[must_use]
     pub fn new(node: Arc<Node>, peers: Arc<Peers>, metrics: Arc<Metrics>) -> Self {
         let stopping = watch::channel(false).0;
+        let address = HeaderValue::try_from(node.address()).ok();
         Self {
             node,
+            address,
             peers,
             metrics,
             traces: Traces::off(),
@@ -184,13 +202,17 @@ impl Forward {
         let extensions = request.extensions();
         // tonic itself knows only the connections that it has accepted.
         let peer = extensions.get::<tls::Peer>();
-        let address = peer.map(|peer| peer.remote).or_else(|| request.remote_addr());
         Ok(Context {
-            arrived: self.node.now().mono,
+            arrived: self.node.mono(),
             deadline: Deadline::of(request),
-            trace: Trace::of(request.metadata()),
+            // Nothing is sent on where there are no other nodes.
+            trace: if self.node.is_alone() {
+                Trace::default()
+            } else {
+                Trace::of(request.metadata())
+            },
             caller: extensions.get::<Caller>().cloned().ok_or_else(unidentified)?,
-            address: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
+            address: peer.map(|peer| peer.remote).or_else(|| request.remote_addr()),
             declared_caller: wire::declared_caller(request.metadata()),
             over_http: extensions.get::<OverHttp>().is_some(),
         })
@@ -225,7 +247,7 @@ impl Forward {
             let route = self.node.route(operation.org());
             let why = match &route {
                 Route::Here { .. } => match operation.here(&self.node, &asked).await {
-                    Ok(answer) => return Ok(answer_of(self.node.address(), answer)),
+                    Ok(answer) => return Ok(answer_of(self.address.clone(), answer)),
                     Err(Failure::Problem(problem)) => return Err(problem.into()),
                     Err(Failure::NotOwner) if self.node.is_alone() => {
                         return Err(NodeError::NotOwner.into());
@@ -234,7 +256,10 @@ impl Forward {
                 },
                 Route::Peer(target) => {
                     match self.ask(operation, context, &asked.by, target).await {
-                        Ok(answer) => return Ok(answer_of(&target.address, answer)),
+                        Ok(answer) => {
+                            let owner = HeaderValue::try_from(&target.address).ok();
+                            return Ok(answer_of(owner, answer));
+                        }
                         Err(PeerError::Status(status)) => return Err(status),
                         Err(PeerError::Lost(why)) if !self.may_repeat(operation, context) => {
                             return Err(lost(&target.node, &why).into());
@@ -245,7 +270,7 @@ impl Forward {
                 Route::Nobody { .. } if O::NEEDS_NO_OWNER => {
                     let answer = operation.here(&self.node, &asked).await;
                     return match answer {
-                        Ok(answer) => Ok(answer_of(self.node.address(), answer)),
+                        Ok(answer) => Ok(answer_of(self.address.clone(), answer)),
                         Err(Failure::Problem(problem)) => Err(problem.into()),
                         Err(Failure::NotOwner) => Err(NodeError::NotOwner.into()),
                     };
@@ -280,11 +305,11 @@ impl Forward {
         let deadline = (asked_at + wait + ANSWER).min(context.deadline.at() - MARGIN);
         let asked = async {
             let connection = self.peers.connect(&target.peer_address, deadline).await?;
-            let waited = self.node.now().mono.since(context.arrived);
+            let waited = self.node.mono().since(context.arrived);
             let forwarded = Forwarded {
                 waited: waited.try_into().ok(),
                 epoch: target.epoch,
-                caller: context.address.clone(),
+                caller: context.address(),
                 node: self.peers.node().to_owned(),
                 principal: by.principal.as_deref().unwrap_or_default().to_owned(),
                 believed: by.believed,
@@ -323,7 +348,7 @@ impl Forward {
     }
 
     fn wait_left<O: Operation>(&self, operation: &O, context: &Context) -> Duration {
-        operation.max_wait().saturating_sub(self.node.now().mono.since(context.arrived))
+        operation.max_wait().saturating_sub(self.node.mono().since(context.arrived))
     }
 
     async fn stopped(&self) {
@@ -399,12 +424,10 @@ impl<'f> Search<'f> {
 }
 
 /// An answer that names the node which gave it.
-fn answer_of<T>(owner: &str, message: T) -> Response<T> {
+fn answer_of<T>(owner: Option<HeaderValue>, message: T) -> Response<T> {
     let mut response = Response::new(message);
-    // An address that is no header value would be a fault of the configuration;
-    // the answer itself is good.
-    if let Ok(address) = owner.parse() {
-        response.metadata_mut().insert("quotagate-owner", address);
+    if let Some(address) = owner {
+        response.metadata_mut().as_mut().insert(OWNER.clone(), address);
     }
     response
 }

@@ -64,8 +64,12 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 /// Where an answer without a message has its code.
 static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
+/// How long the caller listens. A name that is ready is found in half the time of a
+/// text, which has to be made one first.
+static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
 /// What proxies and callers name a request by, in their logs and ours.
-const REQUEST_ID: &str = "x-request-id";
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer one is nobody's name for a request.
 const MAX_REQUEST_ID: usize = 128;
@@ -96,6 +100,9 @@ impl Deadline {
 
     /// `wait`, shortened so that there is time for an answer.
     pub fn cap(self, wait: Duration) -> Duration {
+        if wait.is_zero() {
+            return wait;
+        }
         wait.min(self.0.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_MARGIN))
     }
 
@@ -108,7 +115,7 @@ impl Deadline {
 /// `grpc-timeout`: at most eight digits and a unit. A value that is none is
 /// taken for absent, as tonic takes it.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(&TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -238,7 +245,7 @@ impl Edge {
 pub fn log_span(method: &str, headers: &HeaderMap, trace: &trace::Span) -> tracing::Span {
     let begun = trace.trace_id();
     let trace_id = begun.as_deref().or_else(|| trace::trace_id(headers));
-    let request_id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let request_id = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok());
     let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID);
     if trace_id.is_none() && request_id.is_none() {
         return debug_span!("rpc", method, org = Empty, owner = Empty, from = Empty);

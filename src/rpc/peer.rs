@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hyper::body::Incoming;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::yield_now,
@@ -9,8 +10,11 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Code, Request, Response, Status,
+    body::Body,
+    codegen::http,
     service::{Interceptor, Routes, interceptor::InterceptedService},
 };
+use tower::Service as _;
 use tracing::Span;
 
 use super::{
@@ -21,7 +25,7 @@ use super::{
         Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release,
         ReplayDemand, Report,
     },
-    serving::{Port, Services},
+    serving::{Often, Port, Services, infallible},
     status::Problem,
     watch::BUFFER,
 };
@@ -52,22 +56,11 @@ const WATCH_RETRY: Duration = Duration::from_secs(10);
 /// is cut, which makes a permit's life shorter.
 const MAX_WAITED: Duration = Duration::from_secs(wire::MAX_WAIT.as_secs() + 30);
 
-/// What every forwarded call of a caller's needs.
-const OFTEN: [&str; 3] = [
-    "/quotagate.peer.v1.PeerService/Acquire",
-    "/quotagate.peer.v1.PeerService/Report",
-    "/quotagate.peer.v1.PeerService/Release",
-];
-
 /// What is served to other nodes, on a port of its own. With a token, only those
 /// who know it are served.
 ///
 /// It ends when `forward` is stopped: streams to other edges do not hold it up.
-pub fn peer_port(
-    forward: &Forward,
-    token: Option<Token>,
-    metrics: Arc<Metrics>,
-) -> Port<InterceptedService<PeerServiceServer<Peer>, Guard>> {
+pub fn peer_port(forward: &Forward, token: Option<Token>, metrics: Arc<Metrics>) -> Port<Calls> {
     let peer = Peer {
         node: Arc::clone(forward.node()),
         watches: Arc::new(Semaphore::new(MAX_WATCHES)),
@@ -77,7 +70,22 @@ pub fn peer_port(
     let service = InterceptedService::new(service, Guard(token));
     let rest = Routes::new(service.clone()).prepare();
     let edge = Edge::for_peers(metrics, forward.traces().clone());
-    Port::for_peers(edge, Services { often: &OFTEN, service, rest })
+    Port::for_peers(edge, Services { often: Calls(service), rest })
+}
+
+/// What every forwarded call of a caller's needs.
+#[derive(Debug)]
+pub struct Calls(InterceptedService<PeerServiceServer<Peer>, Guard>);
+
+impl Often for Calls {
+    fn is(&self, path: &str) -> bool {
+        let method = path.strip_prefix("/quotagate.peer.v1.PeerService/");
+        matches!(method, Some("Acquire" | "Report" | "Release"))
+    }
+
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
+        infallible(self.0.clone().call(request).await).map(Body::new)
+    }
 }
 
 /// Lets in who knows the token, where there is one.

@@ -3,20 +3,29 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hyper::body::Incoming;
+use prost::Message;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, body::Body, codegen::http};
+use tower::Service as _;
 use tracing::debug;
 
 use super::{
     convert::{self, quota as wire},
     forward::Forward,
+    layers::MAX_MESSAGE_BYTES,
     operation::{Acquire, GetDemand, GetUsage, Operation as _, Release, Report, Watch},
     overview,
+    serving::{Often, infallible},
     status::Problem,
+    unary,
     watch::{self, BUFFER},
 };
-use crate::proto::v1::{self, quota_service_server::QuotaService};
+use crate::proto::v1::{
+    self,
+    quota_service_server::{QuotaService, QuotaServiceServer},
+};
 
 /// Watches in one process: each costs a task and a bounded buffer.
 const MAX_WATCHES: usize = 1_000;
@@ -37,11 +46,12 @@ impl Quota {
     pub fn new(forward: Arc<Forward>) -> Self {
         Self { forward, watches: Arc::new(Semaphore::new(MAX_WATCHES)) }
     }
-}
 
-#[tonic::async_trait]
-impl QuotaService for Quota {
-    async fn acquire(
+    /// Asks for calls.
+    ///
+    /// # Errors
+    /// What a caller has to know.
+    pub async fn acquire(
         &self,
         request: Request<v1::AcquireRequest>,
     ) -> Result<Response<v1::AcquireResponse>, Status> {
@@ -51,7 +61,11 @@ impl QuotaService for Quota {
         self.forward.decide(&acquire, &context).await
     }
 
-    async fn release(
+    /// Gives calls back.
+    ///
+    /// # Errors
+    /// What a caller has to know.
+    pub async fn release(
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
@@ -59,7 +73,11 @@ impl QuotaService for Quota {
         self.forward.decide(&Release::new(request.into_inner())?, &context).await
     }
 
-    async fn report(
+    /// Tells what became of calls.
+    ///
+    /// # Errors
+    /// What a caller has to know.
+    pub async fn report(
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
@@ -71,6 +89,30 @@ impl QuotaService for Quota {
             debug!(status = request.http_status, code, message, "Salesforce refused a call");
         }
         self.forward.decide(&report, &context).await
+    }
+}
+
+#[tonic::async_trait]
+impl QuotaService for Quota {
+    async fn acquire(
+        &self,
+        request: Request<v1::AcquireRequest>,
+    ) -> Result<Response<v1::AcquireResponse>, Status> {
+        Self::acquire(self, request).await
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        Self::release(self, request).await
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        Self::report(self, request).await
     }
 
     async fn get_usage(
@@ -121,6 +163,64 @@ impl QuotaService for Quota {
         });
         Ok(Response::from_parts(metadata, ReceiverStream::new(stream), extensions))
     }
+}
+
+/// What every call of a caller's needs: Acquire, Report and Release.
+#[derive(Debug)]
+pub struct Calls {
+    quota: Arc<Quota>,
+    /// What knows all that can be wrong with a request.
+    service: QuotaServiceServer<Quota>,
+}
+
+impl Calls {
+    /// Those of a service.
+    pub(super) fn new(quota: Quota) -> Self {
+        let quota = Arc::new(quota);
+        let service = QuotaServiceServer::from_arc(Arc::clone(&quota));
+        Self { quota, service: service.max_decoding_message_size(MAX_MESSAGE_BYTES) }
+    }
+
+    /// The whole service.
+    pub(super) fn service(&self) -> &QuotaServiceServer<Quota> {
+        &self.service
+    }
+
+    async fn one<M, A, F>(
+        &self,
+        request: http::Request<Incoming>,
+        answer: impl FnOnce(Request<M>) -> F,
+    ) -> http::Response<Body>
+    where
+        M: Message + Default,
+        A: Message + 'static,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        match unary::read(request, MAX_MESSAGE_BYTES).await {
+            Ok(request) => unary::write(answer(request).await),
+            Err(request) => infallible(self.service.clone().call(request).await),
+        }
+    }
+}
+
+impl Often for Calls {
+    fn is(&self, path: &str) -> bool {
+        matches!(method(path), Some("Acquire" | "Report" | "Release"))
+    }
+
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
+        let quota = &*self.quota;
+        match method(request.uri().path()) {
+            Some("Acquire") => self.one(request, |request| quota.acquire(request)).await,
+            Some("Report") => self.one(request, |request| quota.report(request)).await,
+            Some("Release") => self.one(request, |request| quota.release(request)).await,
+            _ => infallible(self.service.clone().call(request).await),
+        }
+    }
+}
+
+fn method(path: &str) -> Option<&str> {
+    path.strip_prefix("/quotagate.v1.QuotaService/")
 }
 
 fn too_many_watches() -> Problem {

@@ -32,7 +32,7 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
     body::Body,
-    codegen::{Body as HttpBody, Bytes, StdError, http},
+    codegen::{StdError, http},
     service::Routes,
     transport::server::Connected,
 };
@@ -85,59 +85,61 @@ const MOST_UNSENT: usize = 64 * 1024;
 /// What a connection keeps for its next answers, once all are sent.
 const KEPT_UNSENT: usize = 16 * 1024;
 
+/// What is asked so often that it is answered without a router.
+pub trait Often: Send + Sync + 'static {
+    /// Whether it is this.
+    fn is(&self, path: &str) -> bool;
+
+    /// Answers it. It is polled for the first time on the connection's own task.
+    fn answer(
+        &self,
+        request: http::Request<Incoming>,
+    ) -> impl Future<Output = http::Response<Body>> + Send;
+}
+
 /// The services behind one port.
-#[derive(Clone, Debug)]
-pub struct Services<S> {
-    /// The paths that are asked for most often, and answered from memory.
-    pub often: &'static [&'static str],
-    /// Whose they are.
-    pub service: S,
-    /// What answers all others.
+#[derive(Debug)]
+pub struct Services<O> {
+    /// Those that are asked most.
+    pub often: O,
+    /// All.
     pub rest: Routes,
 }
 
-impl<S, B> Services<S>
-where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
-    S: Clone,
-    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
-{
+impl<O: Often> Services<O> {
     async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
-        let answer = if self.often.contains(&request.uri().path()) {
-            self.service.clone().call(request).await.map(|answer| answer.map(Body::new))
-        } else {
-            // Nobody knows how long it takes: it is none for the connection's task.
-            yield_now().await;
-            self.rest.clone().call(request).await
-        };
-        answer.unwrap_or_else(|never| match never {})
+        if self.often.is(request.uri().path()) {
+            return self.often.answer(request).await;
+        }
+        // Nobody knows how long it takes: it is none for the connection's task.
+        yield_now().await;
+        infallible(self.rest.clone().call(request).await)
     }
+}
+
+/// What cannot fail.
+pub fn infallible<T>(result: Result<T, Infallible>) -> T {
+    result.unwrap_or_else(|never| match never {})
 }
 
 /// Services with the edge before them, and the bounds of the connections over which
 /// they are asked.
 #[derive(Debug)]
-pub struct Port<S> {
+pub struct Port<O> {
     edge: Edge,
-    services: Services<S>,
+    services: Services<O>,
     http2: Builder<InPlace>,
     max_connection_age: Option<Duration>,
 }
 
-impl<S, B> Port<S>
-where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
-    S: Clone + Send + Sync + 'static,
-    S::Future: Send,
-    B: HttpBody<Data = Bytes, Error: Into<StdError>> + Send + 'static,
-{
+impl<O: Often> Port<O> {
     /// A port for clients. A connection that is as old as `max_connection_age` is
     /// told to go away: its client makes another one, maybe to another node. What was
     /// asked over it is answered over it, however long it waits: no grace is set, after
     /// which it would be cut off.
     pub(super) fn for_clients(
         edge: Edge,
-        services: Services<S>,
+        services: Services<O>,
         max_connection_age: Option<Duration>,
     ) -> Self {
         let mut http2 = builder();
@@ -154,7 +156,7 @@ where
 
     /// A port for other nodes. A node forwards all of its requests over a few
     /// connections, and what waits there may not hold up the rest.
-    pub(super) fn for_peers(edge: Edge, services: Services<S>) -> Self {
+    pub(super) fn for_peers(edge: Edge, services: Services<O>) -> Self {
         let mut http2 = builder();
         http2
             .max_concurrent_streams(MAX_STREAMS_PER_PEER)
@@ -262,6 +264,8 @@ fn builder() -> Builder<InPlace> {
     let mut http2 = Builder::new(InPlace);
     http2
         .timer(TokioTimer::new())
+        // No client of gRPC reads it, and it is as long as all other headers together.
+        .auto_date_header(false)
         .max_local_error_reset_streams(MAX_ERROR_RESET_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
@@ -395,5 +399,99 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<C> {
         let mut held = self.held();
         ready!(held.send(context))?;
         Pin::new(&mut held.connection).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        sync::oneshot,
+        task::unconstrained,
+    };
+
+    use super::*;
+
+    /// Both ends of a connection that takes so many bytes before they are read.
+    fn wire(capacity: usize) -> (Wire<DuplexStream>, DuplexStream) {
+        let (here, there) = duplex(capacity);
+        (Wire::over(here), there)
+    }
+
+    fn now<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn answers_go_out_together_at_the_end_of_a_turn() {
+        let (mut wire, mut there) = wire(1_024);
+        for answer in [b"one", b"two"] {
+            wire.write_all(answer).await.expect("it is held back");
+            wire.flush().await.expect("nothing is to be done");
+        }
+        let mut read = [0; 6];
+        let mut early = ReadBuf::new(&mut read);
+        let arrived = now(|context| Pin::new(&mut there).poll_read(context, &mut early));
+        assert!(arrived.is_pending(), "the turn has not ended");
+        assert!(matches!(now(|context| wire.end_turn(context)), Poll::Ready(Ok(()))));
+        there.read_exact(&mut read).await.expect("both are there");
+        assert_eq!(&read, b"onetwo");
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_when_so_much_was_read_and_the_next_goes_on() {
+        let (mut wire, mut there) = wire(4 * TURN_BYTES);
+        there.write_all(&vec![1; 3 * TURN_BYTES]).await.expect("there is room");
+        for turn in 0..3 {
+            let mut read = vec![0; TURN_BYTES];
+            unconstrained(wire.read_exact(&mut read)).await.expect("a turn's worth");
+            let mut more = [0; 1];
+            let mut more = ReadBuf::new(&mut more);
+            let beyond = now(|context| Pin::new(&mut wire).poll_read(context, &mut more));
+            assert!(beyond.is_pending(), "turn {turn}");
+            assert!(matches!(now(|context| wire.end_turn(context)), Poll::Ready(Ok(()))));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_not_written_to_without_end_and_gets_all_in_order() {
+        let (wire, mut there) = wire(1_000);
+        let sent: Vec<u8> = (0..10 * MOST_UNSENT).map(|at| (at % 251) as u8).collect();
+        let mut writer = wire.clone();
+        let mut taken = 0;
+        while let Poll::Ready(written) =
+            now(|context| Pin::new(&mut writer).poll_write(context, &sent[taken..]))
+        {
+            taken += written.expect("the connection stands");
+        }
+        assert!((MOST_UNSENT..=2 * MOST_UNSENT).contains(&taken), "{taken}");
+        let rest = sent[taken..].to_vec();
+        tokio::spawn(async move {
+            writer.write_all(&rest).await.expect("it is read");
+            writer.shutdown().await.expect("the last of it, too");
+        });
+        let mut read = Vec::new();
+        there.read_to_end(&mut read).await.expect("all of it");
+        assert_eq!(read, sent);
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_is_done_at_once_what_waits_later_and_a_panic_ends_nothing_else() {
+        static DONE: AtomicUsize = AtomicUsize::new(0);
+        InPlace.execute(async { panic!("planted") });
+        InPlace.execute(async {
+            DONE.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(DONE.load(Ordering::Relaxed), 1);
+        let (tell, told) = oneshot::channel();
+        let (done, ended) = oneshot::channel();
+        InPlace.execute(async move {
+            told.await.expect("it is told");
+            done.send(()).expect("somebody waits");
+        });
+        tell.send(()).expect("it waits for this");
+        ended.await.expect("it went on");
     }
 }

@@ -43,7 +43,7 @@ async fn a_ledger_that_panics_is_read_again_and_whoever_waits_is_sent_on() {
     let org = OrgId::parse("acme").expect("an org");
     for _ in 0..5 {
         let slot = shards.acquire(&org, ask("rest.long", Duration::ZERO)).await;
-        assert!(matches!(slot, Ok(Outcome::Granted(_))), "{slot:?}");
+        assert!(matches!(slot, Ok((Outcome::Granted(_), _))), "{slot:?}");
     }
     let (waits, of) = (Arc::clone(&shards), org.clone());
     let long = Duration::from_secs(600);
@@ -60,9 +60,9 @@ async fn a_ledger_that_panics_is_read_again_and_whoever_waits_is_sent_on() {
             outcome => break outcome,
         }
     };
-    assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+    assert!(matches!(granted, Ok((Outcome::Granted(_), _))), "{granted:?}");
     let sent_on = waiter.await.expect("no panic");
-    assert_eq!(sent_on, Ok(Outcome::Failed(AskError::NotOwner)));
+    assert!(matches!(sent_on, Ok((Outcome::Failed(AskError::NotOwner), _))), "{sent_on:?}");
     let total = &shards.usage(&org).usage.limits[0];
     assert!(total.used_by_caller + total.held >= 6, "nothing is forgotten: {total:?}");
     running.hand_over().await;
@@ -74,7 +74,7 @@ async fn what_a_crash_left_open_is_counted() {
     let shards = running.shards();
     let org = OrgId::parse("acme").expect("an org");
     let granted = shards.acquire(&org, ask("rest", Duration::ZERO)).await;
-    assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+    assert!(matches!(granted, Ok((Outcome::Granted(_), _))), "{granted:?}");
     let check = |shards: &Shards, line: &str| {
         let text = shards.metrics.encode();
         assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
@@ -98,7 +98,7 @@ async fn the_busiest_orgs_are_shown_by_name() {
     let shards = running.shards();
     let org = OrgId::parse("acme").expect("an org");
     let granted = shards.acquire(&org, ask("rest", Duration::ZERO)).await;
-    assert!(matches!(granted, Ok(Outcome::Granted(_))), "{granted:?}");
+    assert!(matches!(granted, Ok((Outcome::Granted(_), _))), "{granted:?}");
     // Nothing of ours is charged to this one's total; others use it.
     let only_read = OrgId::parse("read").expect("an org");
     let usage = ApiUsage { used: 70, limit: 100 };

@@ -2,18 +2,21 @@
 //! the next one. <https://www.w3.org/TR/trace-context/>
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
-use tonic::codegen::http::{HeaderMap, HeaderValue};
+use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Every request is asked for it.
+static PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The id of the trace that a request belongs to, whether it is recorded or not;
 /// `None` if it says nothing, or nothing that can be read.
 #[must_use]
 pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    parse(headers.get("traceparent")?.to_str().ok()?).map(|parent| parent.trace)
+    parse(headers.get(&PARENT)?.to_str().ok()?).map(|parent| parent.trace)
 }
 
 /// The span that a request is a part of.
 pub fn remote(headers: &HeaderMap) -> Option<SpanContext> {
-    let Parent { trace, span, flags } = parse(headers.get("traceparent")?.to_str().ok()?)?;
+    let Parent { trace, span, flags } = parse(headers.get(&PARENT)?.to_str().ok()?)?;
     let (trace, span) = (TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?);
     let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?) & TraceFlags::SAMPLED;
     // A state that cannot be read ends; the trace goes on.

@@ -21,16 +21,15 @@ const BINARY = process.env.QUOTAGATE_BIN ?? join(REPOSITORY, "target/debug/quota
 export const WIDTHS = [1440, 768, 390];
 export const SCHEMES = ["light", "dark"];
 
-/** The service on an empty store in memory, with a configuration. */
+/** The service with a configuration, on an empty store in memory unless told otherwise. */
 export async function startService(config, ...args) {
   assert.ok(existsSync(BINARY), `${BINARY} does not exist: build it, or set QUOTAGATE_BIN`);
   const folder = await mkdtemp(join(tmpdir(), "quotagate-browser-"));
   await writeFile(join(folder, "config.yaml"), config);
   const child = spawn(
     BINARY,
-    ["serve", "--store", "memory:", "--config", "config.yaml"].concat(
-      ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"],
-      args,
+    ["serve", "--config", "config.yaml", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"].concat(
+      args.includes("--store") ? args : ["--store", "memory:", ...args],
     ),
     { cwd: folder, stdio: ["ignore", "pipe", "pipe"] },
   );

@@ -62,8 +62,8 @@ async function administer(service, org) {
     ["PUT", path, { org: { id: org, dailyCalls: 12_000, executionUsers: [ANN], workspaces } }],
     cap("support-emea", 6_500),
     cap("warehouse", 1_500),
-    ["PUT", `${path}/execution-users/005000000000002AAA`, {}],
-    ["DELETE", `${path}/execution-users/005000000000002AAA`],
+    ["PUT", `${path}/users/005000000000002AAA`, {}],
+    ["DELETE", `${path}/users/005000000000002AAA`],
     ["DELETE", `${path}/workspaces/warehouse`],
   ]) {
     const answer = await service.api(method, at, body);

@@ -331,6 +331,15 @@ impl Groups {
         self.index.len() < before
     }
 
+    /// Gives back the memory of attempts whose answers have come.
+    pub fn release(&mut self) {
+        for (_, state) in self.iter_mut_by_time() {
+            if state.record.attempts.is_empty() {
+                state.record.attempts = Vec::new();
+            }
+        }
+    }
+
     /// How many groups of one sort there are.
     pub fn count(&self, sort: impl Fn(&Group) -> bool) -> usize {
         self.index.keys().filter(|key| sort(key)).count()

@@ -181,6 +181,15 @@ function follow() {
   listen();
 }
 
+/** Leaves what is said in peace, also for those who listen, until there is more to say. */
+function askAgain(seconds) {
+  setTimeout(async () => {
+    const answer = await fetch(location.href).catch(() => undefined);
+    if (answer?.ok) location.replace(location.pathname + location.search);
+    else if (!answer || [429, 503, 504].includes(answer.status)) askAgain(seconds);
+  }, seconds * 1000);
+}
+
 function swap(id, html) {
   const old = document.getElementById(id);
   const template = document.createElement("template");
@@ -311,3 +320,4 @@ themeSwitch(document.getElementById("theme"));
 prefersDark.addEventListener("change", redrawCurves);
 drawCurves();
 if (document.body.hasAttribute("data-live")) follow();
+if (document.body.hasAttribute("data-again")) askAgain(Number(document.body.dataset.again));

@@ -136,7 +136,8 @@ fn entry(org: &str, change: &Change, told: Told) -> Entry {
         org: org.to_owned(),
         what: what(&change.action),
         action: change.action.clone(),
-        from: change.from.clone(),
+        // Whoever did not say who they are is called by where they come from.
+        from: if change.from == told.who { String::new() } else { change.from.clone() },
         told,
         lines_said: format!("The declaration, line by line: {gone} gone, {new} new"),
         lines,

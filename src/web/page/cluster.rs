@@ -176,6 +176,13 @@ fn said(cluster: &GetClusterResponse) -> String {
     let unowned = cluster.owners.iter().filter(|owner| owner.node.is_empty()).count() as u64;
     let nodes = words::counted(cluster.nodes.len() as u64, "node");
     let shards = words::counted(cluster.shards.into(), "shard");
+    if !cluster.nodes.is_empty() && cluster.nodes.iter().all(|node| node.session_left.is_none()) {
+        // Whoever owned a shard before does not decide for it now.
+        return format!(
+            "{nodes} share {shards} of the orgs; none of them has a session with the store, and \
+             nobody decides."
+        );
+    }
     match unowned {
         0 => format!("{nodes} share {shards} of the orgs, and each shard has an owner."),
         1 => format!("{nodes} share {shards} of the orgs; 1 shard has no owner now."),

@@ -26,7 +26,7 @@ pub struct Frame {
     pub who: Option<String>,
     /// They have a session, which they can end.
     pub has_session: bool,
-    /// After so many seconds the page asks again by itself.
+    /// After so many seconds its script asks again, and shows the page once there is one.
     pub again_after: Option<u64>,
 }
 

@@ -142,6 +142,8 @@ fn summary(answer: &ListUsageResponse) -> String {
     }
     let mut text = words::counted(answer.total_size.into(), "org");
     match answer.in_trouble {
+        // Of those that are not known it is not known either.
+        0 if answer.unknown > 0 => {}
         0 => text.push_str(", none in trouble"),
         some => text.push_str(&format!(", {} in trouble", words::count(some.into()))),
     }
@@ -170,7 +172,7 @@ fn row(line: &OrgLine, now: Option<Timestamp>, sees_all: bool) -> Row {
             Severity::Fine | Severity::Unspecified => "fine",
         },
         workspaces: match line.workspaces {
-            _ if !sees_all => String::new(),
+            _ if !sees_all || total.is_none() => String::new(),
             0 => "no workspace".to_owned(),
             some => words::counted(some.into(), "workspace"),
         },

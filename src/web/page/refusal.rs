@@ -105,7 +105,7 @@ mod tests {
             for part in parts.iter().chain(&["&#60;odd&#62;"]) {
                 assert!(body.contains(part), "{code:?}: {part}: {body}");
             }
-            assert_eq!(body.contains("http-equiv=\"refresh\""), http >= 429 && http != 500);
+            assert_eq!(body.contains("data-again=\"3\""), http >= 429 && http != 500);
         };
         check(Code::PermissionDenied, 403, &["Not allowed"]).await;
         check(Code::NotFound, 404, &["Not found", "href=\"/\""]).await;

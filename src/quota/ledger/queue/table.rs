@@ -577,6 +577,9 @@ impl Queue {
 
     /// Forgets empty lines: after a while, and those whose counters are gone.
     pub fn fade(&mut self, now: Mono, is_live: impl Fn(u32) -> bool) {
+        if self.fading.is_empty() {
+            return;
+        }
         while let Some((at, key)) = self.fading.first().filter(|(at, _)| *at <= now).cloned() {
             self.fading.remove(&(at, key.clone()));
             self.lines.remove(&key);

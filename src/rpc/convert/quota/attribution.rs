@@ -1,8 +1,8 @@
 //! Who asks, who used it, and what was asked for.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use tonic::metadata::MetadataMap;
+use tonic::{codegen::http::HeaderName, metadata::MetadataMap};
 
 use super::wire_class;
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 /// The request metadata in which callers name themselves.
 pub const CALLER: &str = "quotagate-caller";
 
+static CALLER_NAME: HeaderName = HeaderName::from_static(CALLER);
+
 /// What a GetDemand asks for besides the org.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemandFilter {
@@ -34,12 +36,14 @@ pub struct DemandFilter {
 /// What is no text, or given several times, is no name either.
 #[must_use]
 pub fn declared_caller(metadata: &MetadataMap) -> String {
-    let values: Vec<_> = metadata
-        .get_all(CALLER)
-        .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
-        .collect();
-    values.join(", ")
+    let values = metadata.as_ref().get_all(&CALLER_NAME).iter();
+    let mut values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut name = values.next().map_or_else(String::new, Cow::into_owned);
+    for another in values {
+        name.push_str(", ");
+        name.push_str(&another);
+    }
+    name
 }
 
 /// The name as another node passes it on. It has checked it: what is no name

@@ -1,0 +1,253 @@
+//! One message in, one message out: what callers ask most often, read and written
+//! without what tonic needs for streams and compression besides.
+//!
+//! Whatever is not plain (a message that is compressed, in pieces, missing, or cannot be
+//! read) goes to tonic as it came, which knows all that can be wrong with it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use prost::Message;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    codegen::{
+        Body as HttpBody, Bytes,
+        http::{self, HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE},
+    },
+};
+
+/// Whether a message is compressed, and its length in four bytes.
+const PREFIX: usize = 5;
+
+/// What most answers fit into.
+const ANSWER_BYTES: usize = 512;
+
+/// Stands at messages that may be compressed.
+static ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// A request's message, if it is plain and has at most `most` bytes; else the request,
+/// as it came.
+pub async fn read<M, B>(
+    request: http::Request<B>,
+    most: usize,
+) -> Result<Request<M>, http::Request<Unread<B>>>
+where
+    M: Message + Default,
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let (parts, mut body) = request.into_parts();
+    let unread = |parts, read, rest| Err(http::Request::from_parts(parts, Unread { read, rest }));
+    if parts.headers.contains_key(&ENCODING) {
+        return unread(parts, [None, None], body);
+    }
+    let first = body.frame().await;
+    let data = first.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+    let Some(message) = data.and_then(|data| message(data, most)) else {
+        return unread(parts, [first, None], body);
+    };
+    // Trailers would be read by nobody, and a second message is one too many.
+    match body.frame().await {
+        None => Ok(Request::from_http(http::Request::from_parts(parts, message))),
+        second => unread(parts, [first, second], body),
+    }
+}
+
+/// The message, if this is one, whole and alone.
+fn message<M: Message + Default>(data: &Bytes, most: usize) -> Option<M> {
+    let (prefix, message) = data.split_at_checked(PREFIX)?;
+    let (compressed, length) = prefix.split_first()?;
+    let length = u32::from_be_bytes(length.try_into().ok()?);
+    let is_plain = *compressed == 0 && message.len() <= most;
+    (is_plain && u32::try_from(message.len()) == Ok(length)).then(|| M::decode(message).ok())?
+}
+
+/// The body of a request of which some was read: that comes again.
+#[derive(Debug)]
+pub struct Unread<B: HttpBody> {
+    read: [Option<Result<Frame<B::Data>, B::Error>>; 2],
+    rest: B,
+}
+
+impl<B> HttpBody for Unread<B>
+where
+    B: HttpBody<Data: Unpin, Error: Unpin> + Unpin,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.read.iter_mut().find_map(Option::take) {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.iter().all(Option::is_none) && self.rest.is_end_stream()
+    }
+}
+
+/// An answer as it is sent. An error is one without a message.
+pub fn write<A: Message>(answer: Result<Response<A>, Status>) -> http::Response<Body> {
+    let (metadata, message, _) = match answer {
+        Ok(answer) => answer.into_parts(),
+        Err(status) => return status.into_http(),
+    };
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    bytes.extend([0; PREFIX]);
+    let encoded = message.encode(&mut bytes).map_err(|error| Status::internal(error.to_string()));
+    let length = u32::try_from(bytes.len() - PREFIX)
+        .map_err(|_| Status::internal("the answer is longer than an answer may be"));
+    let length = match encoded.and(length) {
+        Ok(length) => length,
+        Err(status) => return status.into_http(),
+    };
+    bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
+    let mut response = http::Response::new(Body::new(Answer::Message(bytes.into())));
+    *response.headers_mut() = metadata.into_headers();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The body of an answer: its message, and that all went well.
+#[derive(Debug)]
+enum Answer {
+    Message(Bytes),
+    Trailers,
+    Ended,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = match std::mem::replace(&mut *self, Self::Ended) {
+            Self::Message(bytes) => {
+                *self = Self::Trailers;
+                Some(Frame::data(bytes))
+            }
+            Self::Trailers => {
+                let mut trailers = HeaderMap::with_capacity(1);
+                trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+                Some(Frame::trailers(trailers))
+            }
+            Self::Ended => None,
+        };
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Ended)
+    }
+
+    /// As of a stream: no length stands before it.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::proto::v1::ReleaseRequest;
+
+    /// A body of frames that are there.
+    #[derive(Debug)]
+    struct Frames(VecDeque<Result<Frame<Bytes>, String>>);
+
+    impl HttpBody for Frames {
+        type Data = Bytes;
+        type Error = String;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+            Poll::Ready(self.0.pop_front())
+        }
+    }
+
+    fn data(bytes: &[u8]) -> Result<Frame<Bytes>, String> {
+        Ok(Frame::data(Bytes::copy_from_slice(bytes)))
+    }
+
+    /// What was sent, for a comparison.
+    async fn shown(mut body: impl HttpBody<Data = Bytes, Error = String> + Unpin) -> Vec<String> {
+        let mut frames = Vec::new();
+        while let Some(frame) = body.frame().await {
+            frames.push(format!("{frame:?}"));
+        }
+        frames
+    }
+
+    /// Reads a body that comes in these frames; if it is not plain, it comes again.
+    async fn check(
+        encoding: Option<&str>,
+        frames: impl Fn() -> Vec<Result<Frame<Bytes>, String>>,
+        is_plain: bool,
+    ) {
+        let body = || Frames(frames().into());
+        let mut request = http::Request::new(body());
+        if let Some(encoding) = encoding {
+            request.headers_mut().insert(&ENCODING, encoding.parse().expect("a value"));
+        }
+        match read::<ReleaseRequest, _>(request, 10).await {
+            Ok(request) => {
+                assert!(is_plain, "{:?}", frames());
+                assert_eq!(request.into_inner().permit_id, "abc");
+            }
+            Err(unread) => {
+                assert!(!is_plain, "{:?}", frames());
+                assert_eq!(shown(unread.into_body()).await, shown(body()).await);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_plain_message_is_read_and_anything_else_comes_again() {
+        let plain = b"\0\0\0\0\x05\x0a\x03abc";
+        check(None, || vec![data(plain)], true).await;
+        check(Some("identity"), || vec![data(plain)], false).await;
+        check(None, Vec::new, false).await;
+        check(None, || vec![data(b"")], false).await;
+        check(None, || vec![data(&plain[..3])], false).await;
+        check(None, || vec![data(&plain[..7]), data(&plain[7..])], false).await;
+        check(None, || vec![data(plain), data(plain)], false).await;
+        check(None, || vec![data(plain), Ok(Frame::trailers(HeaderMap::new()))], false).await;
+        check(None, || vec![data(plain), Err("reset".to_owned())], false).await;
+        check(None, || vec![Err("reset".to_owned())], false).await;
+        check(None, || vec![data(b"\x01\0\0\0\x05\x0a\x03abc")], false).await;
+        check(None, || vec![data(b"\0\0\0\0\x04\x0a\x03abc")], false).await;
+        check(None, || vec![data(b"\0\0\0\0\x05\x0a\x04abc")], false).await;
+        check(None, || vec![data(b"\0\0\0\0\x0c\x0a\x0aabcdefghij")], false).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_a_message_and_the_status_after_it() {
+        let mut answer =
+            Response::new(ReleaseRequest { permit_id: "abc".into(), ..Default::default() });
+        answer.metadata_mut().insert("who", "me".parse().expect("a value"));
+        let response = write(Ok(answer));
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
+        assert_eq!(response.headers()["who"], "me");
+        let body = response.into_body().collect().await.expect("it is there");
+        assert_eq!(body.trailers().expect("they are there")["grpc-status"], "0");
+        assert_eq!(&*body.to_bytes(), b"\0\0\0\0\x05\x0a\x03abc");
+        let refused = write::<ReleaseRequest>(Err(Status::not_found("no")));
+        assert_eq!(refused.headers()["grpc-status"], "5");
+    }
+}

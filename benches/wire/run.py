@@ -52,6 +52,7 @@ def main():
     given = {"quotagate": options.quotagate, "echo": options.echo}
     given = {name: str(pathlib.Path(path).resolve()) for name, path in given.items() if path}
     programs = given if len(given) == 2 else build(options.profile) | given
+    same_allocator(programs)
     servers, skipped = known.all_servers(programs)
     if options.only:
         servers = [one for one in servers if any(word in one.name for word in ["echo", *options.only])]
@@ -111,6 +112,13 @@ def build(profile):
         sys.exit(ran.returncode)
     made = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
     return {one["target"]["name"]: one["executable"] for one in made if one.get("executable")}
+
+
+def same_allocator(programs):
+    """A ratio to the echo says nothing about serving where their allocators differ."""
+    named = {name: b"mimalloc" in pathlib.Path(path).read_bytes() for name, path in programs.items()}
+    if len(set(named.values())) > 1:
+        raise Failed("quotagate and the echo have different allocators: give benches/echo.rs the program's")
 
 
 def start(stack, work, servers, skipped):

@@ -6,8 +6,9 @@
 //! cargo build --release --bin quotagate --bench echo
 //! ```
 //!
-//! builds both with the same settings; `benches/wire/run.py` compares them. It is
-//! served the stock way, by tonic's own `Server` as it comes.
+//! builds both with the same settings; `benches/wire/run.py` compares them, and takes
+//! only what has the program's allocator. It is served the stock way, by tonic's own
+//! `Server` as it comes.
 
 use std::{net::SocketAddr, time::Duration};
 

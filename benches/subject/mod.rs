@@ -10,10 +10,7 @@ use quotagate::{
     config::Config,
     metrics::Metrics,
     node::{Decided, Decision, Node, Routes, Settings},
-    proto::v1::{
-        AcquireRequest, ReportRequest, acquire_response::Outcome as Answered,
-        quota_service_server::QuotaService as _,
-    },
+    proto::v1::{AcquireRequest, ReportRequest, acquire_response::Outcome as Answered},
     quota::{
         Answer, Ask, Class, Ledger, Mono, OperationId, OrgId, Outcome, Permit, Report,
         ReserveOutcome, Rules, Teller, UserId, WorkspaceId,

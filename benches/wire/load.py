@@ -7,40 +7,43 @@ import subprocess
 from one_call import Failed, framed
 from servers import OPERATION, PERMIT_NANOS, USER, WORKSPACE, own_environment
 
+WARM_UP = "300ms"
+
 
 def h2load(server, cores, folder, seconds, connections, streams, calls=1, processes=1):
     """Puts load on a server, and returns what came of it; each process has an org of
-    its own. Where the server counts its decisions, they have to be those that h2load
-    was answered: all granted."""
+    its own, which is asked for a moment before: its first blocks are small. Where the
+    server counts its decisions, they have to be those that h2load was answered: all
+    granted."""
     bodies = []
     for number in range(processes):
         body = folder / f"body-{number}"
         body.write_bytes(framed(server.request(server.next_org(), calls)))
         bodies.append(body)
     log = folder / "h2load.log"
-    log.unlink(missing_ok=True)
     single = connections * streams == 1
     commands = [
         [
-            "taskset", "-c", cores, "h2load", "-D", str(seconds), "-c", str(connections), "-m", str(streams),
+            "taskset", "-c", cores, "h2load", "-D", f"{seconds}s", "-c", str(connections), "-m", str(streams),
             "-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers",
             *(["--log-file", str(log)] if single else []),
             f"http://127.0.0.1:{server.port}{server.path}",
         ]
         for body in bodies
     ]  # fmt: skip
+    run([[WARM_UP if part == f"{seconds}s" else part for part in command] for command in commands])
+    log.unlink(missing_ok=True)
     before = server.decisions() if server.counts else None
     cpu = server.cpu_seconds()
-    started = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for command in commands
-    ]
-    outputs = [process.communicate(timeout=seconds + 60)[0] for process in started]
+    outputs = run(commands)
     cpu = server.cpu_seconds() - cpu
     parts = [parse_h2load(output) for output in outputs]
     done = sum(part["done"] for part in parts)
     if server.counts:
         after = server.decisions()
-        check_decisions(done, after[0] - before[0], after[1] - before[1], processes * connections * streams)
+        # Also what was under way when the moment before was over.
+        in_flight = 2 * processes * connections * streams
+        check_decisions(done, after[0] - before[0], after[1] - before[1], in_flight)
     found = {
         "rate": sum(part["rate"] for part in parts),
         "bytes": parts[0]["data"] / max(1, parts[0]["done"]),
@@ -50,6 +53,14 @@ def h2load(server, cores, folder, seconds, connections, streams, calls=1, proces
     if single:
         found |= percentiles_of(log.read_text())
     return found
+
+
+def run(commands):
+    """What each of them says; they run beside each other."""
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for command in commands
+    ]
+    return [process.communicate(timeout=120)[0] for process in started]
 
 
 def parse_h2load(output):
@@ -69,12 +80,13 @@ def parse_h2load(output):
     good, *others = map(int, find(r"^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx"))
     (data,) = find(r"\((\d+)\) data$")
     if failed or errored or timeout or any(others) or not 0 < done == succeeded <= good:
-        raise Failed(f"h2load met failures:\n{output}")
+        said = (line for line in output.splitlines() if line.startswith(("requests:", "status codes:")))
+        raise Failed("h2load met failures: " + "; ".join(said))
     return {"rate": float(rate), "done": done, "data": int(data)}
 
 
 def check_decisions(answered, granted, denied, in_flight):
-    """What was in flight at the end is granted and not counted by h2load."""
+    """What was in flight is granted and not counted by h2load; nothing else is."""
     if denied:
         raise Failed(f"{denied} of {answered} requests were denied")
     if not answered <= granted <= answered + in_flight:

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """What would be wrong in silence: the bytes that are sent, and how output is read."""
 
+import contextlib
+import pathlib
 import socket
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -11,6 +14,7 @@ sys.dont_write_bytecode = True
 import load
 import one_call
 import report
+import run
 import servers
 from one_call import Failed, field
 
@@ -148,6 +152,17 @@ quotagate_store_wait_seconds_bucket{le="+Inf"} 6
 """
         known = {"granted": 40, "reserves": 7, "waited": [1, 3, 0, 2]}
         self.assertEqual(servers.waits_of(metrics), known)
+
+
+class Programs(unittest.TestCase):
+    def test_only_programs_with_the_same_allocator_are_compared(self):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = {name: pathlib.Path(folder) / name for name in ("quotagate", "echo")}
+            for ours, theirs, fair in ((b"", b"", True), (b"mimalloc", b"mimalloc", True), (b"mimalloc", b"", False)):
+                paths["quotagate"].write_bytes(b"\x7fELF" + ours)
+                paths["echo"].write_bytes(b"\x7fELF" + theirs)
+                with contextlib.nullcontext() if fair else self.assertRaises(Failed):
+                    run.same_allocator(paths)
 
 
 class Report(unittest.TestCase):

@@ -299,7 +299,7 @@ impl Ledger {
     /// Drops permits that need not be known any more, and an old estimate of
     /// foreign use.
     fn forget(&mut self, now: Mono) {
-        for (key, permit) in self.permits.take_forgotten(now) {
+        while let Some((key, permit)) = self.permits.take_forgotten(now) {
             for need in &permit.plan.needs {
                 self.groups.get_mut(need.at.group).refs -= 1;
             }

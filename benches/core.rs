@@ -200,9 +200,18 @@ impl Core {
     }
 
     fn acquire(&mut self) -> PermitKey {
-        match self.ask() {
-            Answer::Done(Outcome::Granted(permit)) => permit.key.expect("it is no check"),
-            other => panic!("there is room in the block: {other:?}"),
+        let outcome = match self.ask() {
+            Answer::Done(outcome) => outcome,
+            // Where all is given back no block is asked for ahead.
+            Answer::Parked(_) => {
+                self.reserve();
+                let (_, outcome) = self.ledger.pump(self.now.mono).pop().expect("it waits");
+                outcome
+            }
+        };
+        match outcome {
+            Outcome::Granted(permit) => permit.key.expect("it is no check"),
+            other => panic!("there is room: {other:?}"),
         }
     }
 

@@ -2,8 +2,9 @@
 //! about it. No clock, no network, no randomness: time, settings, the store's
 //! answers and the random part of a permit's name are arguments.
 //!
-//! Reading order: [`Ledger::acquire`] here; `judge` decides; `queue` parks and
-//! wakes; `permits` settles; `reserve` asks the store for blocks; `reconcile`
+//! Reading order: [`Ledger::acquire`] here; `judge` decides, by plans that `plans`
+//! keeps; `queue` parks and wakes; `permits` settles; `reserve` asks the store for
+//! blocks, `due` knows which are to be asked for; `reconcile`
 //! takes Salesforce's own figures; `cooling` heeds its refusals; `classes` pauses
 //! and resumes, `news` tells of it; `guarantees` keep a part of the total for
 //! workspaces, `burn` brakes one, `shadow` counts what is not enforced; `closed`
@@ -299,7 +300,7 @@ impl Ledger {
     /// Drops permits that need not be known any more, and an old estimate of
     /// foreign use.
     fn forget(&mut self, now: Mono) {
-        for (key, permit) in self.permits.take_forgotten(now) {
+        while let Some((key, permit)) = self.permits.take_forgotten(now) {
             for need in &permit.plan.needs {
                 self.groups.get_mut(need.at.group).refs -= 1;
             }

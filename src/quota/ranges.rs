@@ -1,23 +1,27 @@
 //! Sets of call ordinals, held as ranges.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+/// Ranges in order that neither touch nor overlap. Most permits are for one call,
+/// and the others are settled in order: one or two take no memory of their own.
+pub type Ranges = SmallVec<[Range<u32>; 2]>;
 
 /// A set of ordinals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeSet {
-    /// End by start; ranges neither touch nor overlap.
-    ranges: BTreeMap<u32, u32>,
+    ranges: Ranges,
 }
 
 impl RangeSet {
     /// How many ordinals it holds.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.ranges.iter().map(|(start, end)| end - start).sum()
+        self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
     /// True if it holds none.
-    #[cfg(test)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -25,27 +29,22 @@ impl RangeSet {
 
     /// Its ranges, in order.
     pub fn iter(&self) -> impl Iterator<Item = Range<u32>> + '_ {
-        self.ranges.iter().map(|(start, end)| *start..*end)
+        self.ranges.iter().cloned()
     }
 
     /// The parts of `range` that it does not hold, in order.
     #[must_use]
-    pub fn missing(&self, range: Range<u32>) -> Vec<Range<u32>> {
-        let mut missing = Vec::new();
-        if range.is_empty() {
-            return missing;
-        }
+    pub fn missing(&self, range: Range<u32>) -> Ranges {
+        let mut missing = Ranges::new();
         let mut from = range.start;
-        let before = self.ranges.range(..=from).next_back();
-        let within = self.ranges.range(from.saturating_add(1)..range.end);
-        for (start, end) in before.into_iter().chain(within) {
-            if *start > from {
-                missing.push(from..*start);
+        for held in &self.ranges[self.ending_after(from)..] {
+            if held.start >= range.end {
+                break;
             }
-            from = from.max(*end);
-            if from >= range.end {
-                return missing;
+            if held.start > from {
+                missing.push(from..held.start);
             }
+            from = held.end;
         }
         if from < range.end {
             missing.push(from..range.end);
@@ -59,19 +58,22 @@ impl RangeSet {
             return;
         }
         let Range { mut start, mut end } = range;
-        if let Some((left, left_end)) = self.ranges.range(..=start).next_back()
-            && *left_end >= start
-        {
-            start = *left;
-            end = end.max(*left_end);
+        // Those that touch it become one with it.
+        let first = self.ranges.partition_point(|held| held.end < start);
+        let touching = self.ranges[first..].iter().take_while(|held| held.start <= end).count();
+        if touching > 0 {
+            start = start.min(self.ranges[first].start);
+            end = end.max(self.ranges[first + touching - 1].end);
+            self.ranges[first] = start..end;
+            self.ranges.drain(first + 1..first + touching);
+        } else {
+            self.ranges.insert(first, start..end);
         }
-        let swallowed: Vec<u32> = self.ranges.range(start..=end).map(|(key, _)| *key).collect();
-        for key in swallowed {
-            if let Some(last) = self.ranges.remove(&key) {
-                end = end.max(last);
-            }
-        }
-        self.ranges.insert(start, end);
+    }
+
+    /// The place of the first range that ends after an ordinal.
+    fn ending_after(&self, ordinal: u32) -> usize {
+        self.ranges.partition_point(|held| held.end <= ordinal)
     }
 }
 
@@ -89,9 +91,9 @@ mod tests {
     fn an_empty_range_misses_nothing() {
         let mut ranges = RangeSet::default();
         ranges.add(0..2);
-        assert_eq!(ranges.missing(0..0), []);
-        assert_eq!(ranges.missing(2..2), []);
-        assert_eq!(ranges.missing(5..5), []);
+        for at in [0, 2, 5] {
+            assert!(ranges.missing(at..at).is_empty());
+        }
     }
 
     proptest! {

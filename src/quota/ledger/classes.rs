@@ -13,7 +13,7 @@ use crate::quota::{
 };
 
 /// A workspace is warned when its use has reached this share of its cap.
-const WARN_PERCENT: u32 = 80;
+const WARN: Thresholds = Thresholds { pause: 80, resume: 80 };
 
 impl Ledger {
     /// Lets classes of every workspace pause and resume by what is used now.
@@ -126,11 +126,17 @@ impl Ledger {
         slot: u32,
         pauses: impl Fn(ClassRun, u64, u64, u64) -> bool,
     ) {
-        if !matches!(self.groups.get(slot).key, Group::Workspace(_)) {
+        let group = self.groups.get(slot);
+        if !matches!(group.key, Group::Workspace(_)) {
+            return;
+        }
+        let used = self.workspace_used(slot);
+        // Nearly always: nothing is near its point, and nothing is to be taken back.
+        let is_quiet = group.classes.paused().next().is_none() && group.told.is_nothing();
+        if is_quiet && used < group.gates.quiet_below {
             return;
         }
         let policy = self.class_policy(slot).filter(|_| !self.is_in_shadow(slot));
-        let used = self.workspace_used(slot);
         for class in Class::PAUSABLE {
             let run = self.groups.get(slot).classes.get(class);
             let paused = policy.is_some_and(|(cap, policy)| {
@@ -151,7 +157,7 @@ impl Ledger {
     /// How near the workspace in this slot is to its cap, if that is to be said.
     pub(super) fn warning_of(&self, slot: u32) -> Option<Level> {
         let (cap, _) = self.class_policy(slot)?;
-        let warn_at = Thresholds { pause: WARN_PERCENT, resume: WARN_PERCENT }.pause_point(cap);
+        let warn_at = WARN.pause_point(cap);
         match self.workspace_used(slot) {
             used if used >= cap => Some(Level::Reached),
             used if used >= warn_at => Some(Level::Approaching),
@@ -178,10 +184,19 @@ impl Ledger {
 
     /// What the settings say of the classes of a group, where it is a workspace.
     pub(super) fn gates_of(&self, group: &Group) -> Gates {
-        let Group::Workspace(workspace) = group else { return Gates::default() };
-        let Some(policy) = self.policy.workspaces.get(workspace) else { return Gates::default() };
-        let cap = policy.daily_calls.map(|cap| (cap, policy.classes));
-        Gates { cap, shadow: policy.shadow }
+        let none = Gates { quiet_below: u64::MAX, ..Gates::default() };
+        let Group::Workspace(workspace) = group else { return none };
+        let Some(policy) = self.policy.workspaces.get(workspace) else { return none };
+        let Some(cap) = policy.daily_calls else {
+            return Gates { shadow: policy.shadow, ..none };
+        };
+        let pauses = Class::PAUSABLE.into_iter().filter_map(|class| policy.classes.of(class));
+        let pauses = pauses.filter(|_| !policy.shadow).map(|at| at.pause_point(cap));
+        Gates {
+            cap: Some((cap, policy.classes)),
+            shadow: policy.shadow,
+            quiet_below: pauses.chain([WARN.pause_point(cap)]).min().unwrap_or(0),
+        }
     }
 
     /// Units of a workspace that have not left, inherited ones too.

@@ -272,9 +272,8 @@ impl Ledger {
     fn probed_by(&self, key: PermitKey) -> Vec<CounterRef> {
         let by = |cooling: &Cooling| cooling.probe.is_some_and(|probe| probe.key == key);
         if let Some(permit) = self.permits.get(key) {
-            let is_probed = |at: &CounterRef| {
-                self.groups.counter(*at).cooling.as_deref().is_some_and(by)
-            };
+            let is_probed =
+                |at: &CounterRef| self.groups.counter(*at).cooling.as_deref().is_some_and(by);
             return permit.plan.needs.iter().map(|need| need.at).filter(is_probed).collect();
         }
         self.cooling().filter(|(_, cooling)| by(cooling)).map(|(at, _)| at).collect()

@@ -82,7 +82,7 @@ impl Ledger {
             return (counter.max > 0).then_some(counter.served());
         }
         let kept = if counter.is_org_total() { self.reserve() } else { 0 };
-        Some(counter.bound.saturating_sub(kept).saturating_sub(self.others(now, at)))
+        Some(counter.bound.saturating_sub(kept).saturating_sub(self.others(now, counter)))
     }
 
     fn burn(&self, now: Mono, counter: &Counter) -> Burn {

@@ -41,6 +41,8 @@ pub struct Gates {
     pub cap: Option<(u64, ClassPolicy)>,
     /// Its limits refuse nothing.
     pub shadow: bool,
+    /// Below this use no class pauses, and nobody is warned.
+    pub quiet_below: u64,
 }
 
 /// What is known of a group's record in the store.
@@ -298,14 +300,16 @@ impl Groups {
         self.version += 1;
         let (version, changed) = (self.version, &mut self.changed);
         let states = (0..).zip(&mut self.slots);
-        states.filter_map(|(slot, state)| Some((slot, state.as_mut()?))).map(move |(slot, state)| {
-            state.touched = version;
-            if !state.changed {
-                state.changed = true;
-                changed.push(slot);
-            }
-            (slot, state)
-        })
+        states.filter_map(|(slot, state)| Some((slot, state.as_mut()?))).map(
+            move |(slot, state)| {
+                state.touched = version;
+                if !state.changed {
+                    state.changed = true;
+                    changed.push(slot);
+                }
+                (slot, state)
+            },
+        )
     }
 
     /// The same for what time alone does: whoever waits has said when that is.

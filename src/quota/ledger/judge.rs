@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Ledger, UNBOUNDED, groups::CounterRef};
+use super::{Ledger, UNBOUNDED, counter::Counter, groups::CounterRef};
 use crate::quota::{
     Ask, AskError, Class, Denial, DenialReason, Group, Kind, Mono, Outcome, Permit, Scope, Unknown,
     UserId,
@@ -265,7 +265,9 @@ impl Ledger {
         let min_calls = u64::from(ask.min_calls);
         let mut calls = u64::from(ask.calls);
         let mut short = Vec::new();
+        let mut cools = false;
         for need in &plan.needs {
+            cools |= self.groups.counter(need.at).cooling.is_some();
             let room = self.room(now, need, ask, ahead);
             let fit = room.units / need.units_per_call;
             calls = calls.min(fit);
@@ -274,7 +276,7 @@ impl Ledger {
             }
         }
         let is_never = |(need, room): &(Need, Room)| room.ceiling < min_calls * need.units_per_call;
-        if !short.iter().any(is_never) {
+        if cools && !short.iter().any(is_never) {
             let short = short.iter().map(|(need, _)| need.at);
             if let Some(refused) = self.refused_by_cooling(now, ask, plan, ahead, short) {
                 return refused;
@@ -283,7 +285,7 @@ impl Ledger {
         if !short.is_empty() {
             return self.refuse(now, ask, &short, ahead);
         }
-        if self.is_probe(now, plan) {
+        if cools && self.is_probe(now, plan) {
             // One call finds out as much as many.
             calls = min_calls;
         }
@@ -465,9 +467,9 @@ impl Ledger {
     /// The same as if no limit were in shadow.
     pub(super) fn enforced_room(&self, now: Mono, need: &Need, ask: &Ask, ahead: &Ahead) -> Room {
         let counter = self.groups.counter(need.at);
-        let (level, ceiling) = self.gate(now, need, ask);
+        let (level, ceiling) = self.gate(now, counter, need, ask);
         let waiting = ahead.get(&need.at).copied().unwrap_or(0);
-        let counted = counter.used().saturating_add(self.others(now, need.at));
+        let counted = counter.used().saturating_add(self.others(now, counter));
         let free = level.saturating_sub(counted);
         // What is guaranteed to a workspace waits for nobody.
         let units = free.saturating_sub(waiting).max(free.min(self.kept(need).own));
@@ -480,12 +482,11 @@ impl Ledger {
     }
 
     /// Up to where this class may fill a counter now, and ever.
-    fn gate(&self, now: Mono, need: &Need, ask: &Ask) -> (u64, u64) {
+    fn gate(&self, now: Mono, counter: &Counter, need: &Need, ask: &Ask) -> (u64, u64) {
         let class = ask.class;
-        let counter = self.groups.counter(need.at);
         let bound = counter.enforced_bound();
         if counter.is_org_total() {
-            let counted = counter.used().saturating_add(self.others(now, need.at));
+            let counted = counter.used().saturating_add(self.others(now, counter));
             let (level, ceiling) = self.kept(need).gate(bound, self.reserve(), class, counted);
             let probes = self.probe_is_due(now) || self.may_probe(now, need.at);
             // The fewest that are of use: less could not be granted, and an org whose
@@ -517,8 +518,8 @@ impl Ledger {
     }
 
     /// What others use of a counter.
-    pub(super) fn others(&self, now: Mono, at: CounterRef) -> u64 {
-        if self.groups.counter(at).is_org_total() { self.foreign_units(now) } else { 0 }
+    pub(super) fn others(&self, now: Mono, counter: &Counter) -> u64 {
+        if counter.is_org_total() { self.foreign_units(now) } else { 0 }
     }
 
     /// When a counter will have room for the fewest calls that are of use,
@@ -531,7 +532,7 @@ impl Ledger {
         ahead: &Ahead,
     ) -> Option<Mono> {
         let counter = self.groups.counter(need.at);
-        let (mut level, ceiling) = self.gate(now, need, ask);
+        let (mut level, ceiling) = self.gate(now, counter, need, ask);
         let mut wanted = need.units_per_call * u64::from(ask.min_calls)
             + ahead.get(&need.at).copied().unwrap_or(0);
         if counter.is_workspace_cap()
@@ -547,7 +548,7 @@ impl Ledger {
         // A long queue waits for several windows.
         let cycles = wanted.saturating_sub(1).checked_div(level).unwrap_or(0);
         let wanted = wanted - cycles * level;
-        let others = self.others(now, need.at);
+        let others = self.others(now, counter);
         let needed = (counter.used() + others + wanted).saturating_sub(level);
         let cycles = u32::try_from(cycles).unwrap_or(u32::MAX);
         let at = self.leaves_at(need, needed)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::{BuildHasherDefault, Hasher},
     ops::Range,
     sync::Arc,
 };
@@ -12,7 +13,10 @@ use super::{
 };
 use crate::quota::{
     Kind, Mono, Now, PermitKey, PermitOfAnother, Released, Report, Reported, RequestKey, Teller,
-    UserId, attribution::Origin, ranges::RangeSet, rules::Fault,
+    UserId,
+    attribution::Origin,
+    ranges::{RangeSet, Ranges},
+    rules::Fault,
 };
 
 /// One permit.
@@ -87,6 +91,9 @@ impl PermitState {
 
     /// Calls that were reported, with or without an answer.
     fn reported(&self) -> u32 {
+        if self.unanswered.is_empty() {
+            return self.answered.len();
+        }
         let mut all = self.answered.clone();
         for range in self.unanswered.iter() {
             all.add(range);
@@ -98,8 +105,29 @@ impl PermitState {
 /// The permits of an org.
 #[derive(Clone, Debug, Default)]
 pub struct Permits {
-    by_key: HashMap<PermitKey, PermitState>,
+    by_key: HashMap<PermitKey, PermitState, BuildHasherDefault<KeyHasher>>,
     by_end: BTreeSet<(Mono, PermitKey)>,
+}
+
+/// A permit's key is random already, and nobody chooses it: it is spread over the
+/// bits that a table looks at, and not hashed against anybody.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = (self.0 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Permits {
@@ -116,17 +144,17 @@ impl Permits {
         self.by_key.insert(key, state);
     }
 
-    /// Takes out the permits that need not be known any more.
-    pub fn take_forgotten(&mut self, now: Mono) -> Vec<(PermitKey, PermitState)> {
-        let mut gone = Vec::new();
-        while let Some((end, key)) = self.by_end.first().copied() {
-            if end > now {
-                break;
+    /// Takes out a permit that need not be known any more.
+    pub fn take_forgotten(&mut self, now: Mono) -> Option<(PermitKey, PermitState)> {
+        while let Some((end, _)) = self.by_end.first()
+            && *end <= now
+        {
+            let (_, key) = self.by_end.pop_first()?;
+            if let Some(permit) = self.by_key.remove(&key) {
+                return Some((key, permit));
             }
-            self.by_end.pop_first();
-            gone.extend(self.by_key.remove(&key).map(|permit| (key, permit)));
         }
-        gone
+        None
     }
 
     /// Gives back the memory of many permits that are known no more.
@@ -272,7 +300,7 @@ impl Ledger {
         let end = report.first_call.saturating_add(report.calls).min(permit.calls);
         let unreturned = permit.returned.missing(start..end);
         let answered = report.is_answered() || rules.has(Fault::ReportWithoutAnswerFrees);
-        let mut new: Vec<Range<u32>> =
+        let mut new: Ranges =
             unreturned.iter().flat_map(|range| permit.answered.missing(range.clone())).collect();
         if !answered {
             new = new.into_iter().flat_map(|range| permit.unanswered.missing(range)).collect();

@@ -2,7 +2,12 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Ledger, counter::Counter, groups::CounterRef, judge::{Plan, Refusal}};
+use super::{
+    Ledger,
+    counter::Counter,
+    groups::CounterRef,
+    judge::{Plan, Refusal},
+};
 use crate::quota::{
     Ask, Class, DenialReason, Group, Kind, LimitUsage, Mono, OrgUsage, Scope, UserUsage,
     WorkspaceUsage,
@@ -71,7 +76,7 @@ impl Ledger {
     /// One limit, as a workspace sees it.
     pub(super) fn usage_of(&self, now: Mono, at: CounterRef, tag: Tag) -> LimitUsage {
         let counter = self.groups.counter(at);
-        let foreign = self.others(now, at);
+        let foreign = self.others(now, counter);
         let (own, lost) = (counter.own.total(), counter.inherited.lost());
         let sealed = counter.inherited.total() - lost;
         let by_all = own + sealed;

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
-import { isWell, SCHEMES, scene } from "./support.js";
+import { isWell, SCHEMES, scene, WIDTHS } from "./support.js";
 
 const OPS = "qg_ops-token-of-the-browser-tests-000000000000";
 const READER = "qg_reader-token-of-the-browser-tests-000000000";
+const LEE = "qg_lee-token-of-the-browser-tests-000000000000";
 const sha256 = (token) => createHash("sha256").update(token).digest("hex");
 
 const CONFIG = `
@@ -15,9 +16,11 @@ auth:
   tokens:
     - {name: ops, sha256: ${sha256(OPS)}}
     - {name: reader, sha256: ${sha256(READER)}}
+    - {name: lee, sha256: ${sha256(LEE)}}
   rules:
     - {who: ["token:ops"], orgs: ["*"], workspaces: ["*", ""], may: [acquire, report, read, admin]}
     - {who: ["token:reader"], orgs: [acme], workspaces: ["*", ""], may: [read]}
+    - {who: ["token:lee"], orgs: [acme], workspaces: [inbox], may: [read, admin]}
 `;
 
 describe("where callers are identified", () => {
@@ -78,6 +81,23 @@ describe("where callers are identified", () => {
     assert.equal(seen[0], seen[1]);
     const ours = problems.filter((problem) => !problem.includes("status of 403"));
     assert.deepEqual(ours, []);
+  });
+
+  test("who administers one workspace reads the org's settings, and changes that one's", async (t) => {
+    for (const scheme of SCHEMES) {
+      const visitor = await here.visit(t, "/orgs/acme/settings", { scheme });
+      const { page } = visitor;
+      await signIn(page, LEE);
+      await page.waitForURL(`${here.url}/orgs/acme/settings`);
+      assert.match(await page.getByRole("main").innerText(), /Calls in any 24 hours\s+15,000/);
+      assert.equal(await page.locator("main form[method=post]").count(), 0);
+      for (const width of WIDTHS) {
+        await page.setViewportSize({ width, height: 900 });
+        await isWell(visitor, `settings that are only read, at ${width}, ${scheme}`);
+      }
+      await page.getByRole("link", { name: "Edit inbox" }).click();
+      await page.getByRole("button", { name: "Review the change" }).waitFor();
+    }
   });
 
   test("no script reads the session, and no other site may use it", async (t) => {

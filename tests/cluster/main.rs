@@ -12,6 +12,7 @@
 //! QUOTAGATE_CLUSTER_ORGS=100000 cargo test --all-features --test cluster many_orgs
 //! QUOTAGATE_OLD_BIN=$(tests/tools/old.sh) cargo test --all-features --test cluster upgrade
 //! QUOTAGATE_CLUSTER_OUTAGE=1m cargo test --all-features --test cluster memory
+//! QUOTAGATE_CLUSTER_RESTORE=330s cargo test --all-features --test cluster restore
 //! ```
 //!
 //! What is checked never depends on how fast something is; times are told.
@@ -28,6 +29,7 @@ mod outage;
 #[path = "../common/process.rs"]
 mod process;
 mod proxy;
+mod restore;
 #[path = "../common/salesforce.rs"]
 mod salesforce;
 mod scale;

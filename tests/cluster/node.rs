@@ -42,6 +42,8 @@ pub struct Plan {
     /// Where the others reach it, if that is a proxy in front of its peer port.
     pub advertise: Option<SocketAddr>,
     pub lease: Duration,
+    /// `--cold-start closed`: the store may have gone back while no node ran.
+    pub starts_closed: bool,
     /// Milliseconds that it takes its wall clock to be ahead.
     pub clock_offset: PathBuf,
     pub log: PathBuf,
@@ -85,7 +87,8 @@ impl Node {
             .arg(&plan.config)
             .arg("--test-clock-offset")
             .arg(&plan.clock_offset)
-            .args(creates_cluster.then_some("--create-cluster"));
+            .args(creates_cluster.then_some("--create-cluster"))
+            .args(plan.starts_closed.then_some("--cold-start=closed"));
         if let Some(address) = plan.advertise {
             command.args(["--advertise-peer", &address.to_string()]);
         }
@@ -157,6 +160,13 @@ impl Node {
         let lines = metrics.lines().filter(|line| line.starts_with(name));
         let value = |line: &str| line.rsplit_once(' ')?.1.parse::<u64>().ok();
         lines.map(|line| value(line).unwrap_or_else(|| panic!("no count: {line}"))).sum()
+    }
+
+    /// What Prometheus reads of it: bytes, and how long that takes.
+    pub async fn scrape(&self) -> (usize, Duration) {
+        let start = Instant::now();
+        let text = metrics(self.http).await;
+        (text.len(), start.elapsed())
     }
 
     /// The cluster as it sees it.

@@ -133,6 +133,8 @@ async fn many_orgs_of_which_few_are_active() {
     }
     cluster.answered(&active, Instant::now()).await;
 
+    let (bytes, took) = cluster.node(0).scrape().await;
+    say(&format!("  a scrape of a node: {} KiB in {took:.2?}", bytes >> 10));
     cluster.measures_a_hop(&active, HOPS[usize::from(is_measured)]).await;
     let steady = &active[..STEADY.min(active.len())];
     if is_measured {
@@ -156,16 +158,23 @@ async fn many_orgs_of_which_few_are_active() {
 /// Nodes over an etcd.
 pub struct Cluster {
     pub etcd: Etcd,
+    /// Nodes are started with `--cold-start closed`.
+    pub starts_closed: bool,
     nodes: BTreeMap<usize, Node>,
     home: TempDir,
 }
 
 impl Cluster {
     pub fn new(etcd: Etcd) -> Self {
-        let home = TempDir::new().expect("a place for temporary files");
         // The template's total does not matter: the orgs are declared.
-        std::fs::write(config(home.path()), limits::config(15_000)).expect("it is writable");
-        Self { etcd, nodes: BTreeMap::new(), home }
+        Self::of_orgs(etcd, 15_000)
+    }
+
+    /// The same, where orgs that nobody declares have so many calls in 24 hours.
+    pub fn of_orgs(etcd: Etcd, daily_calls: u64) -> Self {
+        let home = TempDir::new().expect("a place for temporary files");
+        std::fs::write(config(home.path()), limits::config(daily_calls)).expect("it is writable");
+        Self { etcd, starts_closed: false, nodes: BTreeMap::new(), home }
     }
 
     pub async fn start(&mut self, number: usize, creates_cluster: bool) {
@@ -177,6 +186,7 @@ impl Cluster {
             config: config(home),
             advertise: None,
             lease: lease(),
+            starts_closed: self.starts_closed,
             clock_offset: home.join(format!("{name}.clock")),
             log: home.join(format!("{name}.log")),
             name,

@@ -178,6 +178,7 @@ impl World {
                 config: config.clone(),
                 advertise: Some(peer_link.addr),
                 lease,
+                starts_closed: false,
                 clock_offset,
                 log: home.path().join(format!("{name}.log")),
                 program: program.clone(),

@@ -202,6 +202,43 @@ impl Etcd {
         self.certificates.as_ref().expect("it speaks TLS")
     }
 
+    /// What every member holds, as an operator saves it; `None` where the program for
+    /// that is not installed, which has been said then.
+    pub fn save(&self) -> Option<PathBuf> {
+        let snapshot = self._home.path().join("snapshot.db");
+        let endpoint = self.endpoints().remove(0);
+        let path = snapshot.display().to_string();
+        let mut command = operators("etcdctl")?;
+        run(command.args(["--endpoints", &endpoint, "snapshot", "save", &path]));
+        Some(snapshot)
+    }
+
+    /// Every member begins anew with what was saved, as an operator does it; `options`
+    /// are more of `etcdutl snapshot restore`.
+    pub fn restore(&mut self, snapshot: &Path, options: &[&str]) -> Option<()> {
+        for member in 0..self.members.len() {
+            self.kill9(member);
+            self.wipe(member);
+            let mut command = operators("etcdutl")?;
+            command.args(["snapshot", "restore"]).arg(snapshot).args(options);
+            let shared =
+                ["--name", "--data-dir", "--initial-cluster", "--initial-advertise-peer-urls"];
+            for pair in self.members[member].arguments.chunks(2) {
+                if shared.contains(&pair[0].as_str()) {
+                    command.args(pair);
+                }
+            }
+            run(&mut command);
+        }
+        for member in 0..self.members.len() {
+            self.start_again(member);
+        }
+        for member in 0..self.members.len() {
+            self.is_served_by(member);
+        }
+        Some(())
+    }
+
     /// Where each member keeps its data.
     pub fn data_dirs(&self) -> Vec<PathBuf> {
         self.members.iter().map(|member| member.dir.clone()).collect()
@@ -365,6 +402,20 @@ fn skip<T>(reason: &str) -> Option<T> {
 }
 
 /// Where `./x tools` puts what it installs.
+/// One of the programs that operators use, which `./x tools` puts beside etcd.
+fn operators(name: &str) -> Option<Command> {
+    let program = Which::Current.program().map(|etcd| etcd.with_file_name(name));
+    match program.filter(|program| program.is_file()) {
+        Some(program) => Some(Command::new(program)),
+        None => skip(&format!("there is no {name}; `./x tools` installs it")),
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.env_clear().output().expect("it runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools")
 }

@@ -74,7 +74,7 @@ async fn every_client_command_works() {
     check(s, line, 0, &[r#"a:TRAFFIC_CLASS_EVENT@"inbox/eu""#], &[]).await;
     check(s, "top --org a", 0, &["org a", "counted since"], &[]).await;
     check(s, "top --org a --by caller -o json", 0, &["{}"], &[]).await;
-    check(s, "top", 0, &["20 orgs", "24 HOURS"], &[]).await;
+    check(s, "top", 0, &["20 orgs, none in trouble"], &[]).await;
     let line = "top --rows 7 --search acme --order name -o json";
     check(s, line, 0, &[r#""totalSize": 7"#, r#""org": "acme""#], &[]).await;
     check(s, "demand --org a", 0, &["org a", "all event"], &[]).await;

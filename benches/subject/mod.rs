@@ -25,6 +25,10 @@ use quotagate::{
 use tokio::sync::watch;
 use tonic::Request;
 
+/// The program's.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An operation that charges its user and the org, and a workspace: all with more
 /// room than can be used.
 const CONFIG: &str = "

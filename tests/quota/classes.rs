@@ -337,13 +337,13 @@ fn a_warning_says_what_is_paused_and_what_will_in_the_words_of_customers() {
         (
             12_000,
             15_000,
-            "workspace acme has used 12,000 of its 15,000 calls in 24 hours: manual bulk sync and \
+            "workspace w has used 12,000 of its 15,000 calls in 24 hours: manual bulk sync and \
              event-based sync are paused, the inbox pauses at 15,000; raising its limit avoids this",
         ),
         (
             15_000,
             15_000,
-            "workspace acme has used 15,000 of its 15,000 calls in 24 hours: manual bulk sync, \
+            "workspace w has used 15,000 of its 15,000 calls in 24 hours: manual bulk sync, \
              event-based sync and the inbox are paused; raising its limit cures this at once",
         ),
     ] {

@@ -64,8 +64,8 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(10);
 /// Where an answer without a message has its code.
 static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// How long the caller listens. A name that is ready is found in half the time of a
-/// text, which has to be made one first.
+/// How long the caller listens. A text would have to be made a name first, for each
+/// request.
 static TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What proxies and callers name a request by, in their logs and ours.

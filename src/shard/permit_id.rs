@@ -28,7 +28,8 @@ const VERSION: &str = "p1";
 pub struct Garbled;
 
 impl PermitId {
-    /// The name itself. Every answer has one: written digit by digit it takes a fifth of what formatting does.
+    /// The name itself, written digit by digit: every answer has one, and formatting
+    /// costs more.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Self { org, epoch, key } = self;

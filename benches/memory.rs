@@ -70,8 +70,9 @@ async fn measure(dir: &Path, orgs: usize, active: usize) {
     let mut before = resident();
     let mut line = |what: &str, since: Instant, of: usize| {
         let (time, now) = (since.elapsed(), resident());
-        let each = now.saturating_sub(before) / of.max(1);
-        println!("| {what} | {time:.2?} | {} MiB | {each} B |", now >> 20);
+        let each = now.saturating_sub(before).checked_div(of);
+        let each = each.map(|bytes| format!("{bytes} B")).unwrap_or_default();
+        println!("| {what} | {time:.2?} | {} MiB | {each} |", now >> 20);
         before = now;
     };
     let begun = Instant::now();

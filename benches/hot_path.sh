@@ -2,13 +2,13 @@
 # Counts the instructions of the hot path, and compares them with those that are
 # written down in benches/hot_path.counts: times are noisy, instructions are not.
 #
-#   benches/hot_path.sh            more than 5 % over what is written down is a fault
+#   benches/hot_path.sh            more than 10 % over what is written down is a fault
 #   benches/hot_path.sh --update   writes down what it counts
 #
 # The program is benches/hot_path.rs as tests are built, so that next to nothing is
 # compiled for it: what matters is that the counts stay, not how small they are. An
 # iteration's instructions are the difference of two runs, one with more iterations:
-# the start falls out. Two runs differ by some tenths of a percent, since hash maps
+# the start falls out. Two runs differ by up to 3 %, since hash maps
 # are seeded by chance. What a processor can do changes a copy's instructions, and
 # another compiler changes everything: by another one than it says there, 25 % pass.
 set -euo pipefail
@@ -17,7 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly COUNTS=benches/hot_path.counts
 readonly SUBJECTS=(ledger node service)
 readonly FEW=200 MANY=1000
-readonly TOLERANCE=5 TOLERANCE_OF_OTHERS=25
+readonly TOLERANCE=10 TOLERANCE_OF_OTHERS=25
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -27,7 +27,7 @@ peer() {
 }
 
 install_throttlecrab() {
-  local work=.tools/work/throttlecrab status=0
+  local work=$PEERS/.throttlecrab status=0
   nice -n 19 cargo install throttlecrab-server --version "$THROTTLECRAB_VERSION" --locked \
     --root "$work" --target-dir "$work/target" --quiet && mv "$work/bin/throttlecrab-server" "$PEERS/" || status=$?
   rm -rf "$work"
@@ -45,7 +45,7 @@ install_ratelimit() {
 # go_install PROGRAM PACKAGE NAME: the program that Go makes of it, under the name.
 go_install() {
   is_new_go || return
-  local work=$PWD/.tools/work/$3 status=0
+  local work=$PEERS/.$3 status=0
   mkdir -p "$work"
   GOBIN=$work GOTOOLCHAIN=auto nice -n 19 go install -trimpath -ldflags='-s -w' "$2" && mv "$work/$1" "$PEERS/$3" || status=$?
   rm -rf "$work"

@@ -11,12 +11,18 @@ use crate::quota::{Ask, OperationId, UserId, WorkspaceId};
 const LEAST: usize = 8;
 const MOST: usize = 4_096;
 
+/// Plans that are kept, those for each user of a pool counted one by one: a few
+/// megabytes. An ask that names no user has one for every user of the pool.
+const MOST_IN_ALL: usize = 16_384;
+
 /// One place for each plan, by what the ask names. Two that want the same place
 /// drive each other out: names that were chosen to collide make plans be made
 /// anew, as all once were, and nothing worse. So the hash can be a cheap one.
 #[derive(Clone, Debug, Default)]
 pub struct Plans {
     places: Vec<Option<Box<Known>>>,
+    /// Plans that are kept, by which [`MOST_IN_ALL`] goes.
+    in_all: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -37,23 +43,30 @@ impl Plans {
 
     /// Remembers the plan of an ask.
     pub fn keep(&mut self, ask: &Ask, plan: &Arc<Plan>) {
+        if self.in_all + size(plan) > MOST_IN_ALL {
+            // Those that are asked for again are made again.
+            self.clear();
+        }
         let taken = |plans: &Self| plans.places.get(plans.place(ask)).is_none_or(Option::is_some);
         while taken(self) && self.places.len() < MOST {
             self.grow();
         }
         let place = self.place(ask);
-        self.places[place] = Some(Box::new(Known {
+        let known = Known {
             operation: ask.operation.clone(),
             workspace: ask.workspace.clone(),
             user: ask.user.clone(),
             cost: ask.cost,
             plan: Arc::clone(plan),
-        }));
+        };
+        let before = self.places[place].replace(Box::new(known));
+        self.in_all += size(plan);
+        self.in_all -= before.map_or(0, |before| size(&before.plan));
     }
 
     /// Forgets all: their counters may be gone, or others may be charged.
     pub fn clear(&mut self) {
-        self.places = Vec::new();
+        *self = Self::default();
     }
 
     fn grow(&mut self) {
@@ -82,6 +95,11 @@ impl Known {
     }
 }
 
+/// The plans that one stands for.
+fn size(plan: &Plan) -> usize {
+    1 + plan.pool.len()
+}
+
 fn hash(
     operation: &OperationId,
     workspace: Option<&WorkspaceId>,
@@ -106,4 +124,65 @@ fn hash(
 /// One step of `FxHash`.
 const fn mixed(hash: u64, word: u64) -> u64 {
     (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::quota::{Class, window::NO_TAG};
+
+    fn ask(cost: u32) -> Ask {
+        Ask {
+            caller: None,
+            principal: None,
+            workspace: None,
+            operation: OperationId::parse("rest").expect("a good id"),
+            user: None,
+            class: Class::Event,
+            calls: 1,
+            min_calls: 1,
+            cost,
+            ttl: None,
+            request: None,
+            max_wait: Duration::ZERO,
+            check_only: false,
+        }
+    }
+
+    fn plan(pool: usize) -> Arc<Plan> {
+        let of_user = Plan {
+            user: None,
+            tag: NO_TAG,
+            needs: Vec::new(),
+            default_ttl: Duration::ZERO,
+            pool: Vec::new(),
+        };
+        let pool = (0..pool).map(|_| Arc::new(of_user.clone())).collect();
+        Arc::new(Plan { pool, ..of_user })
+    }
+
+    #[test]
+    fn a_plan_is_found_until_all_are_forgotten() {
+        let mut plans = Plans::default();
+        for cost in 1..100 {
+            plans.keep(&ask(cost), &plan(0));
+            assert!(plans.find(&ask(cost)).is_some());
+        }
+        plans.clear();
+        assert!((1..100).all(|cost| plans.find(&ask(cost)).is_none()));
+    }
+
+    #[test]
+    fn who_asks_by_every_cost_for_any_user_of_a_large_pool_takes_no_memory_without_end() {
+        let mut plans = Plans::default();
+        for cost in 1..20_000 {
+            plans.keep(&ask(cost), &plan(100));
+            assert!(plans.find(&ask(cost)).is_some());
+            let kept = plans.places.iter().flatten().map(|known| size(&known.plan)).sum::<usize>();
+            assert_eq!(kept, plans.in_all);
+            assert!(kept <= MOST_IN_ALL, "{kept} at {cost}");
+        }
+    }
 }

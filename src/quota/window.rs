@@ -5,11 +5,14 @@
 //! that nobody answered for, and is added here for what another epoch left
 //! behind. This is the one definition.
 
+mod entries;
+
 use std::{
-    collections::{BTreeMap, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
+use self::entries::{Entries, Entry};
 use super::time::{Mono, Now, Wall, micros};
 
 /// Windows of up to this many units keep an exact log; others keep buckets.
@@ -38,8 +41,9 @@ pub const NO_TAG: Tag = u32::MAX;
 #[derive(Clone, Debug)]
 pub struct Tally {
     /// By stamp in microseconds, rounded up to the width, and tag.
-    entries: BTreeMap<Key, Bucket>,
-    by_tag: BTreeMap<Tag, u64>,
+    entries: Entries,
+    /// In the order of the tags.
+    by_tag: Vec<(Tag, u64)>,
     total: u64,
     /// `None` keeps every stamp exactly.
     coarse_us: Option<u64>,
@@ -50,48 +54,8 @@ pub struct Tally {
     look_back: Duration,
     /// Up to here entries are in buckets of a second at least.
     seconds_to: u64,
-    /// What has left within `look_back`, by stamp.
-    departed: VecDeque<(u64, Bucket)>,
-}
-
-/// A stamp and a tag as one number: half the comparisons of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(u128);
-
-impl Key {
-    /// The first of a stamp's.
-    fn first(stamp: u64) -> Self {
-        Self::new(stamp, 0)
-    }
-
-    fn new(stamp: u64, tag: Tag) -> Self {
-        Self(u128::from(stamp) << Tag::BITS | u128::from(tag))
-    }
-
-    fn stamp(self) -> u64 {
-        (self.0 >> Tag::BITS) as u64
-    }
-
-    fn tag(self) -> Tag {
-        self.0 as Tag
-    }
-}
-
-/// What is counted under one stamp.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    units: u64,
-    /// No unit in it has a later stamp, to the microsecond: the bucket's own end
-    /// lies behind the calls that were answered just now, and a reading that came
-    /// with the last of them would find none of theirs.
-    latest: u64,
-}
-
-impl Bucket {
-    fn add(&mut self, other: Self) {
-        self.units += other.units;
-        self.latest = self.latest.max(other.latest);
-    }
+    /// What has left within `look_back`.
+    departed: VecDeque<Entry>,
 }
 
 impl Tally {
@@ -101,8 +65,8 @@ impl Tally {
     pub fn new(max: u64, window: Duration, keep_exact: bool) -> Self {
         let coarse_us = (max > EXACT_MAX && !keep_exact).then(|| coarse_width_us(window));
         Self {
-            entries: BTreeMap::new(),
-            by_tag: BTreeMap::new(),
+            entries: Entries::default(),
+            by_tag: Vec::new(),
             total: 0,
             coarse_us,
             compacted_to: 0,
@@ -127,7 +91,7 @@ impl Tally {
     /// The units of one tag.
     #[must_use]
     pub fn of(&self, tag: Tag) -> u64 {
-        self.by_tag.get(&tag).copied().unwrap_or(0)
+        self.place_of(tag).map_or(0, |at| self.by_tag[at].1)
     }
 
     /// Counts units.
@@ -135,50 +99,39 @@ impl Tally {
         if units == 0 {
             return;
         }
-        let key = Key::new(self.rounded(stamp), tag);
-        let bucket = Bucket { units, latest: stamp.0 };
-        match self.entries.last_entry() {
-            // Grants of one moment follow each other.
-            Some(mut last) if *last.key() == key => last.get_mut().add(bucket),
-            _ => self.entries.entry(key).or_default().add(bucket),
+        let rounded = self.rounded(stamp);
+        self.entries.add(Entry { stamp: rounded, tag, units, latest: stamp.0 });
+        match self.place_of(tag) {
+            Ok(at) => self.by_tag[at].1 += units,
+            Err(at) => self.by_tag.insert(at, (tag, units)),
         }
-        *self.by_tag.entry(tag).or_default() += units;
         self.total += units;
     }
 
     /// Takes back units that were added with this stamp and tag, at most as
     /// many as there are. Returns how many.
     pub fn remove(&mut self, stamp: Mono, tag: Tag, units: u64) -> u64 {
-        let key = Key::new(self.rounded(stamp), tag);
-        let Entry::Occupied(mut entry) = self.entries.entry(key) else {
-            return 0;
-        };
-        let present = entry.get_mut();
-        let taken = units.min(present.units);
-        present.units -= taken;
-        if present.units == 0 {
-            entry.remove();
-        }
+        let taken = self.entries.take(self.rounded(stamp), tag, units);
         self.forget(tag, taken);
         taken
     }
 
     /// Drops what has left: everything with `stamp + window <= now`.
     pub fn expire(&mut self, now: Mono, window: Duration) {
-        while let Some(entry) = self.entries.first_entry() {
-            let (stamp, tag) = (entry.key().stamp(), entry.key().tag());
-            if Mono(stamp) + window > now {
-                break;
-            }
-            let bucket = entry.remove();
-            self.forget(tag, bucket.units);
-            if !self.look_back.is_zero() {
-                self.departed.push_back((stamp, bucket));
-            }
-        }
-        let forgotten = |stamp: u64| Mono(stamp) + window + self.look_back <= now;
-        while self.departed.front().is_some_and(|(stamp, _)| forgotten(*stamp)) {
-            self.departed.pop_front();
+        let Self { entries, by_tag, total, departed, look_back, .. } = self;
+        entries.leave(
+            |entry| Mono(entry.stamp) + window <= now,
+            |entry| {
+                *total -= entry.units;
+                forget_of(by_tag, entry.tag, entry.units);
+                if !look_back.is_zero() {
+                    departed.push_back(entry);
+                }
+            },
+        );
+        let forgotten = |stamp: u64| Mono(stamp) + window + *look_back <= now;
+        while departed.front().is_some_and(|entry| forgotten(entry.stamp)) {
+            departed.pop_front();
         }
         self.compact(now);
     }
@@ -188,44 +141,40 @@ impl Tally {
     #[must_use]
     pub fn between(&self, from: Mono, until: Mono) -> u64 {
         let width = self.coarse_us.unwrap_or(0);
-        let covered = |stamp: u64| stamp > from.0 && stamp.saturating_sub(width) >= from.0;
-        let by_then = |bucket: &Bucket| bucket.latest <= until.0;
-        let later = self.entries.range(Key::first(until.0 + 1)..).map(|(_, bucket)| bucket);
-        let later: u64 = later.filter(|bucket| !by_then(bucket)).map(|bucket| bucket.units).sum();
-        let live = self.total - later;
-        let partly = self.entries.iter().take_while(|(key, _)| !covered(key.stamp()));
-        let partly = partly.map(|(_, bucket)| bucket).filter(|bucket| by_then(bucket));
-        let partly: u64 = partly.map(|bucket| bucket.units).sum();
-        let left = self.departed.iter().rev().take_while(|(stamp, _)| covered(*stamp));
-        let left = left.map(|(_, bucket)| bucket).filter(|bucket| by_then(bucket));
-        let left: u64 = left.map(|bucket| bucket.units).sum();
-        live - partly + left
+        let covered =
+            |entry: &&Entry| entry.stamp > from.0 && entry.stamp.saturating_sub(width) >= from.0;
+        let by_then = |entry: &&Entry| entry.latest <= until.0;
+        let later = self.entries.since(until.0 + 1).filter(|entry| !by_then(entry));
+        let live = self.total - units_of(later);
+        let partly = self.entries.iter().take_while(|entry| !covered(entry)).filter(by_then);
+        let left = self.departed.iter().rev().take_while(covered).filter(by_then);
+        live - units_of(partly) + units_of(left)
     }
 
     /// Units with a stamp after `moment`.
     #[must_use]
     pub fn after(&self, moment: Mono) -> u64 {
-        self.entries.range(Key::first(moment.0 + 1)..).map(|(_, bucket)| bucket.units).sum()
+        units_of(self.entries.since(moment.0 + 1))
     }
 
     /// Stamps and units, oldest first; one item per tag.
     pub fn iter(&self) -> impl Iterator<Item = (Mono, u64)> + '_ {
-        self.entries.iter().map(|(key, bucket)| (Mono(key.stamp()), bucket.units))
+        self.iter_tagged().map(|(stamp, _, units)| (stamp, units))
     }
 
     /// The same with the tag.
     pub fn iter_tagged(&self) -> impl Iterator<Item = (Mono, Tag, u64)> + '_ {
-        self.entries.iter().map(|(key, bucket)| (Mono(key.stamp()), key.tag(), bucket.units))
+        self.entries.iter().map(|entry| (Mono(entry.stamp), entry.tag, entry.units))
+    }
+
+    /// Where a tag's units stand, or would.
+    fn place_of(&self, tag: Tag) -> Result<usize, usize> {
+        self.by_tag.binary_search_by_key(&tag, |(tag, _)| *tag)
     }
 
     fn forget(&mut self, tag: Tag, units: u64) {
         self.total -= units;
-        if let Some(of_tag) = self.by_tag.get_mut(&tag) {
-            *of_tag -= units;
-            if *of_tag == 0 {
-                self.by_tag.remove(&tag);
-            }
-        }
+        forget_of(&mut self.by_tag, tag, units);
     }
 
     fn rounded(&self, stamp: Mono) -> u64 {
@@ -258,18 +207,27 @@ impl Tally {
         if until.0 < from + width {
             return from;
         }
-        let moving: Vec<(Key, Bucket)> = self
-            .entries
-            .range(Key::first(from)..Key::first(until.0))
-            .filter(|(key, _)| key.stamp() % width != 0)
-            .map(|(key, bucket)| (*key, *bucket))
-            .collect();
-        for (key, bucket) in moving {
-            self.entries.remove(&key);
-            let wider = Key::new(round_up(key.stamp(), width), key.tag());
-            self.entries.entry(wider).or_default().add(bucket);
+        let within = self.entries.since(from).take_while(|entry| entry.stamp < until.0);
+        let moving: Vec<Entry> =
+            within.filter(|entry| !entry.stamp.is_multiple_of(width)).copied().collect();
+        for entry in moving {
+            self.entries.take(entry.stamp, entry.tag, entry.units);
+            self.entries.add(Entry { stamp: round_up(entry.stamp, width), ..entry });
         }
         until.0
+    }
+}
+
+fn units_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
+    entries.map(|entry| entry.units).sum()
+}
+
+fn forget_of(by_tag: &mut Vec<(Tag, u64)>, tag: Tag, units: u64) {
+    if let Ok(at) = by_tag.binary_search_by_key(&tag, |(tag, _)| *tag) {
+        by_tag[at].1 -= units;
+        if by_tag[at].1 == 0 {
+            by_tag.remove(at);
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
 use super::{
     AttributionView, Class, LimitName, OperationId, OrgId, RequestId, UserId, WorkspaceId,
     catalogue::{Kind, Scope},
@@ -209,7 +212,7 @@ pub struct LimitUsage {
     /// Whose.
     pub scope: Scope,
     /// The org, workspace or user.
-    pub identity: Arc<str>,
+    pub identity: SmolStr,
     /// The most units in one window, or the slots.
     pub max: u64,
     /// Used through the service for the asking workspace, or for all.
@@ -274,7 +277,7 @@ pub enum Warning {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassState {
     /// One per class that can pause.
-    pub classes: Vec<ClassStatus>,
+    pub classes: SmallVec<[ClassStatus; 3]>,
     /// At most one of each kind.
     pub warnings: Vec<Warning>,
 }
@@ -513,7 +516,7 @@ pub struct CoolingUsage {
     /// Whose.
     pub scope: Scope,
     /// The org or user.
-    pub identity: Arc<str>,
+    pub identity: SmolStr,
     /// The limit's name.
     pub limit: LimitName,
     /// What Salesforce said.
@@ -613,7 +616,7 @@ pub struct WaitsFor {
     /// Whose.
     pub scope: Scope,
     /// The org, workspace or user.
-    pub identity: Arc<str>,
+    pub identity: SmolStr,
 }
 
 /// One workspace.

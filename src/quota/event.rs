@@ -1,7 +1,9 @@
 //! What the service tells by itself: that a class of a workspace paused, that a
 //! cap is near, that an org cools down. For those who are not asking.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+
+use smol_str::SmolStr;
 
 use super::{ClassStatus, LimitName, Mono, Scope, WorkspaceId};
 
@@ -39,7 +41,7 @@ pub struct Cooling {
     /// Whose limit.
     pub scope: Scope,
     /// The org, workspace or user.
-    pub identity: Arc<str>,
+    pub identity: SmolStr,
     /// The limit's name.
     pub limit: LimitName,
     /// When the next call may try, as far as it is known.

@@ -3,6 +3,8 @@
 
 use std::{fmt, sync::Arc};
 
+use smol_str::SmolStr;
+
 /// Why a text is not an identifier: a sentence for the caller, without the
 /// field's name (the edge knows it).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The identifier as text.
@@ -178,7 +180,7 @@ pub fn caller_name(text: &str) -> Result<Arc<str>, BadId> {
     }
 }
 
-fn plain_name(text: &str) -> Result<Arc<str>, BadId> {
+fn plain_name(text: &str) -> Result<SmolStr, BadId> {
     if text.is_empty() {
         return Err(BadId("must not be empty".into()));
     }
@@ -194,7 +196,7 @@ fn plain_name(text: &str) -> Result<Arc<str>, BadId> {
     }
 }
 
-fn salesforce_name(text: &str, prefix: &str) -> Result<Arc<str>, BadId> {
+fn salesforce_name(text: &str, prefix: &str) -> Result<SmolStr, BadId> {
     let name = plain_name(text)?;
     let is_id = text.starts_with(prefix)
         && matches!(text.len(), 15 | 18)
@@ -202,7 +204,10 @@ fn salesforce_name(text: &str, prefix: &str) -> Result<Arc<str>, BadId> {
     if !is_id {
         return Ok(name);
     }
-    let full = format!("{}{}", &text[..15], id_checksum(&text[..15]));
+    let mut full = [0; 18];
+    full[..15].copy_from_slice(&text.as_bytes()[..15]);
+    full[15..].copy_from_slice(&id_checksum(&text[..15]));
+    let full = str::from_utf8(&full).expect("letters and digits are ASCII");
     // Salesforce accepts the suffix in any case; the 15 characters before it
     // are case-sensitive, and the suffix says which case they have.
     if text.len() == 18 && !text[15..].eq_ignore_ascii_case(&full[15..]) {
@@ -218,17 +223,13 @@ fn salesforce_name(text: &str, prefix: &str) -> Result<Arc<str>, BadId> {
 /// The three characters that make a case-sensitive id of 15 characters safe to
 /// compare without case: one per group of five, each telling which of the five
 /// are capital letters.
-fn id_checksum(id15: &str) -> String {
+fn id_checksum(id15: &str) -> [u8; 3] {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
-    id15.as_bytes()
-        .chunks(5)
-        .map(|group| {
-            let bits = group
-                .iter()
-                .enumerate()
-                .filter(|(_, byte)| byte.is_ascii_uppercase())
-                .fold(0, |bits, (place, _)| bits | 1 << place);
-            char::from(ALPHABET[bits])
-        })
-        .collect()
+    let (groups, _) = id15.as_bytes().as_chunks::<5>();
+    let mut checksum = [0; 3];
+    for (letter, group) in checksum.iter_mut().zip(groups) {
+        let capitals = (0..).zip(group).filter(|(_, byte)| byte.is_ascii_uppercase());
+        *letter = ALPHABET[capitals.fold(0, |bits, (place, _)| bits | 1 << place)];
+    }
+    checksum
 }

@@ -37,6 +37,8 @@ mod view;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use smol_str::SmolStr;
+
 use self::{
     closed::Closed,
     cooling::BackOff,
@@ -424,7 +426,9 @@ impl Ledger {
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
         let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
         let allowed = allowed.unwrap_or(wanted);
-        let life = wanted.min(allowed).min(self.probe_life(now, plan));
+        let cools = plan.needs.iter().any(|need| self.groups.counter(need.at).cooling.is_some());
+        let most = if cools { self.probe_life(now, plan) } else { Duration::MAX };
+        let life = wanted.min(allowed).min(most);
         let expires = now + life;
         let stamp = self.unsettled_stamp(expires);
         let mut forget_at = expires;
@@ -460,7 +464,9 @@ impl Ledger {
         self.note_level(now);
         let origin = self.note_granted(now, ask, plan, calls);
         let key = PermitKey(nonce);
-        self.note_probe(now, key, plan, stamp);
+        if cools {
+            self.note_probe(now, key, plan, stamp);
+        }
         if let Some(request) = &ask.request {
             self.requests.remember(request, Remembered::Granted(key));
         }
@@ -596,7 +602,7 @@ impl Ledger {
         }
     }
 
-    fn identity(&self, group: &Group) -> (Scope, Arc<str>) {
+    fn identity(&self, group: &Group) -> (Scope, SmolStr) {
         match group {
             Group::Org => (Scope::Org, self.org.as_str().into()),
             Group::User(user) => (Scope::ExecutionUser, user.as_str().into()),

@@ -20,6 +20,8 @@ use std::{
     time::Duration,
 };
 
+use smol_str::SmolStr;
+
 use super::{
     Answer, Ask, AskError, Catalogue, Class, DemandKey, DemandMinute, DemandView, HistoryPoint,
     Kind, Ledger, LimitName, LimitUsage, Mono, Now, OrgPolicy, Outcome, Permit, RefusedFor, Report,
@@ -79,7 +81,7 @@ pub struct ReplayedLimit {
     /// Whose.
     pub scope: Scope,
     /// The org, workspace or user.
-    pub identity: Arc<str>,
+    pub identity: SmolStr,
     /// The limit's name.
     pub name: LimitName,
 }

@@ -56,6 +56,9 @@ pub struct Tally {
     seconds_to: u64,
     /// What has left within `look_back`.
     departed: VecDeque<Entry>,
+    /// Before this moment nothing leaves, as long as the window is `expired_by`.
+    expires_at: Mono,
+    expired_by: Duration,
 }
 
 impl Tally {
@@ -73,6 +76,8 @@ impl Tally {
             look_back: Duration::ZERO,
             seconds_to: 0,
             departed: VecDeque::new(),
+            expires_at: Mono(0),
+            expired_by: window,
         }
     }
 
@@ -80,6 +85,7 @@ impl Tally {
     /// so much.
     pub fn look_back(&mut self, look_back: Duration) {
         self.look_back = look_back;
+        self.expires_at = Mono(0);
     }
 
     /// All units that have not left.
@@ -100,6 +106,7 @@ impl Tally {
             return;
         }
         let rounded = self.rounded(stamp);
+        self.expires_at = self.expires_at.min(Mono(rounded) + self.expired_by);
         self.entries.add(Entry { stamp: rounded, tag, units, latest: stamp.0 });
         match self.place_of(tag) {
             Ok(at) => self.by_tag[at].1 += units,
@@ -118,6 +125,9 @@ impl Tally {
 
     /// Drops what has left: everything with `stamp + window <= now`.
     pub fn expire(&mut self, now: Mono, window: Duration) {
+        if now < self.expires_at && window == self.expired_by {
+            return;
+        }
         let Self { entries, by_tag, total, departed, look_back, .. } = self;
         entries.leave(
             |entry| Mono(entry.stamp) + window <= now,
@@ -129,11 +139,16 @@ impl Tally {
                 }
             },
         );
-        let forgotten = |stamp: u64| Mono(stamp) + window + *look_back <= now;
-        while departed.front().is_some_and(|entry| forgotten(entry.stamp)) {
+        let forgotten_at = |entry: &Entry| Mono(entry.stamp) + window + *look_back;
+        while departed.front().is_some_and(|entry| forgotten_at(entry) <= now) {
             departed.pop_front();
         }
-        self.compact(now);
+        let leaves = entries.iter().next().map(|entry| Mono(entry.stamp) + window);
+        let forgotten = departed.front().map(forgotten_at);
+        let next = leaves.into_iter().chain(forgotten).min();
+        (self.expires_at, self.expired_by) = (next.unwrap_or(Mono(u64::MAX)), window);
+        let compacted = self.compact(now);
+        self.expires_at = self.expires_at.min(compacted);
     }
 
     /// Units that were counted for certain in the time after `from`, up to and
@@ -189,16 +204,21 @@ impl Tally {
         round_up(stamp.0, width)
     }
 
-    /// Puts entries that can no longer move into wider buckets, later ends.
-    fn compact(&mut self, now: Mono) {
-        let Some(coarse) = self.coarse_us else { return };
+    /// Puts entries that can no longer move into wider buckets, later ends. Returns
+    /// when that is to be done again.
+    fn compact(&mut self, now: Mono) -> Mono {
+        let mut again = Mono(u64::MAX);
+        let Some(coarse) = self.coarse_us else { return again };
         if coarse > SECOND_US && self.look_back > FRESH {
             self.seconds_to = self.widen(self.seconds_to, now - FRESH, SECOND_US);
+            again = again.min(Mono(self.seconds_to + SECOND_US) + FRESH);
         }
         if coarse > FRESH_WIDTH_US {
             let age = FRESH.max(self.look_back);
             self.compacted_to = self.widen(self.compacted_to, now - age, coarse);
+            again = again.min(Mono(self.compacted_to + coarse) + age);
         }
+        again
     }
 
     /// Puts the entries with stamps from `from` to `until` into buckets of a

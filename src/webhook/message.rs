@@ -84,7 +84,7 @@ impl Told {
                     Scope::ExecutionUser => "execution_user",
                 };
                 put("scope", scope.into());
-                put("identity", cooling.identity.as_ref().into());
+                put("identity", cooling.identity.as_str().into());
                 put("limit", cooling.limit.as_str().into());
                 let verb = match self.kind() {
                     EventKind::CoolingBegan => "is cooling down: Salesforce said stop",

@@ -1,7 +1,9 @@
 //! One limit of one identity: what is counted, and the open block that may be
 //! granted from.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
+
+use smol_str::SmolStr;
 
 use super::{UNBOUNDED, cooling::Cooling};
 use crate::quota::{
@@ -18,7 +20,7 @@ pub struct Counter {
     pub limit: LimitName,
     pub kind: Kind,
     pub scope: Scope,
-    pub identity: Arc<str>,
+    pub identity: SmolStr,
     pub window: Duration,
     pub ttl_cap: Duration,
     /// The limit that is shown.
@@ -115,7 +117,7 @@ pub struct Block {
 
 impl Counter {
     /// A counter of an identity, as the catalogue has it, with nothing counted.
-    pub fn new(charge: &Charge, identity: Arc<str>, numbers: Numbers) -> Self {
+    pub fn new(charge: &Charge, identity: SmolStr, numbers: Numbers) -> Self {
         let mut own = Tally::new(numbers.bound, charge.window, charge.kind == Kind::Concurrency);
         own.look_back(numbers.look_back);
         Self {
@@ -148,7 +150,7 @@ impl Counter {
         now: Now,
         record: &CounterRecord,
         scope: Scope,
-        identity: Arc<str>,
+        identity: SmolStr,
         rules: &Rules,
     ) -> Self {
         let mut lost = record.lost.clone();

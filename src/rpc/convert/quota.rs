@@ -366,7 +366,7 @@ fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
         }
         .into(),
         scope: wire_scope(usage.scope).into(),
-        identity: usage.identity.as_ref().to_owned(),
+        identity: usage.identity.to_string(),
         max: usage.max,
         used_by_caller: usage.used_by_caller,
         used_by_others: usage.used_by_others,
@@ -396,7 +396,7 @@ fn wire_scope(scope: Scope) -> v1::LimitScope {
 fn cooling_usage(usage: CoolingUsage, now: Now) -> v1::CoolingUsage {
     v1::CoolingUsage {
         scope: wire_scope(usage.scope).into(),
-        identity: usage.identity.as_ref().to_owned(),
+        identity: usage.identity.to_string(),
         limit: usage.limit.as_str().to_owned(),
         cause: wire_cause(usage.cause).into(),
         since: Some(wire_moment(usage.since, now)),

@@ -52,7 +52,7 @@ fn class(
 
 fn limit((limit, peak): (ReplayedLimit, Peak)) -> v1::ReplayedLimit {
     let of = |scope| match limit.scope == scope {
-        true => limit.identity.as_ref().to_owned(),
+        true => limit.identity.to_string(),
         false => String::new(),
     };
     v1::ReplayedLimit {

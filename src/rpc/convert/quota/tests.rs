@@ -1,4 +1,5 @@
 use prost_types::{Duration as WireDuration, Timestamp};
+use smallvec::smallvec;
 
 use super::*;
 use crate::quota::{LimitName, Mono, Permit, QueueUsage, Queued, WaitsFor, Wall};
@@ -379,7 +380,7 @@ fn a_denial_is_written_down_with_times_on_the_wall_clock() {
         queue_position: 4,
         message: "event synchronisation is paused".into(),
         class_state: Some(ClassState {
-            classes: vec![
+            classes: smallvec![
                 status(Class::Event, true, Some(Mono(8_500_000))),
                 status(Class::Interactive, false, None),
             ],

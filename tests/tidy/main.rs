@@ -116,7 +116,7 @@ pub const FORBIDDEN_IN_CORE: &[&str] = &[
 ];
 
 /// Dependencies without effects, which the core may name.
-pub const CORE_MAY_NAME: &[&str] = &["smallvec", "thiserror"];
+pub const CORE_MAY_NAME: &[&str] = &["smallvec", "smol_str", "thiserror"];
 
 /// More lines than this need a table of contents: it is two files.
 pub const MOST_LINES: usize = 900;

@@ -5,8 +5,6 @@
 //! the standard library takes five times the instructions: it compares its way down
 //! from the root for every entry, the last one too.
 
-use std::collections::VecDeque;
-
 use super::Tag;
 
 /// The most entries of a chunk: as many as are moved to make room for one.
@@ -40,7 +38,7 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     /// Sorted, one after the other; none is empty.
-    chunks: VecDeque<Vec<Entry>>,
+    chunks: Vec<Vec<Entry>>,
 }
 
 impl Entries {
@@ -48,8 +46,8 @@ impl Entries {
     pub fn add(&mut self, entry: Entry) {
         let place = entry.place();
         // Grants follow each other, and those of one moment are one entry.
-        let Some(chunk) = self.chunks.back_mut() else {
-            self.chunks.push_back(vec![entry]);
+        let Some(chunk) = self.chunks.last_mut() else {
+            self.chunks.push(vec![entry]);
             return;
         };
         match chunk.last_mut() {
@@ -58,7 +56,7 @@ impl Entries {
                 if chunk.len() < MOST {
                     chunk.push(entry);
                 } else {
-                    self.chunks.push_back(vec![entry]);
+                    self.chunks.push(vec![entry]);
                 }
             }
             _ => self.insert(entry),
@@ -84,7 +82,7 @@ impl Entries {
 
     /// Drops entries from the front, as long as they have left by `has_left`.
     pub fn leave(&mut self, has_left: impl Fn(&Entry) -> bool, mut left: impl FnMut(Entry)) {
-        while let Some(chunk) = self.chunks.front_mut() {
+        while let Some(chunk) = self.chunks.first_mut() {
             let gone = chunk.iter().take_while(|entry| has_left(entry)).count();
             if gone == 0 {
                 return;
@@ -93,7 +91,7 @@ impl Entries {
             if !chunk.is_empty() {
                 return;
             }
-            self.chunks.pop_front();
+            self.chunks.remove(0);
         }
     }
 
@@ -105,7 +103,7 @@ impl Entries {
     /// Those with this stamp and later ones.
     pub fn since(&self, stamp: u64) -> impl Iterator<Item = &Entry> {
         let at = self.chunk_of((stamp, 0));
-        self.chunks.range(at..).flatten().skip_while(move |entry| entry.stamp < stamp)
+        self.chunks[at..].iter().flatten().skip_while(move |entry| entry.stamp < stamp)
     }
 
     /// The first chunk that ends with this place or behind it.
@@ -137,9 +135,8 @@ impl Entries {
         let of = |chunk: usize| self.chunks.get(chunk).map_or(MOST, Vec::len);
         if of(at) == 0 {
             self.chunks.remove(at);
-        } else if of(at) + of(at + 1) <= MOST / 2
-            && let Some(next) = self.chunks.remove(at + 1)
-        {
+        } else if of(at) + of(at + 1) <= MOST / 2 {
+            let next = self.chunks.remove(at + 1);
             self.chunks[at].extend(next);
         }
     }

@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput};
 use quotagate::clock::Clock;
 use tokio::{runtime::Runtime, time::Instant};
 
-use self::subject::{Core, Edge, Owner};
+use self::subject::{Core, Edge, Owner, Way};
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -57,7 +57,7 @@ fn main() {
             })
         });
     });
-    let edge = runtime.block_on(Edge::start(Clock::default()));
+    let edge = runtime.block_on(Edge::start(Clock::default(), Way::Stream));
     group.bench_function("hop", |bencher| {
         bencher.iter_custom(|times| {
             runtime.block_on(async {

@@ -185,9 +185,22 @@ pub struct Edge {
     _view: watch::Sender<Arc<View>>,
 }
 
+/// How an edge asks the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By a stream, on which requests share messages.
+    Stream,
+    /// By a call for each request.
+    Calls,
+}
+
 impl Edge {
-    pub async fn start(clock: Clock) -> Self {
+    pub async fn start(clock: Clock, way: Way) -> Self {
         let owner = Owner::start(clock.clone()).await;
+        if way == Way::Calls {
+            // It takes no more streams.
+            owner.forward.stop();
+        }
         let port = rpc::peer_port(&owner.forward, None, Arc::clone(&owner.metrics));
         let (dialled, connections) = mpsc::unbounded_channel();
         let connections = UnboundedReceiverStream::new(connections);
@@ -221,7 +234,9 @@ impl Edge {
         let edge =
             Self { quota, _owner: owner, _serving: serving, _running: running, _view: sender };
         // What goes from node to node finds its way first.
-        edge.serves(AT_ONCE).await;
+        for _ in 0..AT_ONCE {
+            edge.serves(AT_ONCE).await;
+        }
         edge
     }
 

@@ -34,6 +34,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
+pub use self::calls::error_of;
 use self::calls::{Asked, CallStream, Forwardable};
 use super::pings::Facts;
 use crate::{

@@ -20,7 +20,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_stream::Stream;
-use tonic::{Code, Request, Status, Streaming, metadata::MetadataMap};
+use tonic::{
+    Code, Request, Status, Streaming,
+    metadata::{Ascii, KeyAndValueRef, MetadataKey, MetadataMap, MetadataValue},
+};
 
 use super::{CONNECT_TIMEOUT, Call, PeerError, TOKEN_KEY, Token, Wire, answered_in_time, sorted};
 use crate::proto::peer::v1::{
@@ -190,7 +193,7 @@ impl Calls {
     /// Sends a request with whatever else is ready; or gives it back, if it has to go
     /// by itself.
     pub fn begin<M: Forwardable>(self: &Arc<Self>, message: M, call: &Call) -> Result<Asked, M> {
-        let text = |value: &Option<super::MetadataValue<super::Ascii>>| {
+        let text = |value: &Option<MetadataValue<Ascii>>| {
             let text = value.as_ref().and_then(|value| value.to_str().ok());
             text.unwrap_or_default().to_owned()
         };
@@ -209,8 +212,8 @@ impl Calls {
         let (sender, answer) = oneshot::channel();
         under_way.waiting.insert(id, sender);
         let request = Some(message.wrap());
-        let call_ = ForwardedCall { id, timeout: None, traceparent, tracestate, request };
-        under_way.unsent.push_back(Unsent { call: call_, bytes, deadline: call.deadline });
+        let request = ForwardedCall { id, timeout: None, traceparent, tracestate, request };
+        under_way.unsent.push_back(Unsent { call: request, bytes, deadline: call.deadline });
         wake(under_way);
         Ok(Asked { calls: Arc::clone(self), id, deadline: call.deadline, answer: Some(answer) })
     }
@@ -346,18 +349,37 @@ impl Stream for Outgoing {
 /// An answer as it would have come by itself.
 fn sort(answer: Option<Answer>) -> Result<Answer, PeerError> {
     match answer {
-        Some(Answer::Error(error)) => Err(sorted(status(error))),
+        Some(Answer::Error(error)) => Err(sorted(status_of(error))),
         Some(answer) => Ok(answer),
         None => Err(PeerError::Lost("the node has lost its answer".to_owned())),
     }
 }
 
-fn status(error: ForwardedError) -> Status {
+/// A status as a part of a message.
+#[must_use]
+pub fn error_of(status: &Status) -> ForwardedError {
+    let trailers = status.metadata().iter().filter_map(|entry| match entry {
+        KeyAndValueRef::Ascii(key, value) => {
+            Some((key.to_string(), value.to_str().ok()?.to_owned()))
+        }
+        // There is none but the details.
+        KeyAndValueRef::Binary(..) => None,
+    });
+    ForwardedError {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: status.details().to_vec(),
+        trailers: trailers.collect(),
+    }
+}
+
+/// The status that [`error_of`] was given.
+fn status_of(error: ForwardedError) -> Status {
     let ForwardedError { code, message, details, trailers } = error;
     let mut metadata = MetadataMap::new();
     for (key, value) in &trailers {
-        // Whatever is none is of another version, and nothing that anybody waits for.
-        let key = key.parse::<tonic::metadata::AsciiMetadataKey>();
+        // What is none is of another version, and nothing that anybody waits for.
+        let key = key.parse::<MetadataKey<Ascii>>();
         if let (Ok(key), Ok(value)) = (key, value.parse()) {
             metadata.insert(key, value);
         }
@@ -376,4 +398,149 @@ fn wake(mut under_way: MutexGuard<'_, UnderWay>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::metadata::MetadataMap;
+
+    use super::*;
+    use crate::{cluster::peers::Trace, proto::v1};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn call(listens: Duration) -> Call {
+        Call { deadline: Instant::now() + listens, trace: Trace::default() }
+    }
+
+    /// A Release whose permit has a name of so many bytes.
+    fn release(bytes: usize) -> ReleaseRequest {
+        let permit_id = "x".repeat(bytes);
+        let request = v1::ReleaseRequest { permit_id, unused_calls: None };
+        ReleaseRequest { forwarded: None, request: Some(request) }
+    }
+
+    fn begin(calls: &Arc<Calls>) -> Asked {
+        calls.begin(release(1), &call(SECOND)).expect("it is taken")
+    }
+
+    /// The next message, if there is something to be sent.
+    fn sent(calls: &Arc<Calls>) -> Poll<Option<ForwardRequest>> {
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut Outgoing(Arc::clone(calls))).poll_next(&mut context)
+    }
+
+    /// The ids of the requests in the next message, and of those given up.
+    fn ids(calls: &Arc<Calls>) -> (Vec<u64>, Vec<u64>) {
+        let Poll::Ready(Some(message)) = sent(calls) else { return Default::default() };
+        (message.calls.iter().map(|call| call.id).collect(), message.cancelled)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_ready_goes_in_one_message_within_its_bounds() {
+        let check = |bytes: usize, count: usize, expected: &[usize]| {
+            let calls = Arc::default();
+            let begin =
+                |_| Calls::begin(&calls, release(bytes), &call(SECOND)).expect("it is taken");
+            let _asked: Vec<_> = (0..count).map(begin).collect();
+            let sent = |_: &usize| match sent(&calls) {
+                Poll::Ready(Some(message)) => message,
+                other => panic!("{other:?}"),
+            };
+            let messages: Vec<_> = expected.iter().map(sent).collect();
+            let counts: Vec<_> = messages.iter().map(|message| message.calls.len()).collect();
+            assert_eq!(counts, expected, "{count} of {bytes}");
+            assert!(messages.iter().all(|message| message.encoded_len() <= 64 << 10));
+            assert_eq!(ids(&calls), Default::default());
+        };
+        check(10, 1, &[1]);
+        check(10, 100, &[100]);
+        check(10, 300, &[128, 128, 44]);
+        check(10_000, 10, &[4, 4, 2]);
+        check(LARGE - 100, 4, &[3, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_request_goes_by_itself() {
+        let calls = Arc::<Calls>::default();
+        assert!(calls.begin(release(LARGE), &call(SECOND)).is_err());
+        let tracestate = Some("x".repeat(LARGE).parse().expect("a value"));
+        let trace = Trace { traceparent: None, tracestate };
+        assert!(calls.begin(release(1), &Call { trace, ..call(SECOND) }).is_err());
+        assert!(sent(&calls).is_pending());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_says_how_long_its_caller_listens_when_it_leaves() {
+        let calls = Arc::<Calls>::default();
+        let asked = [SECOND, 3 * SECOND].map(|listens| calls.begin(release(1), &call(listens)));
+        tokio::time::advance(2 * SECOND).await;
+        let Poll::Ready(Some(message)) = sent(&calls) else { panic!("there is something") };
+        let left: Vec<_> =
+            message.calls.iter().map(|call| call.timeout.map(|t| t.seconds)).collect();
+        assert_eq!(left, [Some(0), Some(1)]);
+        drop(asked);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_given_up_is_not_sent_or_given_up_at_the_peer() {
+        let calls = Arc::default();
+        let [first, second, third] = [(); 3].map(|()| begin(&calls));
+        drop(second);
+        assert_eq!(ids(&calls), (vec![1, 3], vec![]));
+        drop(first);
+        let fourth = begin(&calls);
+        assert_eq!(ids(&calls), (vec![4], vec![1]));
+        assert_eq!(lock(&calls.0).waiting.len(), 2);
+        // One whose time is over is given up, too.
+        let late = third.answered::<ReleaseRequest>().await;
+        assert!(matches!(late, Err(PeerError::Lost(_))), "{late:?}");
+        assert_eq!(ids(&calls), (vec![], vec![3]));
+        drop(fourth);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_a_stream_breaks_what_was_sent_is_lost_and_the_rest_was_not_sent() {
+        let calls = Arc::default();
+        let first = begin(&calls);
+        assert_eq!(ids(&calls), (vec![1], vec![]));
+        let second = begin(&calls);
+        calls.broke("a reason");
+        let [first, second] = [first.answered::<ReleaseRequest>(), second.answered()];
+        let (first, second) = (first.await, second.await);
+        assert!(matches!(&first, Err(PeerError::Lost(why)) if why == "a reason"), "{first:?}");
+        assert!(matches!(second, Err(PeerError::NotSent(_))), "{second:?}");
+        assert!(calls.begin(release(1), &call(SECOND)).is_err(), "it comes back");
+        assert_eq!(sent(&calls), Poll::Ready(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_to_end_sends_what_it_has_taken() {
+        let calls = Arc::default();
+        let _asked = begin(&calls);
+        calls.finish();
+        assert!(calls.begin(release(1), &call(SECOND)).is_err(), "it comes back");
+        assert_eq!(ids(&calls), (vec![1], vec![]));
+        assert_eq!(sent(&calls), Poll::Ready(None));
+    }
+
+    #[test]
+    fn an_error_arrives_as_it_was() {
+        let mut trailers = MetadataMap::new();
+        trailers.insert("grpc-retry-pushback-ms", 7.into());
+        let details = vec![0, 1, 255];
+        let status = Status::with_details_and_metadata(
+            Code::ResourceExhausted,
+            "not ASCII: \u{e4}",
+            details.into(),
+            trailers,
+        );
+        let arrived = status_of(error_of(&status));
+        assert_eq!((arrived.code(), arrived.message()), (status.code(), status.message()));
+        assert_eq!(arrived.details(), status.details());
+        assert_eq!(
+            arrived.metadata().clone().into_headers(),
+            status.metadata().clone().into_headers()
+        );
+    }
 }

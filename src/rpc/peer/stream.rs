@@ -16,13 +16,14 @@ use tokio::{
     task::{AbortHandle, JoinError, JoinSet},
 };
 use tokio_stream::Stream;
-use tonic::{Status, Streaming, metadata::KeyAndValueRef};
+use tonic::{Status, Streaming};
 
 use super::Owner;
 use crate::{
+    cluster::peers::error_of,
     proto::peer::v1::{
-        ForwardRequest, ForwardResponse, ForwardedAnswer, ForwardedCall, ForwardedError,
-        forwarded_answer::Answer, forwarded_call,
+        ForwardRequest, ForwardResponse, ForwardedAnswer, ForwardedCall, forwarded_answer::Answer,
+        forwarded_call,
     },
     rpc::layers::Carried,
 };
@@ -186,27 +187,11 @@ async fn answer(owner: Arc<Owner>, call: ForwardedCall) -> ForwardedAnswer {
         Some(Request::Report(request)) => owner.report(request).await.map(Answer::Report),
         None => Err(Status::unimplemented("")),
     });
-    let answer = answer.await.unwrap_or_else(|status| Answer::Error(error(&status)));
+    let answer = answer.await.unwrap_or_else(|status| Answer::Error(error_of(&status)));
     ForwardedAnswer { id, answer: Some(answer) }
 }
 
 /// Nobody knows what was done.
 fn lost(id: u64) -> ForwardedAnswer {
     ForwardedAnswer { id, answer: None }
-}
-
-fn error(status: &Status) -> ForwardedError {
-    let trailers = status.metadata().iter().filter_map(|entry| match entry {
-        KeyAndValueRef::Ascii(key, value) => {
-            Some((key.to_string(), value.to_str().ok()?.to_owned()))
-        }
-        // There is none but the details.
-        KeyAndValueRef::Binary(..) => None,
-    });
-    ForwardedError {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: status.details().to_vec().into(),
-        trailers: trailers.collect(),
-    }
 }

@@ -473,7 +473,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_says_how_long_its_caller_listens_when_it_leaves() {
         let calls = Arc::<Calls>::default();
-        let asked = [SECOND, 3 * SECOND].map(|listens| calls.begin(release(1), &call(listens)));
+        let asked = [SECOND, 3 * SECOND]
+            .map(|listens| calls.begin(release(1), &call(listens)).expect("it is taken"));
         tokio::time::advance(2 * SECOND).await;
         let Poll::Ready(Some(message)) = sent(&calls) else { panic!("there is something") };
         let left: Vec<_> =

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use quotagate::{
-    cluster::peers::{Peers, dial_tcp},
+    cluster::peers::{Lane, Peers, dial_tcp},
     metrics::Metrics,
     quota::Wall,
     server::cluster::PeerFiles,

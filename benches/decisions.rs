@@ -8,7 +8,8 @@
 //! `ledger` is the core alone. `node` is what a node does for a decision: the
 //! route, the ledger under its lock, clocks, metrics, and the reserves that go
 //! to the store meanwhile, which is in memory here. `service` is the handler of
-//! the gRPC service, from message to message.
+//! the gRPC service, from message to message. `hop` is the same at a node that is not
+//! the owner, which asks it over memory instead of a network.
 
 mod subject;
 
@@ -18,7 +19,7 @@ use criterion::{Criterion, Throughput};
 use quotagate::clock::Clock;
 use tokio::{runtime::Runtime, time::Instant};
 
-use self::subject::{Core, Owner};
+use self::subject::{Core, Edge, Owner, Way};
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -51,6 +52,18 @@ fn main() {
                 let start = Instant::now();
                 for _ in 0..times {
                     owner.serves().await;
+                }
+                start.elapsed()
+            })
+        });
+    });
+    let edge = runtime.block_on(Edge::start(Clock::default(), Way::Stream));
+    group.bench_function("hop", |bencher| {
+        bencher.iter_custom(|times| {
+            runtime.block_on(async {
+                let start = Instant::now();
+                for _ in 0..times {
+                    edge.serves(1).await;
                 }
                 start.elapsed()
             })

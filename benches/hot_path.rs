@@ -5,7 +5,9 @@
 //! cargo bench --bench hot_path -- ledger 1000
 //! ```
 //!
-//! `ledger`, `node` and `service` are those of `decisions`. Nothing depends on how long
+//! `ledger`, `node` and `service` are those of `decisions`; `hop` is `service` at a node
+//! that is not the owner, and `hops` are some of them at the same time; `call` and `calls`
+//! are the same where each is a call by itself, as to a node that takes no stream. Nothing depends on how long
 //! anything takes: the clock is the runtime's, which stands still until it is told
 //! to go on, and there is one thread. So the instructions of two runs differ by
 //! those of the iterations that one has more, and by next to nothing else.
@@ -17,7 +19,7 @@ use std::{process::ExitCode, time::Duration};
 use quotagate::{clock::Clock, quota::Wall};
 use tokio::{runtime::Builder, time::advance};
 
-use self::subject::{Core, Owner};
+use self::subject::{AT_ONCE, Core, Edge, Owner, Way};
 
 /// Iterations between two steps of the clock, and how far it goes: a decision every
 /// 100 µs, so that of permits of 100 ms a thousand are out, and as many leave as come.
@@ -42,13 +44,17 @@ fn main() -> ExitCode {
         "ledger" => runtime.block_on(ledger(times)),
         "node" => runtime.block_on(node(times)),
         "service" => runtime.block_on(service(times)),
+        "hop" => runtime.block_on(hops(times, Way::Stream, 1)),
+        "hops" => runtime.block_on(hops(times, Way::Stream, AT_ONCE)),
+        "call" => runtime.block_on(hops(times, Way::Calls, 1)),
+        "calls" => runtime.block_on(hops(times, Way::Calls, AT_ONCE)),
         _ => return usage(),
     }
     ExitCode::SUCCESS
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: hot_path ledger|node|service TIMES");
+    eprintln!("usage: hot_path ledger|node|service|hop|hops|call|calls TIMES");
     ExitCode::from(2)
 }
 
@@ -73,6 +79,14 @@ async fn service(times: u64) {
     for done in 1..=times {
         owner.serves().await;
         pass(done).await;
+    }
+}
+
+async fn hops(times: u64, way: Way, at_once: u64) {
+    let edge = Edge::start(Clock::of_runtime(WALL), way).await;
+    for done in 1..=times / at_once {
+        edge.serves(at_once).await;
+        pass(done * at_once).await;
     }
 }
 

@@ -45,7 +45,7 @@ const RESERVE_BUCKETS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0];
 
 /// The methods that are told apart; anything else counts as "other".
-const METHODS: [&str; 32] = [
+const METHODS: [&str; 33] = [
     "quotagate.v1.QuotaService/Acquire",
     "quotagate.v1.QuotaService/Release",
     "quotagate.v1.QuotaService/Report",
@@ -71,6 +71,7 @@ const METHODS: [&str; 32] = [
     "quotagate.peer.v1.PeerService/Acquire",
     "quotagate.peer.v1.PeerService/Release",
     "quotagate.peer.v1.PeerService/Report",
+    "quotagate.peer.v1.PeerService/Forward",
     "quotagate.peer.v1.PeerService/GetUsage",
     "quotagate.peer.v1.PeerService/WatchUsage",
     "quotagate.peer.v1.PeerService/GetDemand",

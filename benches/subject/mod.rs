@@ -1,12 +1,15 @@
 //! What is measured: decisions about one hot org, each with its report, over the
 //! windows of the org, of a workspace and of a user.
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{hint::black_box, io, sync::Arc, time::Duration};
 
 use quotagate::{
     auth::Caller,
     clock::Clock,
-    cluster::{View, peers::Peers},
+    cluster::{
+        NodeInfo, OwnerInfo, View,
+        peers::{Peers, Stream},
+    },
     config::Config,
     metrics::Metrics,
     node::{Decided, Decision, Node, Routes, Settings},
@@ -15,14 +18,20 @@ use quotagate::{
         Answer, Ask, Class, Ledger, Mono, OperationId, OrgId, Outcome, Permit, Report,
         ReserveOutcome, Rules, Teller, UserId, WorkspaceId,
     },
-    rpc::{Forward, Quota},
+    rpc::{self, Forward, Quota},
     shard::{Policies as _, Running, Shards},
     store::{
-        Key, MemoryStore, Record as _, SharedStore, Txn, TxnOutcome, Write, records::OwnerRecord,
+        Key, MemoryStore, Record as _, SharedStore, Txn, TxnOutcome, Write,
+        records::{NodeRecord, OwnerRecord},
         shard_of,
     },
 };
-use tokio::sync::watch;
+use tokio::{
+    io::duplex,
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Request;
 
 /// The program's.
@@ -49,6 +58,11 @@ const ORG: &str = "acme";
 const WORKSPACE: &str = "acme-eu";
 const OPERATION: &str = "hot";
 const USER: &str = "alice";
+
+/// Two nodes, and where they say that they are.
+const OWNER: &str = "node-1";
+const EDGE: &str = "node-2";
+const ADDRESS: &str = "127.0.0.1:7400";
 
 /// The life of a permit. It is known for as long, and an org has 100,000 at most:
 /// with a longer one that bound is measured, and not a decision.
@@ -107,17 +121,17 @@ impl Core {
 /// A node of a cluster that owns the org.
 pub struct Owner {
     node: Arc<Node>,
+    metrics: Arc<Metrics>,
+    forward: Arc<Forward>,
     quota: Quota,
     org: OrgId,
     ask: Ask,
-    request: AcquireRequest,
     _running: Running,
     _view: watch::Sender<Arc<View>>,
 }
 
 impl Owner {
     pub async fn start(clock: Clock) -> Self {
-        let name = "node-1".to_owned();
         let store: SharedStore = Arc::new(MemoryStore::new());
         let settings = Arc::new(settings());
         let metrics = Arc::new(Metrics::new("bench", clock.now().wall));
@@ -127,7 +141,7 @@ impl Owner {
         let shards = running.shards();
 
         let (org, shard) = (org(), shard_of(&org()));
-        let record = OwnerRecord { node: name.clone(), incarnation: "1".to_owned() };
+        let record = OwnerRecord { node: OWNER.to_owned(), incarnation: "1".to_owned() };
         let then = vec![Write::Put(Key::ShardOwner(shard).into(), record.encode())];
         let put = store.txn(Txn { then, ..Txn::default() }).await;
         let Ok(TxnOutcome::Done { revision: epoch }) = put else { panic!("{put:?}") };
@@ -137,21 +151,13 @@ impl Owner {
         let (sender, view) = watch::channel(Arc::default());
         let serving = Arc::clone(&shards);
         let served = Arc::new(move |shard| serving.served(shard));
-        let routes = Routes::shared(name.clone(), view, served);
-        let address = "127.0.0.1:7400".to_owned();
-        let node = Node::new(name.clone(), address, store, settings, Arc::clone(&shards), routes);
+        let routes = Routes::shared(OWNER.to_owned(), view, served);
+        let node = Node::new(OWNER.to_owned(), ADDRESS.to_owned(), store, settings, shards, routes);
         let node = Arc::new(node);
-        let peers = Arc::new(Peers::new(name, None));
-        let quota = Quota::new(Arc::new(Forward::new(Arc::clone(&node), peers, metrics)));
-        let request = AcquireRequest {
-            org: org.to_string(),
-            workspace: WORKSPACE.to_owned(),
-            operation: OPERATION.to_owned(),
-            execution_user: USER.to_owned(),
-            permit_ttl: Some(TTL.try_into().expect("it is short")),
-            ..AcquireRequest::default()
-        };
-        Self { node, quota, org, ask: ask(), request, _running: running, _view: sender }
+        let peers = Arc::new(Peers::new(OWNER.to_owned(), None));
+        let forward = Arc::new(Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics)));
+        let quota = Quota::new(Arc::clone(&forward));
+        Self { node, metrics, forward, quota, org, ask: ask(), _running: running, _view: sender }
     }
 
     pub async fn decides(&self) {
@@ -166,17 +172,126 @@ impl Owner {
     }
 
     pub async fn serves(&self) {
-        let answer = self.quota.acquire(by_anybody(self.request.clone())).await;
-        let answer = answer.expect("it is decided").into_inner();
-        let Some(Answered::Permit(permit)) = answer.outcome else { panic!("{answer:?}") };
-        let report = ReportRequest {
-            permit_id: permit.permit_id,
-            calls: 1,
-            http_status: 200,
-            ..ReportRequest::default()
-        };
-        black_box(self.quota.report(by_anybody(report)).await.expect("it is taken"));
+        serves(&self.quota).await;
     }
+}
+
+/// A node that forwards to the [`Owner`], over memory instead of a network.
+pub struct Edge {
+    quota: Arc<Quota>,
+    _owner: Owner,
+    _serving: JoinHandle<()>,
+    _running: Running,
+    _view: watch::Sender<Arc<View>>,
+}
+
+/// How an edge asks the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By a stream, on which requests share messages.
+    Stream,
+    /// By a call for each request.
+    Calls,
+}
+
+impl Edge {
+    pub async fn start(clock: Clock, way: Way) -> Self {
+        let owner = Owner::start(clock.clone()).await;
+        if way == Way::Calls {
+            // It takes no more streams.
+            owner.forward.stop();
+        }
+        let port = rpc::peer_port(&owner.forward, None, Arc::clone(&owner.metrics));
+        let (dialled, connections) = mpsc::unbounded_channel();
+        let connections = UnboundedReceiverStream::new(connections);
+        let serving = tokio::spawn(port.serve(connections, std::future::pending()));
+        let dial = Arc::new(move |_: String| {
+            let (near, far) = duplex(PIPE);
+            let dialled = dialled.send(Ok::<_, io::Error>(far));
+            let near = dialled.map(|()| Box::new(near) as Box<dyn Stream>);
+            let near = near.map_err(|_| io::ErrorKind::ConnectionRefused.into());
+            Box::pin(async { near }) as quotagate::cluster::peers::Dialing
+        });
+
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let settings = Arc::new(settings());
+        let metrics = Arc::new(Metrics::new("bench", clock.now().wall));
+        let policies = Arc::clone(&settings);
+        let (running, _) =
+            Shards::start_shared(Arc::clone(&store), clock, Arc::clone(&metrics), policies);
+        let (sender, view) = watch::channel(Arc::new(owned_by_the_owner()));
+        let routes = Routes::shared(EDGE.to_owned(), view, Arc::new(|_| None));
+        let node = Node::new(
+            EDGE.to_owned(),
+            ADDRESS.to_owned(),
+            store,
+            settings,
+            running.shards(),
+            routes,
+        );
+        let peers = Arc::new(Peers::dialing(EDGE.to_owned(), None, dial));
+        let quota = Arc::new(Quota::new(Arc::new(Forward::new(Arc::new(node), peers, metrics))));
+        let edge =
+            Self { quota, _owner: owner, _serving: serving, _running: running, _view: sender };
+        // What goes from node to node finds its way first.
+        for _ in 0..AT_ONCE {
+            edge.serves(AT_ONCE).await;
+        }
+        edge
+    }
+
+    /// So many at the same time.
+    pub async fn serves(&self, count: u64) {
+        let mut asked = JoinSet::new();
+        for _ in 0..count {
+            let quota = Arc::clone(&self.quota);
+            asked.spawn(async move { serves(&quota).await });
+        }
+        asked.join_all().await;
+    }
+}
+
+/// What callers ask an edge for at the same time.
+pub const AT_ONCE: u64 = 20;
+
+/// What a connection takes before it is read.
+const PIPE: usize = 64 << 10;
+
+/// The view of a node that has another one beside it, which owns everything.
+fn owned_by_the_owner() -> View {
+    let mut view = View::default();
+    let record = NodeRecord {
+        address: ADDRESS.to_owned(),
+        peer_address: ADDRESS.to_owned(),
+        incarnation: "1".to_owned(),
+        version: "1.2.3".to_owned(),
+        draining: false,
+    };
+    view.nodes.insert(OWNER.to_owned(), NodeInfo { record, revision: 1 });
+    let owner = OwnerInfo { node: OWNER.to_owned(), incarnation: "1".to_owned(), epoch: 1 };
+    view.owners.insert(shard_of(&org()), owner);
+    view
+}
+
+async fn serves(quota: &Quota) {
+    let request = AcquireRequest {
+        org: ORG.to_owned(),
+        workspace: WORKSPACE.to_owned(),
+        operation: OPERATION.to_owned(),
+        execution_user: USER.to_owned(),
+        permit_ttl: Some(TTL.try_into().expect("it is short")),
+        ..AcquireRequest::default()
+    };
+    let answer = quota.acquire(by_anybody(request)).await;
+    let answer = answer.expect("it is decided").into_inner();
+    let Some(Answered::Permit(permit)) = answer.outcome else { panic!("{answer:?}") };
+    let report = ReportRequest {
+        permit_id: permit.permit_id,
+        calls: 1,
+        http_status: 200,
+        ..ReportRequest::default()
+    };
+    black_box(quota.report(by_anybody(report)).await.expect("it is taken"));
 }
 
 /// As it comes from an edge that asks nobody for a name.

@@ -5,16 +5,16 @@
 //! which it was: see [`PeerError`]. tonic's own channel hides the difference
 //! between a request that never left and one whose answer was lost, and connects
 //! anew for one waiting request after the other; so the connections are made
-//! here, one attempt for all who wait for it.
+//! here, one attempt for all who wait for it. `calls` is the stream that the most
+//! frequent requests share.
+
+mod calls;
 
 use std::{
     collections::BTreeMap,
     fmt, io,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -34,6 +34,8 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
+pub use self::calls::error_of;
+use self::calls::{Asked, CallStream, Forwardable};
 use super::pings::Facts;
 use crate::{
     proto::peer::v1::{
@@ -53,10 +55,6 @@ pub const NOT_OWNER: &str = "NOT_OWNER";
 /// The metadata that carries the token.
 pub const TOKEN_KEY: &str = "quotagate-peer-token";
 
-/// Connections to one peer: requests are pipelined over each, and a large answer
-/// on one does not hold up all others.
-const CONNECTIONS: usize = 2;
-
 /// A node that is there takes a connection within a round trip.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -70,6 +68,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// a connection: more than all the watchers of a node can leave unread, so that
 /// slow ones do not hold up answers.
 const STREAM_WINDOW: u32 = 64 << 10;
+/// The same of a stream that has the answers of thousands of requests.
+const CALLS_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 128 << 20;
 
 /// The usage of an org with all the names that are kept is some hundred KiB.
@@ -152,10 +152,20 @@ pub struct Trace {
     tracestate: Option<MetadataValue<Ascii>>,
 }
 
+/// There is a connection of its own to each peer for either, so that large answers
+/// do not hold up those that decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// What callers ask for all the time: Acquire, Release, Report.
+    Calls,
+    /// Anything else.
+    Rest,
+}
+
 /// A connection to a peer, open when it was asked for.
 #[derive(Debug)]
 pub struct Connection {
-    client: PeerServiceClient<Wire>,
+    open: Arc<Open>,
     token: Option<Token>,
 }
 
@@ -183,16 +193,30 @@ impl Peers {
     /// # Errors
     /// [`PeerError::NotSent`]: there was none within 500 ms, or before the
     /// deadline.
-    pub async fn connect(&self, address: &str, deadline: Instant) -> Result<Connection, PeerError> {
+    pub async fn connect(
+        &self,
+        address: &str,
+        lane: Lane,
+        deadline: Instant,
+    ) -> Result<Connection, PeerError> {
         let peer = self.peer(address);
-        let lane = peer.lane();
-        let open = lane.open(address, &self.dial);
-        let opened =
-            timeout_at(deadline, open).await.unwrap_or_else(|_| Err("it took too long".into()));
-        let client = opened.map_err(|why| {
-            PeerError::NotSent(format!("no connection to the node at {address}: {why}"))
-        })?;
-        Ok(Connection { client, token: self.token.clone() })
+        let link = peer.link(lane);
+        let open = match link.present() {
+            Some(open) => open,
+            None => timeout_at(deadline, link.open(address, &self.dial))
+                .await
+                .unwrap_or_else(|_| Err("it took too long".into()))
+                .map_err(|why| {
+                    PeerError::NotSent(format!("no connection to the node at {address}: {why}"))
+                })?,
+        };
+        Ok(Connection { open, token: self.token.clone() })
+    }
+
+    /// Whether the peer at an address takes many requests in one message.
+    #[must_use]
+    pub fn has_stream(&self, address: &str) -> bool {
+        self.peer(address).calls.present().is_some_and(|open| open.stream.is_open())
     }
 
     /// Forgets the peers at all other addresses. What is under way still ends.
@@ -205,7 +229,9 @@ impl Peers {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         match peers.get(address) {
             Some(peer) => Arc::clone(peer),
-            None => Arc::clone(peers.entry(address.to_owned()).or_default()),
+            None => {
+                Arc::clone(peers.entry(address.to_owned()).or_insert_with(|| Arc::new(Peer::new())))
+            }
         }
     }
 }
@@ -260,24 +286,52 @@ macro_rules! calls {
             /// # Errors
             /// No answer of this kind: see [`PeerError`].
             pub async fn $name(
-                &mut self,
+                &self,
                 message: $request,
                 call: &Call,
             ) -> Result<$response, PeerError> {
+                let mut client = self.open.client.clone();
                 let request = self.request(message, call);
-                answered(call.deadline, self.client.$name(request)).await
+                answered(call.deadline, client.$name(request)).await
+            }
+        )*}
+    };
+    ($(shared $(#[$doc:meta])* $name:ident($request:ty) -> $response:ty;)*) => {
+        impl Connection {$(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// No answer of this kind: see [`PeerError`].
+            pub async fn $name(
+                &self,
+                message: $request,
+                call: &Call,
+            ) -> Result<$response, PeerError> {
+                let message = match self.begin(message, call) {
+                    Ok(asked) => return asked.answered::<$request>().await,
+                    Err(message) => message,
+                };
+                let mut client = self.open.client.clone();
+                let request = self.request(message, call);
+                answered(call.deadline, client.$name(request)).await
             }
         )*}
     };
 }
 
 calls! {
+    shared
     /// Has an Acquire decided.
     acquire(AcquireRequest) -> AcquireResponse;
+    shared
     /// Has calls taken back.
     release(ReleaseRequest) -> ReleaseResponse;
+    shared
     /// Has calls settled.
     report(ReportRequest) -> ReportResponse;
+}
+
+calls! {
     /// Has an org's counters read.
     get_usage(GetUsageRequest) -> GetUsageResponse;
     /// Has an org's counters followed. The deadline is that of the first answer;
@@ -298,12 +352,21 @@ impl Connection {
     ///
     /// # Errors
     /// It did not say.
-    pub async fn ping(&mut self, node: &str, deadline: Instant) -> Result<Facts, PeerError> {
+    pub async fn ping(&self, node: &str, deadline: Instant) -> Result<Facts, PeerError> {
         let request = PingRequest { node: node.to_owned() };
         let call = Call { deadline, trace: Trace::default() };
         let request = self.request(request, &call);
-        let answer = answered(deadline, self.client.ping(request)).await?;
+        let answer = answered(deadline, self.open.client.clone().ping(request)).await?;
         facts(answer).ok_or_else(|| PeerError::Lost("its answer is garbled".to_owned()))
+    }
+
+    /// Sends it on the stream, if there is one that takes it; else it comes back.
+    fn begin<M: Forwardable>(&self, message: M, call: &Call) -> Result<Asked, M> {
+        let Open { client, stream, .. } = &*self.open;
+        match stream.get(client, self.token.as_ref()) {
+            Some(calls) => calls.begin(message, call),
+            None => Err(message),
+        }
     }
 
     fn request<M>(&self, message: M, call: &Call) -> Request<M> {
@@ -334,53 +397,68 @@ pub async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, PeerError> 
 }
 
 /// A peer's connections.
-#[derive(Default)]
 struct Peer {
-    lanes: [Lane; CONNECTIONS],
-    next: AtomicUsize,
+    calls: Link,
+    rest: Link,
 }
 
 impl Peer {
-    /// The one whose turn it is.
-    fn lane(&self) -> &Lane {
-        &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS]
+    fn new() -> Self {
+        Self { calls: Link::new(CALLS_WINDOW), rest: Link::new(STREAM_WINDOW) }
+    }
+
+    fn link(&self, lane: Lane) -> &Link {
+        match lane {
+            Lane::Calls => &self.calls,
+            Lane::Rest => &self.rest,
+        }
     }
 }
 
 /// One connection, opened again whenever it is closed.
-#[derive(Default)]
-struct Lane {
-    open: Mutex<Option<Wire>>,
+struct Link {
+    /// What the peer may send on one stream.
+    window: u32,
+    open: Mutex<Option<Arc<Open>>>,
     /// Held by who opens it; when that last failed, and why.
     opening: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
-impl Lane {
+/// An open connection.
+#[derive(Debug)]
+struct Open {
+    wire: Wire,
+    client: PeerServiceClient<Wire>,
+    stream: CallStream,
+}
+
+impl Link {
+    fn new(window: u32) -> Self {
+        Self { window, open: Mutex::default(), opening: tokio::sync::Mutex::default() }
+    }
+
     /// The connection; one attempt, also for all who come while it is made.
-    async fn open(&self, address: &str, dial: &Dial) -> Result<PeerServiceClient<Wire>, String> {
+    async fn open(&self, address: &str, dial: &Dial) -> Result<Arc<Open>, String> {
         let origin = format!("http://{address}");
         let origin = origin.parse().map_err(|_| "it is no address".to_owned())?;
-        let client = |wire| {
-            PeerServiceClient::with_origin(wire, origin).max_decoding_message_size(MAX_ANSWER_BYTES)
-        };
-        if let Some(wire) = self.present() {
-            return Ok(client(wire));
-        }
         let came = Instant::now();
         let mut failed = self.opening.lock().await;
-        if let Some(wire) = self.present() {
-            return Ok(client(wire));
+        if let Some(open) = self.present() {
+            return Ok(open);
         }
         if let Some((at, why)) = &*failed
             && *at >= came
         {
             return Err(why.clone());
         }
-        match timeout(CONNECT_TIMEOUT, connect(address, dial)).await {
+        match timeout(CONNECT_TIMEOUT, connect(address, self.window, dial)).await {
             Ok(Ok(wire)) => {
                 *failed = None;
-                *self.wire() = Some(wire.clone());
-                Ok(client(wire))
+                let client = PeerServiceClient::with_origin(wire.clone(), origin)
+                    .max_decoding_message_size(MAX_ANSWER_BYTES);
+                let open = Arc::new(Open { wire, client, stream: CallStream::default() });
+                *self.last() = Some(Arc::clone(&open));
+                Ok(open)
             }
             Ok(Err(why)) => Err(failed.insert((Instant::now(), why)).1.clone()),
             Err(_) => {
@@ -390,16 +468,16 @@ impl Lane {
         }
     }
 
-    fn present(&self) -> Option<Wire> {
-        self.wire().as_ref().filter(|wire| !wire.send.is_closed()).cloned()
+    fn present(&self) -> Option<Arc<Open>> {
+        self.last().as_ref().filter(|open| !open.wire.send.is_closed()).cloned()
     }
 
-    fn wire(&self) -> std::sync::MutexGuard<'_, Option<Wire>> {
+    fn last(&self) -> MutexGuard<'_, Option<Arc<Open>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn connect(address: &str, dial: &Dial) -> Result<Wire, String> {
+async fn connect(address: &str, window: u32, dial: &Dial) -> Result<Wire, String> {
     let stream = dial(address.to_owned()).await.map_err(|error| error.to_string())?;
     let (send, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -407,7 +485,7 @@ async fn connect(address: &str, dial: &Dial) -> Result<Wire, String> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_stream_window_size(window)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
@@ -459,10 +537,15 @@ async fn answered<T>(
     deadline: Instant,
     answer: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, PeerError> {
-    match timeout_at(deadline, answer).await {
-        Ok(answer) => answer.map(Response::into_inner).map_err(sorted),
-        Err(_) => Err(PeerError::Lost("it did not answer in time".to_owned())),
-    }
+    answered_in_time(deadline, answer).await?.map(Response::into_inner).map_err(sorted)
+}
+
+async fn answered_in_time<T>(
+    deadline: Instant,
+    answer: impl Future<Output = T>,
+) -> Result<T, PeerError> {
+    let late = |_| PeerError::Lost("it did not answer in time".to_owned());
+    timeout_at(deadline, answer).await.map_err(late)
 }
 
 fn facts(answer: PingResponse) -> Option<Facts> {

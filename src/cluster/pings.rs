@@ -9,7 +9,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{View, peers::Peers};
+use super::{
+    View,
+    peers::{Lane, Peers},
+};
 use crate::{
     clock::Clock,
     quota::{Mono, Wall},
@@ -97,7 +100,8 @@ pub async fn run(
 async fn ping(peers: &Peers, address: &str, clock: &Clock) -> Result<Pinged, String> {
     // Connected before, so that the round trip is that of a ping alone.
     let deadline = Instant::now() + PATIENCE;
-    let mut connection = peers.connect(address, deadline).await.map_err(|e| e.to_string())?;
+    let connection =
+        peers.connect(address, Lane::Rest, deadline).await.map_err(|e| e.to_string())?;
     let (asked, own) = (clock.mono(), clock.wall());
     let facts = connection.ping(peers.node(), deadline).await.map_err(|e| e.to_string())?;
     let at = clock.mono();

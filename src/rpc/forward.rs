@@ -307,7 +307,7 @@ impl Forward {
         let asked_at = Instant::now();
         let deadline = (asked_at + wait + ANSWER).min(context.deadline.at() - MARGIN);
         let asked = async {
-            let connection = self.peers.connect(&target.peer_address, deadline).await?;
+            let connection = self.peers.connect(&target.peer_address, O::LANE, deadline).await?;
             let waited = self.node.mono().since(context.arrived);
             let forwarded = Forwarded {
                 waited: waited.try_into().ok(),

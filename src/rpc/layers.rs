@@ -1,6 +1,9 @@
 //! What every request passes before its handler, and its answer afterwards: a
 //! bound on how many are served at once, the question who calls, the caller's
 //! deadline, a span, and an explanation for errors that tonic makes by itself.
+//! `carried` has what of it passes one that came in a message with others.
+
+mod carried;
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -16,6 +19,7 @@ use tonic::{
 };
 use tracing::{Instrument as _, debug, debug_span, field::Empty, info_span};
 
+pub use self::carried::Carried;
 use super::{
     convert::quota::MAX_WAIT,
     gate::{self, Gate},
@@ -132,8 +136,8 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     }
 }
 
-/// What every request to a port passes.
-#[derive(Debug)]
+/// What every request to a port passes. Clones share their places.
+#[derive(Clone, Debug)]
 pub struct Edge {
     places: Places,
     gate: Option<Arc<Gate>>,
@@ -313,7 +317,7 @@ impl Kind {
 }
 
 /// Requests that are served at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Places {
     work: Arc<Semaphore>,
     operators: Arc<Semaphore>,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    cluster::peers::{Call, Connection, PeerError},
+    cluster::peers::{Call, Connection, Lane, PeerError},
     config::OrgDeclaration,
     node::{AdminChange, AdminError, Author, Node, NodeError, UsageWatch, WhatIfError},
     proto::{
@@ -47,6 +47,9 @@ pub trait Operation: Sync {
 
     /// True if any node may carry it out while nobody owns the org.
     const NEEDS_NO_OWNER: bool = false;
+
+    /// Over which connection it goes to another node.
+    const LANE: Lane = Lane::Rest;
 
     /// The org.
     fn org(&self) -> &OrgId;
@@ -162,6 +165,8 @@ impl Acquire {
 impl Operation for Acquire {
     type Answer = v1::AcquireResponse;
 
+    const LANE: Lane = Lane::Calls;
+
     fn org(&self) -> &OrgId {
         &self.org
     }
@@ -188,7 +193,7 @@ impl Operation for Acquire {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<v1::AcquireResponse, PeerError> {
@@ -222,6 +227,8 @@ impl Release {
 impl Operation for Release {
     type Answer = v1::ReleaseResponse;
 
+    const LANE: Lane = Lane::Calls;
+
     fn org(&self) -> &OrgId {
         &self.org
     }
@@ -241,7 +248,7 @@ impl Operation for Release {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<v1::ReleaseResponse, PeerError> {
@@ -286,6 +293,8 @@ impl Report {
 impl Operation for Report {
     type Answer = v1::ReportResponse;
 
+    const LANE: Lane = Lane::Calls;
+
     fn org(&self) -> &OrgId {
         &self.org
     }
@@ -314,7 +323,7 @@ impl Operation for Report {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<v1::ReportResponse, PeerError> {
@@ -368,7 +377,7 @@ impl Operation for GetUsage {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<v1::GetUsageResponse, PeerError> {
@@ -425,7 +434,7 @@ impl Operation for GetDemand {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<v1::GetDemandResponse, PeerError> {
@@ -475,7 +484,7 @@ impl Operation for ReplayDemand {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<ReplayDemandResponse, PeerError> {
@@ -532,7 +541,7 @@ impl Operation for Watch {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<Source, PeerError> {
@@ -697,7 +706,7 @@ impl<M: Mutation> Operation for Change<M> {
 
     async fn there(
         &self,
-        mut connection: Connection,
+        connection: Connection,
         forwarded: Forwarded,
         call: &Call,
     ) -> Result<M::Answer, PeerError> {

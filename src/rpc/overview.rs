@@ -21,7 +21,7 @@ use tokio::{
 pub use self::page::page;
 use super::convert::overview as wire;
 use crate::{
-    cluster::peers::{self, Call, PeerError, Peers, Trace},
+    cluster::peers::{self, Call, Lane, PeerError, Peers, Trace},
     node::{Node, OtherNode, Shard},
     proto::{peer::v1 as peer, v1},
 };
@@ -137,7 +137,7 @@ async fn ask(
     other: &OtherNode,
     deadline: Instant,
 ) -> Result<Vec<peer::GlanceResponse>, PeerError> {
-    let mut connection = peers.connect(&other.peer_address, deadline).await?;
+    let connection = peers.connect(&other.peer_address, Lane::Rest, deadline).await?;
     let request = peer::GlanceRequest { node: peers.node().to_owned() };
     let call = Call { deadline, trace: Trace::default() };
     let mut stream = connection.glance(request, &call).await?;

@@ -1,4 +1,7 @@
-//! PeerService: what other nodes forward is carried out here, or not at all.
+//! PeerService: what other nodes forward is carried out here, or not at all. `stream`
+//! is where most of it comes.
+
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +12,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Request, Response, Status,
+    Code, Request, Response, Status, Streaming,
     body::Body,
     codegen::http,
     service::{Interceptor, Routes, interceptor::InterceptedService},
@@ -17,6 +20,7 @@ use tonic::{
 use tower::Service as _;
 use tracing::Span;
 
+use self::stream::Answers;
 use super::{
     convert::{self, quota as wire},
     forward::Forward,
@@ -61,15 +65,16 @@ const MAX_WAITED: Duration = Duration::from_secs(wire::MAX_WAIT.as_secs() + 30);
 ///
 /// It ends when `forward` is stopped: streams to other edges do not hold it up.
 pub fn peer_port(forward: &Forward, token: Option<Token>, metrics: Arc<Metrics>) -> Port<Calls> {
+    let edge = Edge::for_peers(metrics, forward.traces().clone());
+    let owner = Owner { node: Arc::clone(forward.node()), edge: edge.clone() };
     let peer = Peer {
-        node: Arc::clone(forward.node()),
+        owner: Arc::new(owner),
         watches: Arc::new(Semaphore::new(MAX_WATCHES)),
         stopping: forward.stopping(),
     };
     let service = PeerServiceServer::new(peer).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let service = InterceptedService::new(service, Guard(token));
     let rest = Routes::new(service.clone()).prepare();
-    let edge = Edge::for_peers(metrics, forward.traces().clone());
     Port::for_peers(edge, Services { often: Calls(service), rest })
 }
 
@@ -104,9 +109,16 @@ impl Interceptor for Guard {
 /// The service's handlers.
 #[derive(Debug)]
 pub struct Peer {
-    node: Arc<Node>,
+    owner: Arc<Owner>,
     watches: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
+}
+
+/// What is decided here is done by this, however it has come.
+#[derive(Debug)]
+pub struct Owner {
+    node: Arc<Node>,
+    edge: Edge,
 }
 
 /// What another node says of a request, checked.
@@ -132,7 +144,39 @@ impl Origin {
     }
 }
 
-impl Peer {
+impl Owner {
+    async fn acquire(
+        &self,
+        message: peer::AcquireRequest,
+        deadline: Deadline,
+    ) -> Result<peer::AcquireResponse, Status> {
+        let peer::AcquireRequest { forwarded, request } = message;
+        let origin = self.origin(forwarded)?;
+        let asker = &origin.asker();
+        let acquire = Acquire::new(request.unwrap_or_default(), asker, origin.waited, deadline)?;
+        let response = Some(self.carry_out(&acquire, &origin).await?);
+        Ok(peer::AcquireResponse { response })
+    }
+
+    async fn release(
+        &self,
+        message: peer::ReleaseRequest,
+    ) -> Result<peer::ReleaseResponse, Status> {
+        let peer::ReleaseRequest { forwarded, request } = message;
+        let origin = self.origin(forwarded)?;
+        let release = Release::new(request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&release, &origin).await?);
+        Ok(peer::ReleaseResponse { response })
+    }
+
+    async fn report(&self, message: peer::ReportRequest) -> Result<peer::ReportResponse, Status> {
+        let peer::ReportRequest { forwarded, request } = message;
+        let origin = self.origin(forwarded)?;
+        let report = Report::new(request.unwrap_or_default())?;
+        let response = Some(self.carry_out(&report, &origin).await?);
+        Ok(peer::ReportResponse { response })
+    }
+
     fn origin(&self, forwarded: Option<Forwarded>) -> Result<Origin, Problem> {
         let Forwarded { waited, caller, node, epoch: _, principal, believed } =
             forwarded.unwrap_or_default();
@@ -189,7 +233,7 @@ impl PeerService for Peer {
         &self,
         _: Request<peer::PingRequest>,
     ) -> Result<Response<peer::PingResponse>, Status> {
-        Ok(Response::new(convert::peer::pong(self.node.facts())))
+        Ok(Response::new(convert::peer::pong(self.owner.node.facts())))
     }
 
     async fn acquire(
@@ -197,34 +241,31 @@ impl PeerService for Peer {
         request: Request<peer::AcquireRequest>,
     ) -> Result<Response<peer::AcquireResponse>, Status> {
         let deadline = Deadline::of(&request);
-        let peer::AcquireRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded)?;
-        let asker = &origin.asker();
-        let acquire = Acquire::new(request.unwrap_or_default(), asker, origin.waited, deadline)?;
-        let response = Some(self.carry_out(&acquire, &origin).await?);
-        Ok(Response::new(peer::AcquireResponse { response }))
+        self.owner.acquire(request.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn release(
         &self,
         request: Request<peer::ReleaseRequest>,
     ) -> Result<Response<peer::ReleaseResponse>, Status> {
-        let peer::ReleaseRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded)?;
-        let release = Release::new(request.unwrap_or_default())?;
-        let response = Some(self.carry_out(&release, &origin).await?);
-        Ok(Response::new(peer::ReleaseResponse { response }))
+        self.owner.release(request.into_inner()).await.map(Response::new)
     }
 
     async fn report(
         &self,
         request: Request<peer::ReportRequest>,
     ) -> Result<Response<peer::ReportResponse>, Status> {
-        let peer::ReportRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded)?;
-        let report = Report::new(request.unwrap_or_default())?;
-        let response = Some(self.carry_out(&report, &origin).await?);
-        Ok(Response::new(peer::ReportResponse { response }))
+        self.owner.report(request.into_inner()).await.map(Response::new)
+    }
+
+    type ForwardStream = Answers;
+
+    async fn forward(
+        &self,
+        request: Request<Streaming<peer::ForwardRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let (owner, stopping) = (Arc::clone(&self.owner), self.stopping.clone());
+        Ok(Response::new(Answers::to(request.into_inner(), owner, stopping)))
     }
 
     async fn get_usage(
@@ -232,9 +273,9 @@ impl PeerService for Peer {
         request: Request<peer::GetUsageRequest>,
     ) -> Result<Response<peer::GetUsageResponse>, Status> {
         let peer::GetUsageRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded)?;
+        let origin = self.owner.origin(forwarded)?;
         let get_usage = GetUsage::new(&request.unwrap_or_default())?;
-        let response = Some(self.carry_out(&get_usage, &origin).await?);
+        let response = Some(self.owner.carry_out(&get_usage, &origin).await?);
         Ok(Response::new(peer::GetUsageResponse { response }))
     }
 
@@ -243,9 +284,9 @@ impl PeerService for Peer {
         request: Request<peer::GetDemandRequest>,
     ) -> Result<Response<peer::GetDemandResponse>, Status> {
         let peer::GetDemandRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded)?;
+        let origin = self.owner.origin(forwarded)?;
         let get_demand = GetDemand::new(request.unwrap_or_default())?;
-        let response = Some(self.carry_out(&get_demand, &origin).await?);
+        let response = Some(self.owner.carry_out(&get_demand, &origin).await?);
         Ok(Response::new(peer::GetDemandResponse { response }))
     }
 
@@ -256,13 +297,13 @@ impl PeerService for Peer {
         request: Request<peer::WatchUsageRequest>,
     ) -> Result<Response<Self::WatchUsageStream>, Status> {
         let peer::WatchUsageRequest { forwarded, request } = request.into_inner();
-        self.origin(forwarded)?;
+        self.owner.origin(forwarded)?;
         let org = convert::org(&request.unwrap_or_default().org)?;
         note_org(&org);
         let Ok(place) = Arc::clone(&self.watches).try_acquire_owned() else {
             return Err(too_many_watches().into());
         };
-        let mut watch = match self.node.watch(&org) {
+        let mut watch = match self.owner.node.watch(&org) {
             Ok(watch) => watch,
             Err(error) if error.is_not_owner() => return Err(not_owner().into()),
             Err(error) => return Err(error.into()),
@@ -299,7 +340,7 @@ impl PeerService for Peer {
     ) -> Result<Response<Self::GlanceStream>, Status> {
         Span::current().record("from", request.get_ref().node.as_str());
         let (shards, stream) = mpsc::channel(BUFFER);
-        let node = Arc::clone(&self.node);
+        let node = Arc::clone(&self.owner.node);
         tokio::spawn(async move {
             let declared = node.declared_by_shard();
             for shard in Shard::all() {
@@ -320,9 +361,9 @@ impl PeerService for Peer {
         request: Request<peer::ReplayDemandRequest>,
     ) -> Result<Response<peer::ReplayDemandResponse>, Status> {
         let peer::ReplayDemandRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded)?;
+        let origin = self.owner.origin(forwarded)?;
         let replay = ReplayDemand::new(request.unwrap_or_default())?;
-        let response = Some(self.carry_out(&replay, &origin).await?);
+        let response = Some(self.owner.carry_out(&replay, &origin).await?);
         Ok(Response::new(peer::ReplayDemandResponse { response }))
     }
 
@@ -332,14 +373,16 @@ impl PeerService for Peer {
     ) -> Result<Response<peer::AdministerResponse>, Status> {
         use administer_request::Request as Change;
         let peer::AdministerRequest { forwarded, request } = request.into_inner();
-        let origin = self.origin(forwarded)?;
+        let origin = self.owner.origin(forwarded)?;
         let response = match request {
-            Some(Change::PutOrg(request)) => self.change(request, origin).await?,
-            Some(Change::DeleteOrg(request)) => self.change(request, origin).await?,
-            Some(Change::PutWorkspace(request)) => self.change(request, origin).await?,
-            Some(Change::DeleteWorkspace(request)) => self.change(request, origin).await?,
-            Some(Change::PutExecutionUser(request)) => self.change(request, origin).await?,
-            Some(Change::DeleteExecutionUser(request)) => self.change(request, origin).await?,
+            Some(Change::PutOrg(request)) => self.owner.change(request, origin).await?,
+            Some(Change::DeleteOrg(request)) => self.owner.change(request, origin).await?,
+            Some(Change::PutWorkspace(request)) => self.owner.change(request, origin).await?,
+            Some(Change::DeleteWorkspace(request)) => self.owner.change(request, origin).await?,
+            Some(Change::PutExecutionUser(request)) => self.owner.change(request, origin).await?,
+            Some(Change::DeleteExecutionUser(request)) => {
+                self.owner.change(request, origin).await?
+            }
             None => return Err(unknown_change().into()),
         };
         Ok(Response::new(peer::AdministerResponse { response: Some(response) }))

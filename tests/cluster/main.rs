@@ -10,6 +10,7 @@
 //!     cargo test --all-features --test cluster rolling_restart
 //! QUOTAGATE_CLUSTER_SOAK=30m cargo test --all-features --test cluster soak
 //! QUOTAGATE_CLUSTER_ORGS=100000 cargo test --all-features --test cluster many_orgs
+//! QUOTAGATE_CLUSTER_CURVES=1 cargo test --all-features --test cluster cost_curves
 //! QUOTAGATE_OLD_BIN=$(tests/tools/old.sh) cargo test --all-features --test cluster upgrade
 //! QUOTAGATE_CLUSTER_OUTAGE=1m cargo test --all-features --test cluster memory
 //! QUOTAGATE_CLUSTER_RESTORE=330s cargo test --all-features --test cluster restore

@@ -162,6 +162,18 @@ impl Node {
         lines.map(|line| value(line).unwrap_or_else(|| panic!("no count: {line}"))).sum()
     }
 
+    /// What its process has taken of the processors, in user and kernel mode.
+    pub fn processors(&self) -> Duration {
+        let process = self.child.id().expect("it runs");
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+        // Its name, in brackets, may have anything in it: see proc(5).
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks = |at: usize| fields.split_whitespace().nth(at)?.parse::<u64>().ok();
+        let ticks = ticks(11).zip(ticks(12)).map(|(user, kernel)| user + kernel);
+        // Linux tells hundredths of a second, on every architecture that we build for.
+        Duration::from_millis(10 * ticks.expect("two numbers"))
+    }
+
     /// What Prometheus reads of it: bytes, and how long that takes.
     pub async fn scrape(&self) -> (usize, Duration) {
         let start = Instant::now();

@@ -1,6 +1,8 @@
 //! Very many orgs, of which few are active: how long a start, a rebalancing and a
 //! takeover last, and how much is written meanwhile; what a hop costs; and how
-//! seldom orgs that are below their limits need etcd.
+//! seldom orgs that are below their limits need etcd. `curves` shows how that grows.
+
+mod curves;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

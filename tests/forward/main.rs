@@ -9,4 +9,5 @@ mod identity;
 mod moves;
 mod overview;
 mod owner;
+mod stream;
 mod world;

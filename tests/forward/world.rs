@@ -71,6 +71,7 @@ pub struct TestNode {
     /// Where clients are told that it is.
     pub told_as: SocketAddr,
     pub forward: Arc<Forward>,
+    pub peers: Arc<Peers>,
     pub shards: Running,
     pub metrics: Arc<Metrics>,
     view: watch::Sender<Arc<View>>,
@@ -191,7 +192,7 @@ impl TestNode {
         let mut tasks = JoinSet::new();
         tasks.spawn(edge.serve(incoming(public), std::future::pending()));
         tasks.spawn(inner.serve(incoming(peer), std::future::pending()));
-        tasks.spawn(pings::run(peers, clock, view.subscribe(), pings));
+        tasks.spawn(pings::run(Arc::clone(&peers), clock, view.subscribe(), pings));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = channel.connect().await.expect("it listens");
         Self {
@@ -203,6 +204,7 @@ impl TestNode {
             known_as: peer_address,
             told_as: address,
             forward,
+            peers,
             shards,
             metrics,
             view,
@@ -240,6 +242,20 @@ impl TestNode {
         let request = v1::GetUsageRequest { org: "acme".into() };
         let answer = self.quota.clone().get_usage(request).await.expect("it is shown");
         answer.into_inner().usage.expect("the usage")
+    }
+
+    /// Asks until what goes to this peer goes over a stream.
+    pub async fn until_streaming_to(&self, peer: &TestNode) {
+        while !self.streams_to(peer) {
+            let permit_id = self.permit(ask("rest")).await.permit_id;
+            let release = v1::ReleaseRequest { permit_id, unused_calls: None };
+            self.quota.clone().release(release).await.expect("it is taken");
+        }
+    }
+
+    /// Whether what goes to this peer goes over a stream.
+    pub fn streams_to(&self, peer: &TestNode) -> bool {
+        self.peers.has_stream(&peer.known_as.to_string())
     }
 
     /// Sends a request that is to wait.
@@ -389,6 +405,6 @@ pub async fn listen() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port")
 }
 
-fn incoming(listener: TcpListener) -> TcpIncoming {
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }

@@ -75,7 +75,7 @@ pub const HOMES: &[Home] = &[
             "src/demo",
             "src/json",
             "src/store/records.rs",
-            "src/cluster/peers.rs",
+            "src/cluster/peers",
             "src/lib.rs",
         ],
         reason: "wire types end at the edges",

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use quotagate::{
-    cluster::peers::{Peers, dial_tcp},
+    cluster::peers::{Lane, Peers, dial_tcp},
     metrics::Metrics,
     quota::Wall,
     server::cluster::PeerFiles,
@@ -60,7 +60,7 @@ async fn nodes_take_each_other_only_with_certificates_of_their_authority() {
         let mut incoming = acceptor.take(TcpIncoming::from(listener));
         let dial = peer_files(&client, client_name).secure(dial_tcp(), &metrics);
         let peers = Peers::dialing("a".to_owned(), None, dial.expect("good files"));
-        let connecting = peers.connect(&address, Instant::now() + PATIENCE);
+        let connecting = peers.connect(&address, Lane::Rest, Instant::now() + PATIENCE);
         let accepted = async {
             tokio::select! {
                 taken = incoming.next() => taken.and_then(Result::ok),

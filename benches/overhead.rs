@@ -1,12 +1,12 @@
 //! What it costs to observe the service: the metrics of an Acquire and its Report, what
 //! traces and logs ask of both where nothing is recorded, and a scrape. What counts the
-//! instructions is `benches/overhead.sh`.
+//! instructions is `benches/overhead.py`.
 //!
 //! ```sh
 //! cargo bench --bench overhead -- metrics 1000
 //! ```
 //!
-//! `service` is that of `decisions`, beside which the others are set; `scrape-ORGS` is
+//! `ledger`, `node` and `service` are those of `decisions`, beside which the others are set; `scrape-ORGS` is
 //! what `/metrics` says where so many orgs are shown by name.
 
 mod subject;
@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         match subject.split_once('-') {
             None if subject == "ledger" => ledger(times).await,
+            None if subject == "node" => node(times).await,
             None if subject == "service" => service(times).await,
             None if subject == "metrics" => metrics(times),
             None if subject == "traces" => traces(times),
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: overhead ledger|service|metrics|traces|scrape-ORGS TIMES");
+    eprintln!("usage: overhead ledger|node|service|metrics|traces|scrape-ORGS TIMES");
     ExitCode::from(2)
 }
 
@@ -76,6 +77,14 @@ async fn ledger(times: u64) {
     let mut core = Core::new(Clock::of_runtime(WALL));
     for done in 1..=times {
         core.decides();
+        pass(done).await;
+    }
+}
+
+async fn node(times: u64) {
+    let owner = Owner::start(Clock::of_runtime(WALL)).await;
+    for done in 1..=times {
+        owner.decides().await;
         pass(done).await;
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_stream::Stream;
 use tonic::transport::server::TcpIncoming;
@@ -167,6 +167,11 @@ pub struct Service {
 
 /// How long requests that run at the end may go on.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// So long the other nodes may go on asking here after the last shard was given away:
+/// they hear of it a moment later. What they ask of a port that closes may get no answer,
+/// and then nobody knows what was done.
+const ROUTES_FOLLOW: Duration = Duration::from_millis(250);
 
 /// How long records may be written at the end: what is not counts as spent.
 const HAND_OVER: Duration = Duration::from_secs(10);
@@ -376,8 +381,9 @@ impl Service {
         self.told.abort();
         self.health.set_serving(false).await;
         if let Some(cluster) = &self.cluster {
-            // Requests are taken and forwarded until all orgs are others'.
+            // Requests are taken and forwarded until all orgs are others', who know it.
             cluster.place.drain().await;
+            sleep(ROUTES_FOLLOW).await;
         }
         self.shards.stop_granting();
         self.forward.stop();

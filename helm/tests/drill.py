@@ -3,7 +3,7 @@
 
 Starts etcd, three nodes and a Prometheus with the chart's alerts, all on loopback. With
 nothing wrong no alert may fire. Then each fault is done for real, a clock that is off, a
-node that stands still, an etcd that is slow, an org that is nearly used up, one without
+node that stands still, an etcd that is slow or away, an org that is nearly used up, one without
 readings, and the alert that is for it must fire; and be quiet again where the fault can
 be mended. Alerts wait for minutes so that nobody is woken for nothing: here for seconds.
 
@@ -33,6 +33,7 @@ SHORTER = [
     (r"for: \d+m", "for: 3s"),
     (r"\[(5|10)m\]", "[20s]"),
     (r"(reading_age_seconds\)) > 600", r"\1 > 15"),
+    (r"(session_left_seconds)\[1m\]", r"\1[5s]"),
 ]
 CONFIG = """
 orgs:
@@ -205,6 +206,23 @@ def drill_QuotagateDecisionsSlow(world, alert):
     with meanwhile(call), meanwhile(call), meanwhile(stumble):
         check(f"{alert} fires when etcd stumbles", world.waits_until(alert, True))
     check(f"{alert} is quiet when it does not", world.waits_until(alert, False))
+
+
+def drill_QuotagateSessionLost(world, alert):
+    world.etcd.send_signal(signal.SIGSTOP)
+    fault = world.waits_until(alert, True)
+    alive = [http for http in world.http if answers(f"http://127.0.0.1:{http}/livez")]
+    ready = [http for http in world.http if answers(f"http://127.0.0.1:{http}/readyz")]
+    world.etcd.send_signal(signal.SIGCONT)
+    check(f"{alert} fires when etcd is away", fault)
+    check("a node that has merely lost etcd is alive, and not ready", (len(alive), len(ready)) != (NODES, 0) and f"alive {alive}, ready {ready}")
+    check(f"{alert} is quiet when etcd is back", world.waits_until(alert, False))
+
+
+def answers(address):
+    with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+        return answer.status == 200
+    return False
 
 
 def check(name, fault):

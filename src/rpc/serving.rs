@@ -27,7 +27,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::watch,
     task::yield_now,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
@@ -81,6 +81,10 @@ const TURN_BYTES: usize = 16 * 1024;
 
 /// What is held back at most until a connection's turn ends.
 const MOST_UNSENT: usize = 64 * 1024;
+
+/// How long a connection that ends is still read. A client that is told to go away
+/// closes it when all is answered.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection keeps for its next answers, once all are sent.
 const KEPT_UNSENT: usize = 16 * 1024;
@@ -254,8 +258,11 @@ impl<O: Often> Port<O> {
             Ok(()) => poll_fn(|context| wire.end_turn(context)).await.map_err(StdError::from),
             broken => broken,
         };
-        if let Err(error) = ended {
-            debug!(error, "a connection failed");
+        match ended {
+            Ok(()) => {
+                let _ = timeout(LINGER, wire.read_out()).await;
+            }
+            Err(error) => debug!(error, "a connection failed"),
         }
     }
 }
@@ -324,6 +331,19 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Wire<C> {
         let mut held = self.held();
         held.read = 0;
         held.send(context)
+    }
+
+    /// Reads on until the client closes, and lets all of it fall. A connection that is
+    /// closed with something unread is reset: then its client may not get the last
+    /// answers, nor hear which of its requests were taken, and can only guess.
+    async fn read_out(&self) {
+        let mut rest = [0; 1_024];
+        let mut closed = |context: &mut Context<'_>| {
+            let mut rest = ReadBuf::new(&mut rest);
+            let read = Pin::new(&mut self.held().connection).poll_read(context, &mut rest);
+            read.map(|read| read.is_err() || rest.filled().is_empty())
+        };
+        while !poll_fn(&mut closed).await {}
     }
 }
 
@@ -476,6 +496,18 @@ mod tests {
         let mut read = Vec::new();
         there.read_to_end(&mut read).await.expect("all of it");
         assert_eq!(read, sent);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_read_until_its_client_closes() {
+        let (wire, mut there) = wire(4 * TURN_BYTES);
+        let mut end = pin!(wire.read_out());
+        for _ in 0..2 {
+            there.write_all(&vec![1; 3 * TURN_BYTES]).await.expect("there is room");
+            assert!(now(|context| end.as_mut().poll(context)).is_pending(), "more may come");
+        }
+        drop(there);
+        end.await;
     }
 
     #[tokio::test]

@@ -259,6 +259,11 @@ async fn rolling_restart_under_load_loses_nothing() {
     }
     let (seen, held) = world.finish(&format!("rolling restart, {rounds} times")).await;
     assert_eq!(seen.lost, [""; 0], "requests that were not answered the second time either");
+    assert_eq!(
+        seen.repeated.get("ANSWER_LOST"),
+        None,
+        "who leaves tells all that ask it: {seen:?}"
+    );
     assert_eq!(seen.denied, 0, "there was room");
     assert_eq!(held, Held::default(), "a hand-over wastes nothing");
 }

@@ -52,6 +52,9 @@ where
     let Some(message) = data.and_then(|data| message(data, most)) else {
         return Err(unread(parts, [first, None], body));
     };
+    if body.is_end_stream() {
+        return Ok(Request::from_http(http::Request::from_parts(parts, message)));
+    }
     // Trailers would be read by nobody, and a second message is one too many.
     match body.frame().await {
         None => Ok(Request::from_http(http::Request::from_parts(parts, message))),

@@ -573,9 +573,7 @@ impl Node {
     #[must_use]
     pub fn get_org(&self, org: &OrgId) -> Option<(OrgEntry, Vec<Change>)> {
         let changes = self.settings.changes(org);
-        let known = self.settings.is_declared(org)
-            || !changes.is_empty()
-            || self.shards.orgs().contains(org);
+        let known = self.settings.is_declared(org) || !changes.is_empty() || self.shards.has(org);
         known.then(|| (self.settings.entry(org), changes))
     }
 
@@ -628,7 +626,7 @@ impl Node {
             clock: self.shards.wall_clock(),
             session_left: session_until.map(|until| until.since(now.mono)),
             owned_shards: self.routes.owned(),
-            orgs: u32::try_from(self.shards.orgs().len()).unwrap_or(u32::MAX),
+            orgs: u32::try_from(self.shards.count_orgs()).unwrap_or(u32::MAX),
             started: self.started,
             problem,
         }

@@ -3,9 +3,11 @@
 //! their connections, and each passes the `layers`. A handler makes an `operation` of
 //! its message, and `forward` has it carried out, here or at the node that owns the
 //! org; `peer` is where such requests arrive, `overview` shows the orgs of all nodes,
-//! and `envoy` is for proxies. `unary` reads and writes what is asked most often.
+//! and `envoy` is for proxies. `unary` reads and writes what is asked most often,
+//! `backwards` without messages.
 
 mod admin;
+mod backwards;
 pub mod convert;
 mod envoy;
 mod forward;

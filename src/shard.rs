@@ -5,7 +5,7 @@
 //! the transactions that `batch` makes of them; `recover` takes shards over;
 //! `lines` shows all orgs at once;
 //! `shared` holds those that it is told to hold, where several processes share
-//! the store; `wakes` calls when time alone changes something.
+//! the store; `sweep` frees what is idle; `wakes` calls when time alone changes something.
 
 mod batch;
 mod lines;
@@ -14,6 +14,7 @@ pub mod random;
 mod recover;
 mod reserver;
 mod shared;
+mod sweep;
 mod table;
 mod wakes;
 
@@ -44,9 +45,9 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, CoolingCause, DemandView, Event, Ledger, Mono, Now,
-        OrgId, OrgPolicy, OrgUsage, Outcome, PermitOfAnother, Released, Report, Reported, Rules,
-        Teller, Transition, WaiterId, Wall, WorkspaceId, replay::Recording,
+        Answer, Ask, AskError, Catalogue, DemandView, Event, Ledger, Mono, Now, OrgId, OrgPolicy,
+        OrgUsage, Outcome, PermitOfAnother, Released, Report, Reported, Rules, Teller, Transition,
+        WaiterId, Wall, WorkspaceId, replay::Recording,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
     trace::Span,
@@ -65,9 +66,6 @@ const MOST_REMEMBERED: usize = 1_000;
 
 /// How long the writes of the end may take.
 const HAND_OVER: Duration = Duration::from_secs(10);
-
-/// How often idle memory is freed and gauges are set.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Orgs that something is done with without letting requests in between.
 const AT_ONCE: usize = 100;
@@ -449,6 +447,18 @@ impl Shards {
         self.table.orgs()
     }
 
+    /// How many they are.
+    #[must_use]
+    pub fn count_orgs(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether an org has one.
+    #[must_use]
+    pub fn has(&self, org: &OrgId) -> bool {
+        self.table.get(org).is_some()
+    }
+
     /// The lowest and the highest epoch of the shards that are served here; 0
     /// and 0 if none is.
     #[must_use]
@@ -573,10 +583,18 @@ impl Shards {
         org: &OrgId,
         work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
     ) -> Option<T> {
-        let cell = self.table.get(org)?;
-        let used = cell.with(|inner| (!inner.retired).then(|| self.work(&cell, inner, work)));
+        self.with_cell(&self.table.get(org)?, work)
+    }
+
+    /// Uses a ledger, if it has not been freed meanwhile.
+    fn with_cell<T>(
+        &self,
+        cell: &Arc<Cell>,
+        work: impl FnOnce(&Arc<Cell>, &mut Inner, Now) -> T,
+    ) -> Option<T> {
+        let used = cell.with(|inner| (!inner.retired).then(|| self.work(cell, inner, work)));
         if used.is_none() {
-            self.read_again(&cell);
+            self.read_again(cell);
         }
         used.flatten()
     }
@@ -659,61 +677,6 @@ impl Shards {
         let owned = self.table.epochs().count();
         self.metrics.set_owned_shards(u32::try_from(owned).unwrap_or(u32::MAX));
     }
-
-    /// Frees what is idle, and keeps the gauges.
-    async fn sweep(self: Arc<Self>) {
-        let mut stopping = self.stopping.subscribe();
-        loop {
-            tokio::select! {
-                biased;
-                _ = stopping.changed() => return,
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
-            }
-            let mut permits = 0_u32;
-            let mut waiting = [0_u32; 4];
-            let mut cooling = [0_u32; CoolingCause::ALL.len()];
-            let mut busiest = self.metrics.choose_orgs();
-            let mut orgs = self.table.len();
-            for (swept, org) in self.table.orgs().into_iter().enumerate() {
-                if swept % AT_ONCE == AT_ONCE - 1 {
-                    tokio::task::yield_now().await;
-                }
-                let is_kept = orgs <= MOST_REMEMBERED || self.policies.is_declared(&org);
-                self.with_live(&org, |cell, inner, now| {
-                    let empty = inner.ledger.sweep(now.mono)
-                        && inner.waiters.is_empty()
-                        && !(is_kept && inner.ledger.is_remembered(now.mono));
-                    if empty {
-                        inner.retire();
-                        self.table.remove(cell);
-                        orgs = orgs.saturating_sub(1);
-                    } else {
-                        permits = permits.saturating_add(inner.ledger.permits_out(now.mono));
-                        for (sum, of) in waiting.iter_mut().zip(inner.ledger.waiting_by_class()) {
-                            *sum = sum.saturating_add(of);
-                        }
-                        let of_org = inner.ledger.cooling_counts(now.mono);
-                        for (sum, counters) in cooling.iter_mut().zip(of_org) {
-                            *sum = sum.saturating_add(counters);
-                        }
-                        if let Some(glance) = inner.ledger.glance(now.mono) {
-                            busiest.offer(&org, glance);
-                        }
-                        self.pump(inner, now.mono);
-                    }
-                });
-            }
-            if !*self.store_works.borrow() {
-                // Nobody may ask any more while this is not ready.
-                self.try_store().await;
-            }
-            self.metrics.show_orgs(busiest);
-            self.metrics.set_permits_out(permits);
-            self.metrics.set_cooling(cooling);
-            self.metrics.set_waiting(waiting);
-            self.metrics.set_orgs(u32::try_from(self.table.len()).unwrap_or(u32::MAX));
-        }
-    }
 }
 
 impl Running {
@@ -723,7 +686,7 @@ impl Running {
             tasks.spawn(Arc::clone(&shards).reserve_for(shard));
         }
         tasks.spawn(Arc::clone(&shards).wake());
-        tasks.spawn(Arc::clone(&shards).sweep());
+        tasks.spawn(Arc::clone(&shards).keep_swept());
         Self { shards, tasks }
     }
 

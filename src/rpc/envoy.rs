@@ -31,7 +31,7 @@ use crate::{
         envoy::service::ratelimit::v3::{
             RateLimitRequest, RateLimitResponse, rate_limit_service_server::RateLimitService,
         },
-        v1::{AcquireRequest, Permit, ReleaseRequest, acquire_response::Outcome},
+        v1::{AcquireRequest, AcquireResponse, Permit, ReleaseRequest, acquire_response::Outcome},
     },
 };
 
@@ -166,7 +166,7 @@ impl RateLimit {
             Ok(acquire) => self.forward.decide(&acquire, context).await,
             Err(problem) => Err(problem.into()),
         };
-        match decided.map(|response| response.into_inner().outcome) {
+        match decided.map(|response| AcquireResponse::from(response.into_inner()).outcome) {
             Ok(Some(Outcome::Permit(permit))) => Ok(Ok(permit)),
             Ok(Some(Outcome::Denial(denial))) => Ok(Err(Box::new(denial.into()))),
             Ok(None) => Err(Status::internal("a decision is empty")),

@@ -17,7 +17,7 @@ use crate::{
     auth::Caller,
     cluster::peers::{Call, Connection, Lane, PeerError},
     config::OrgDeclaration,
-    node::{AdminChange, AdminError, Author, Node, NodeError, UsageWatch, WhatIfError},
+    node::{AdminChange, AdminError, Author, Decided, Node, NodeError, UsageWatch, WhatIfError},
     proto::{
         admin::v1::{
             DeleteExecutionUserRequest, DeleteExecutionUserResponse, DeleteOrgRequest,
@@ -162,8 +162,26 @@ impl Acquire {
     }
 }
 
+/// The answer to an Acquire, which becomes a message where one is needed.
+#[derive(Debug)]
+pub enum Answered {
+    /// It was decided in this process.
+    Here(Decided),
+    /// Its owner's word.
+    There(v1::AcquireResponse),
+}
+
+impl From<Answered> for v1::AcquireResponse {
+    fn from(answer: Answered) -> Self {
+        match answer {
+            Answered::Here(decided) => wire::decided(decided),
+            Answered::There(message) => message,
+        }
+    }
+}
+
 impl Operation for Acquire {
-    type Answer = v1::AcquireResponse;
+    type Answer = Answered;
 
     const LANE: Lane = Lane::Calls;
 
@@ -187,8 +205,8 @@ impl Operation for Acquire {
         self.ask.check_only || !wait.is_zero()
     }
 
-    async fn here(&self, node: &Node, asked: &Asked) -> Result<v1::AcquireResponse, Failure> {
-        Ok(wire::decided(node.acquire(&self.org, &self.ask, asked.arrived).await?))
+    async fn here(&self, node: &Node, asked: &Asked) -> Result<Answered, Failure> {
+        Ok(Answered::Here(node.acquire(&self.org, &self.ask, asked.arrived).await?))
     }
 
     async fn there(
@@ -196,12 +214,12 @@ impl Operation for Acquire {
         connection: Connection,
         forwarded: Forwarded,
         call: &Call,
-    ) -> Result<v1::AcquireResponse, PeerError> {
+    ) -> Result<Answered, PeerError> {
         let caller = self.ask.caller.as_deref().unwrap_or_default().to_owned();
         let forwarded = Forwarded { caller, ..forwarded };
         let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
         let message = peer::AcquireRequest { forwarded, request };
-        answer_of(connection.acquire(message, call).await?.response)
+        answer_of(connection.acquire(message, call).await?.response).map(Answered::There)
     }
 }
 

@@ -154,7 +154,7 @@ impl Owner {
         let origin = self.origin(forwarded)?;
         let asker = &origin.asker();
         let acquire = Acquire::new(request.unwrap_or_default(), asker, origin.waited, deadline)?;
-        let response = Some(self.carry_out(&acquire, &origin).await?);
+        let response = Some(self.carry_out(&acquire, &origin).await?.into());
         Ok(peer::AcquireResponse { response })
     }
 

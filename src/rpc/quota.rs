@@ -15,7 +15,7 @@ use super::{
     convert::{self, quota as wire},
     forward::Forward,
     layers::MAX_MESSAGE_BYTES,
-    operation::{Acquire, GetDemand, GetUsage, Operation as _, Release, Report, Watch},
+    operation::{Acquire, Answered, GetDemand, GetUsage, Operation as _, Release, Report, Watch},
     overview,
     serving::{Often, infallible},
     status::Problem,
@@ -55,6 +55,13 @@ impl Quota {
         &self,
         request: Request<v1::AcquireRequest>,
     ) -> Result<Response<v1::AcquireResponse>, Status> {
+        Ok(self.decide(request).await?.map(Into::into))
+    }
+
+    async fn decide(
+        &self,
+        request: Request<v1::AcquireRequest>,
+    ) -> Result<Response<Answered>, Status> {
         let context = self.forward.context(&request)?;
         let (asker, deadline) = (&context.asker(), context.deadline);
         let acquire = Acquire::new(request.into_inner(), asker, Duration::ZERO, deadline)?;
@@ -193,7 +200,7 @@ impl Calls {
     ) -> http::Response<Body>
     where
         M: Message + Default,
-        A: Message + 'static,
+        A: unary::Answer,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         match unary::read(request, MAX_MESSAGE_BYTES).await {
@@ -211,7 +218,7 @@ impl Often for Calls {
     async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
         let quota = &*self.quota;
         match method(request.uri().path()) {
-            Some("Acquire") => self.one(request, |request| quota.acquire(request)).await,
+            Some("Acquire") => self.one(request, |request| quota.decide(request)).await,
             Some("Report") => self.one(request, |request| quota.report(request)).await,
             Some("Release") => self.one(request, |request| quota.release(request)).await,
             _ => infallible(self.service.clone().call(request).await),

@@ -288,14 +288,13 @@ struct InPlace;
 
 impl<F> Executor<F> for InPlace
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + Send + Unpin + 'static,
 {
-    fn execute(&self, stream: F) {
-        let mut stream = Box::pin(stream);
+    fn execute(&self, mut stream: F) {
         // A task of its own polls it again, and whatever it waits for wakes that one.
         let mut context = Context::from_waker(Waker::noop());
         // A panic ends the request, as it would end its task, and not the connection.
-        let begun = catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll(&mut context)));
+        let begun = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut stream).poll(&mut context)));
         if let Ok(Poll::Pending) = begun {
             tokio::spawn(stream);
         }
@@ -513,17 +512,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_ready_is_done_at_once_what_waits_later_and_a_panic_ends_nothing_else() {
         static DONE: AtomicUsize = AtomicUsize::new(0);
-        InPlace.execute(async { panic!("planted") });
-        InPlace.execute(async {
+        InPlace.execute(Box::pin(async { panic!("planted") }));
+        InPlace.execute(Box::pin(async {
             DONE.fetch_add(1, Ordering::Relaxed);
-        });
+        }));
         assert_eq!(DONE.load(Ordering::Relaxed), 1);
         let (tell, told) = oneshot::channel();
         let (done, ended) = oneshot::channel();
-        InPlace.execute(async move {
+        InPlace.execute(Box::pin(async move {
             told.await.expect("it is told");
             done.send(()).expect("somebody waits");
-        });
+        }));
         tell.send(()).expect("it waits for this");
         ended.await.expect("it went on");
     }

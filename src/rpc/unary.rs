@@ -21,6 +21,8 @@ use tonic::{
     },
 };
 
+use super::{backwards::Backwards, convert::quota::write_decided, operation::Answered};
+
 /// Whether a message is compressed, and its length in four bytes.
 const PREFIX: usize = 5;
 
@@ -50,6 +52,9 @@ where
     let Some(message) = data.and_then(|data| message(data, most)) else {
         return Err(unread(parts, [first, None], body));
     };
+    if body.is_end_stream() {
+        return Ok(Request::from_http(http::Request::from_parts(parts, message)));
+    }
     // Trailers would be read by nobody, and a second message is one too many.
     match body.frame().await {
         None => Ok(Request::from_http(http::Request::from_parts(parts, message))),
@@ -98,36 +103,62 @@ where
 }
 
 /// An answer as it is sent. An error is one without a message.
-pub fn write<A: Message>(answer: Result<Response<A>, Status>) -> http::Response<Body> {
+pub fn write<A: Answer>(answer: Result<Response<A>, Status>) -> http::Response<Body> {
     let (metadata, message, _) = match answer {
         Ok(answer) => answer.into_parts(),
         Err(status) => return status.into_http(),
     };
-    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
-    bytes.extend([0; PREFIX]);
-    let encoded = message.encode(&mut bytes).map_err(|error| Status::internal(error.to_string()));
-    let length = u32::try_from(bytes.len() - PREFIX)
-        .map_err(|_| Status::internal("the answer is longer than an answer may be"));
-    let length = match encoded.and(length) {
-        Ok(length) => length,
+    let message = match framed(message) {
+        Ok(message) => message,
         Err(status) => return status.into_http(),
     };
-    bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
-    let mut response = http::Response::new(Body::new(Answer::Message(bytes.into())));
+    let mut response = http::Response::new(Body::new(Sent::Message(message)));
     *response.headers_mut() = metadata.into_headers();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
+/// A message behind its prefix.
+fn framed(answer: impl Answer) -> Result<Bytes, Status> {
+    let mut out = Backwards::with_room(ANSWER_BYTES);
+    answer.write(&mut out);
+    let length = u32::try_from(out.len())
+        .map_err(|_| Status::internal("the answer is longer than an answer may be"))?;
+    out.raw(&length.to_be_bytes());
+    out.raw(&[0]);
+    Ok(out.into_bytes())
+}
+
+/// What an answer says.
+pub trait Answer {
+    /// Writes its message.
+    fn write(self, out: &mut Backwards);
+}
+
+impl<M: Message> Answer for M {
+    fn write(self, out: &mut Backwards) {
+        out.raw(&self.encode_to_vec());
+    }
+}
+
+impl Answer for Answered {
+    fn write(self, out: &mut Backwards) {
+        match self {
+            Self::Here(decided) => write_decided(out, decided),
+            Self::There(message) => message.write(out),
+        }
+    }
+}
+
 /// The body of an answer: its message, and that all went well.
 #[derive(Debug)]
-enum Answer {
+enum Sent {
     Message(Bytes),
     Trailers,
     Ended,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for Sent {
     type Data = Bytes;
     type Error = Status;
 

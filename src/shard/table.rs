@@ -1,18 +1,13 @@
-//! Where a ledger is found: by its shard, then by its org. The only file that
-//! names `DashMap`: a guard of the map is held for one look-up or one change of
-//! it, and for one shard at a time; a ledger's own lock is never taken under it,
-//! but may be held when it is taken.
+//! Where a ledger is found: by its shard, then by its org. A shard's lock is held for
+//! one look-up or one change of it, and that of one shard at a time; a ledger's own
+//! lock is never taken under it, but may be held when it is taken.
 
 use std::{
     collections::HashMap,
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use dashmap::{
-    DashMap,
-    mapref::one::{Ref, RefMut},
-};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -23,8 +18,8 @@ use crate::{
 /// All ledgers of this process, and the epoch of each shard.
 #[derive(Debug)]
 pub struct Table {
-    /// Every shard has its place from the start.
-    shards: DashMap<Shard, Held>,
+    /// By the shard's number.
+    shards: Vec<RwLock<Held>>,
 }
 
 /// One org's ledger behind its lock.
@@ -82,7 +77,7 @@ enum Phase {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { shards: Shard::all().map(|shard| (shard, Held::default())).collect() }
+        Self { shards: Shard::all().map(|_| RwLock::default()).collect() }
     }
 }
 
@@ -100,7 +95,7 @@ impl Table {
         make: impl FnOnce(Terms) -> Ledger,
     ) -> Option<Arc<Cell>> {
         let mut held = self.write(shard_of(org));
-        let Held { terms, phase, cells } = held.value_mut();
+        let Held { terms, phase, cells } = &mut *held;
         if let Some(cell) = cells.get(org) {
             return Some(Arc::clone(cell));
         }
@@ -202,12 +197,12 @@ impl Table {
         Shard::all().map(|shard| self.read(shard).cells.len()).sum()
     }
 
-    fn read(&self, shard: Shard) -> Ref<'_, Shard, Held> {
-        self.shards.get(&shard).expect("every shard has its place")
+    fn read(&self, shard: Shard) -> RwLockReadGuard<'_, Held> {
+        self.shards[usize::from(shard.number())].read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, shard: Shard) -> RefMut<'_, Shard, Held> {
-        self.shards.get_mut(&shard).expect("every shard has its place")
+    fn write(&self, shard: Shard) -> RwLockWriteGuard<'_, Held> {
+        self.shards[usize::from(shard.number())].write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-use super::*;
+use super::{sweep::SWEEP_EVERY, *};
 use crate::{
     config::Config,
     node::Settings,
@@ -6,7 +6,7 @@ use crate::{
     store::MemoryStore,
 };
 
-async fn start() -> Running {
+pub(super) async fn start() -> Running {
     start_on(Arc::new(MemoryStore::new())).await
 }
 

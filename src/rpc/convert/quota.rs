@@ -1,6 +1,8 @@
-//! Acquire, Release, Report and usage; `attribution` has who used it, and demand.
+//! Acquire, Release, Report and usage; `attribution` has who used it, and demand, and
+//! `written` is an Acquire's answer without the message.
 
 mod attribution;
+mod written;
 
 use std::time::Duration;
 
@@ -20,8 +22,11 @@ use crate::{
     rpc::status::{Problem, cut},
 };
 
-pub use self::attribution::{
-    Asker, CALLER, DemandFilter, declared_caller, demand, demand_filter, forwarded_caller,
+pub use self::{
+    attribution::{
+        Asker, CALLER, DemandFilter, declared_caller, demand, demand_filter, forwarded_caller,
+    },
+    written::write as write_decided,
 };
 
 /// Calls of one permit, and units that one call takes.
@@ -360,11 +365,7 @@ fn denial_reason(reason: DenialReason) -> v1::DenialReason {
 fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
     v1::LimitUsage {
         name: usage.name.as_str().to_owned(),
-        kind: match usage.kind {
-            Kind::Window => v1::LimitKind::Window,
-            Kind::Concurrency => v1::LimitKind::Concurrency,
-        }
-        .into(),
+        kind: wire_kind(usage.kind).into(),
         scope: wire_scope(usage.scope).into(),
         identity: usage.identity.to_string(),
         max: usage.max,
@@ -382,6 +383,13 @@ fn limit_usage(usage: LimitUsage, now: Now) -> v1::LimitUsage {
         shadow: usage.shadow.map(|would_have_refused| v1::Shadow { would_have_refused }),
         cooling_until: usage.cooling_until.map(|until| wire_moment(until, now)),
         outage_share: usage.outage_share,
+    }
+}
+
+fn wire_kind(kind: Kind) -> v1::LimitKind {
+    match kind {
+        Kind::Window => v1::LimitKind::Window,
+        Kind::Concurrency => v1::LimitKind::Concurrency,
     }
 }
 

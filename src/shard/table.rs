@@ -1,13 +1,18 @@
-//! Where a ledger is found: by its shard, then by its org. A shard's lock is held for
-//! one look-up or one change of it, and that of one shard at a time; a ledger's own
-//! lock is never taken under it, but may be held when it is taken.
+//! Where a ledger is found: by its shard, then by its org. The only file that
+//! names `DashMap`: a guard of the map is held for one look-up or one change of
+//! it, and for one shard at a time; a ledger's own lock is never taken under it,
+//! but may be held when it is taken.
 
 use std::{
     collections::HashMap,
     panic::{self, AssertUnwindSafe},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use dashmap::{
+    DashMap,
+    mapref::one::{Ref, RefMut},
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -18,8 +23,8 @@ use crate::{
 /// All ledgers of this process, and the epoch of each shard.
 #[derive(Debug)]
 pub struct Table {
-    /// By the shard's number.
-    shards: Vec<RwLock<Held>>,
+    /// Every shard has its place from the start.
+    shards: DashMap<Shard, Held>,
 }
 
 /// One org's ledger behind its lock.
@@ -77,7 +82,7 @@ enum Phase {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { shards: Shard::all().map(|_| RwLock::default()).collect() }
+        Self { shards: Shard::all().map(|shard| (shard, Held::default())).collect() }
     }
 }
 
@@ -95,7 +100,7 @@ impl Table {
         make: impl FnOnce(Terms) -> Ledger,
     ) -> Option<Arc<Cell>> {
         let mut held = self.write(shard_of(org));
-        let Held { terms, phase, cells } = &mut *held;
+        let Held { terms, phase, cells } = held.value_mut();
         if let Some(cell) = cells.get(org) {
             return Some(Arc::clone(cell));
         }
@@ -197,12 +202,12 @@ impl Table {
         Shard::all().map(|shard| self.read(shard).cells.len()).sum()
     }
 
-    fn read(&self, shard: Shard) -> RwLockReadGuard<'_, Held> {
-        self.shards[usize::from(shard.number())].read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self, shard: Shard) -> Ref<'_, Shard, Held> {
+        self.shards.get(&shard).expect("every shard has its place")
     }
 
-    fn write(&self, shard: Shard) -> RwLockWriteGuard<'_, Held> {
-        self.shards[usize::from(shard.number())].write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self, shard: Shard) -> RefMut<'_, Shard, Held> {
+        self.shards.get_mut(&shard).expect("every shard has its place")
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::{
 
 use crate::{
     audit::Held,
+    load::Seen,
     proxy::{Conduct, Slowness},
     world::{Demand, MEMBERS, NODES, Told, World, orgs, rounds, say},
 };
@@ -258,6 +259,26 @@ async fn rolling_restart_under_load_loses_nothing() {
         world.goes_on().await;
     }
     let (seen, held) = world.finish(&format!("rolling restart, {rounds} times")).await;
+    nothing_was_lost(&seen, held);
+}
+
+/// One node less, and one more again, as whoever scales a StatefulSet makes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scale_step_under_load_loses_nothing() {
+    let Some(mut world) = World::start(Demand::Roomy, 100).await else { return };
+    let (scaled, _) = world.an_owner().await;
+    let name = world.node(scaled).plan.name.clone();
+    world.stop(scaled).await;
+    world.settles().await;
+    world.goes_on().await;
+    world.start_again(scaled).await;
+    world.node((scaled + 1) % NODES).sees_taking_part(&name).await;
+    world.goes_on().await;
+    let (seen, held) = world.finish("a scale step").await;
+    nothing_was_lost(&seen, held);
+}
+
+fn nothing_was_lost(seen: &Seen, held: Held) {
     assert_eq!(seen.lost, [""; 0], "requests that were not answered the second time either");
     assert_eq!(
         seen.repeated.get("ANSWER_LOST"),

@@ -9,6 +9,7 @@
 //! `ledger`, `node` and `service` are those of `decisions`, beside which the others are set; `scrape-ORGS` is
 //! what `/metrics` says where so many orgs are shown by name.
 
+#[expect(dead_code, reason = "other benches go through another node")]
 mod subject;
 
 use std::{hint::black_box, process::ExitCode, time::Duration};

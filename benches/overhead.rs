@@ -6,9 +6,11 @@
 //! cargo bench --bench overhead -- metrics 1000
 //! ```
 //!
-//! `ledger`, `node` and `service` are those of `decisions`, beside which the others are set; `scrape-ORGS` is
-//! what `/metrics` says where so many orgs are shown by name.
+//! `ledger`, `node` and `service` are those of `decisions`, beside which the others are
+//! set; `scrape-ORGS` is what `/metrics` says where so many orgs are shown by name.
 
+#[path = "subject/counted.rs"]
+mod counted;
 #[expect(dead_code, reason = "other benches go through another node")]
 mod subject;
 
@@ -17,91 +19,34 @@ use std::{hint::black_box, process::ExitCode, time::Duration};
 use quotagate::{
     clock::Clock,
     metrics::{Metrics, ShownOrgs},
-    quota::{Class, OperationId, OrgGlance, OrgId, Wall},
+    quota::{Class, OperationId, OrgGlance, OrgId},
     telemetry::{self, LogFormat},
     trace::{self, Traces},
 };
-use tokio::{runtime::Builder, time::advance};
 use tonic::{
     Code,
     codegen::http::{HeaderMap, HeaderValue},
 };
 use tracing::{debug, debug_span, field::Empty};
 
-use self::subject::{Core, Owner};
+use self::counted::{WALL, run};
 
 const ACQUIRE: &str = "/quotagate.v1.QuotaService/Acquire";
 const REPORT: &str = "/quotagate.v1.QuotaService/Report";
 
-/// Iterations between two steps of the clock, and how far it goes: as in `hot_path`.
-const STEP: u64 = 10;
-const STEP_TIME: Duration = Duration::from_millis(1);
-
-/// Some day.
-const WALL: Wall = Wall(1_700_000_000_000_000);
-
 fn main() -> ExitCode {
-    // `cargo bench` adds an option of its own.
-    let arguments: Vec<String> =
-        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let [subject, times] = &arguments[..] else { return usage() };
-    let Ok(times) = times.parse() else { return usage() };
     telemetry::init(LogFormat::Json, "info").expect("a good filter, and nobody else's");
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without threads can be had");
-    runtime.block_on(async {
-        match subject.split_once('-') {
-            None if subject == "ledger" => ledger(times).await,
-            None if subject == "node" => node(times).await,
-            None if subject == "service" => service(times).await,
-            None if subject == "metrics" => metrics(times),
-            None if subject == "traces" => traces(times),
-            Some(("scrape", orgs)) => match orgs.parse() {
-                Ok(orgs) => println!("{} bytes", scrapes(times, orgs)),
-                Err(_) => return usage(),
-            },
-            _ => return usage(),
+    let usage = "overhead ledger|node|service|metrics|traces|scrape-ORGS";
+    run(usage, async |subject, times| {
+        let orgs = subject.strip_prefix("scrape-").map(str::parse);
+        match (subject, orgs) {
+            ("metrics", _) => metrics(times),
+            ("traces", _) => traces(times),
+            (_, Some(Ok(orgs))) => println!("{} bytes", scrapes(times, orgs)),
+            _ => return false,
         }
-        ExitCode::SUCCESS
+        true
     })
-}
-
-fn usage() -> ExitCode {
-    eprintln!("usage: overhead ledger|node|service|metrics|traces|scrape-ORGS TIMES");
-    ExitCode::from(2)
-}
-
-async fn ledger(times: u64) {
-    let mut core = Core::new(Clock::of_runtime(WALL));
-    for done in 1..=times {
-        core.decides();
-        pass(done).await;
-    }
-}
-
-async fn node(times: u64) {
-    let owner = Owner::start(Clock::of_runtime(WALL)).await;
-    for done in 1..=times {
-        owner.decides().await;
-        pass(done).await;
-    }
-}
-
-async fn service(times: u64) {
-    let owner = Owner::start(Clock::of_runtime(WALL)).await;
-    for done in 1..=times {
-        owner.serves().await;
-        pass(done).await;
-    }
-}
-
-async fn pass(done: u64) {
-    if done.is_multiple_of(STEP) {
-        advance(STEP_TIME).await;
-    }
 }
 
 /// All that is counted of an Acquire that is granted, and of its Report; and the clock

@@ -132,12 +132,7 @@ pub struct Owner {
 
 impl Owner {
     pub async fn start(clock: Clock) -> Self {
-        let store: SharedStore = Arc::new(MemoryStore::new());
-        let settings = Arc::new(settings());
-        let metrics = Arc::new(Metrics::new("bench", clock.now().wall));
-        let policies = Arc::clone(&settings);
-        let (running, _) =
-            Shards::start_shared(Arc::clone(&store), clock, Arc::clone(&metrics), policies);
+        let Begun { store, settings, metrics, running } = Begun::by(clock);
         let shards = running.shards();
 
         let (org, shard) = (org(), shard_of(&org()));
@@ -173,6 +168,26 @@ impl Owner {
 
     pub async fn serves(&self) {
         serves(&self.quota).await;
+    }
+}
+
+/// What a node begins with, before it has its place in a cluster.
+struct Begun {
+    store: SharedStore,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    running: Running,
+}
+
+impl Begun {
+    fn by(clock: Clock) -> Self {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let settings = Arc::new(settings());
+        let metrics = Arc::new(Metrics::new("bench", clock.now().wall));
+        let policies = Arc::clone(&settings);
+        let (running, _) =
+            Shards::start_shared(Arc::clone(&store), clock, Arc::clone(&metrics), policies);
+        Self { store, settings, metrics, running }
     }
 }
 
@@ -213,12 +228,7 @@ impl Edge {
             Box::pin(async { near }) as quotagate::cluster::peers::Dialing
         });
 
-        let store: SharedStore = Arc::new(MemoryStore::new());
-        let settings = Arc::new(settings());
-        let metrics = Arc::new(Metrics::new("bench", clock.now().wall));
-        let policies = Arc::clone(&settings);
-        let (running, _) =
-            Shards::start_shared(Arc::clone(&store), clock, Arc::clone(&metrics), policies);
+        let Begun { store, settings, metrics, running } = Begun::by(clock);
         let (sender, view) = watch::channel(Arc::new(owned_by_the_owner()));
         let routes = Routes::shared(EDGE.to_owned(), view, Arc::new(|_| None));
         let node = Node::new(

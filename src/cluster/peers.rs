@@ -279,7 +279,7 @@ impl Trace {
 }
 
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty;)*) => {
+    ($($(#[$doc:meta])* $name:ident($request:ty) -> $response:ty $(, $begin:ident)?;)*) => {
         impl Connection {$(
             $(#[$doc])*
             ///
@@ -290,27 +290,10 @@ macro_rules! calls {
                 message: $request,
                 call: &Call,
             ) -> Result<$response, PeerError> {
-                let mut client = self.open.client.clone();
-                let request = self.request(message, call);
-                answered(call.deadline, client.$name(request)).await
-            }
-        )*}
-    };
-    ($(shared $(#[$doc:meta])* $name:ident($request:ty) -> $response:ty;)*) => {
-        impl Connection {$(
-            $(#[$doc])*
-            ///
-            /// # Errors
-            /// No answer of this kind: see [`PeerError`].
-            pub async fn $name(
-                &self,
-                message: $request,
-                call: &Call,
-            ) -> Result<$response, PeerError> {
-                let message = match self.begin(message, call) {
+                $(let message = match self.$begin(message, call) {
                     Ok(asked) => return asked.answered::<$request>().await,
                     Err(message) => message,
-                };
+                };)?
                 let mut client = self.open.client.clone();
                 let request = self.request(message, call);
                 answered(call.deadline, client.$name(request)).await
@@ -319,19 +302,14 @@ macro_rules! calls {
     };
 }
 
+// Those that `begin` may go over the stream.
 calls! {
-    shared
     /// Has an Acquire decided.
-    acquire(AcquireRequest) -> AcquireResponse;
-    shared
+    acquire(AcquireRequest) -> AcquireResponse, begin;
     /// Has calls taken back.
-    release(ReleaseRequest) -> ReleaseResponse;
-    shared
+    release(ReleaseRequest) -> ReleaseResponse, begin;
     /// Has calls settled.
-    report(ReportRequest) -> ReportResponse;
-}
-
-calls! {
+    report(ReportRequest) -> ReportResponse, begin;
     /// Has an org's counters read.
     get_usage(GetUsageRequest) -> GetUsageResponse;
     /// Has an org's counters followed. The deadline is that of the first answer;

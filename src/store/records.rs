@@ -257,6 +257,7 @@ impl Record for OrgConfigRecord {
             changes: record
                 .changes
                 .into_iter()
+                .take(CHANGES_KEPT)
                 .map(change_from_wire)
                 .collect::<Result<_, RecordError>>()?,
         })

@@ -218,9 +218,8 @@ impl Core {
     fn ask(&mut self) -> Answer {
         self.nonce += 1;
         let user = usize::try_from(self.nonce).expect("64 bits") % USERS;
-        let ask = self.asks[user].clone();
         let nonce = self.nonce.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.ledger.acquire(self.now.mono, ask, nonce, true)
+        self.ledger.acquire(self.now.mono, &self.asks[user], nonce, true)
     }
 
     /// An ask that is granted, whatever has to be fetched for it.
@@ -228,7 +227,7 @@ impl Core {
         self.nonce += 1;
         let user = usize::try_from(self.nonce).expect("64 bits") % USERS;
         let ask = Ask { calls: 1, min_calls: 1, check_only: false, ..self.asks[user].clone() };
-        if let Answer::Parked(_) = self.ledger.acquire(self.now.mono, ask, self.nonce, true) {
+        if let Answer::Parked(_) = self.ledger.acquire(self.now.mono, &ask, self.nonce, true) {
             self.reserve();
             let answers = self.ledger.pump(self.now.mono);
             assert!(matches!(answers[..], [(_, Outcome::Granted(_))]), "{answers:?}");

@@ -116,7 +116,7 @@ async fn ask_all(running: &Running, active: usize) {
                 }
                 // A store that is slow for once is asked again.
                 let outcome = loop {
-                    let answer = shards.acquire(&org(number), ask()).await;
+                    let answer = shards.acquire(&org(number), &ask()).await;
                     let outcome = answer.map(|(outcome, _)| outcome);
                     if !matches!(outcome, Ok(Outcome::Failed(AskError::StoreTimeout))) {
                         break outcome;

@@ -287,6 +287,18 @@ impl State {
                 return Ok(entry.principal);
             }
         }
+        // Its issuer may have to be asked for a key, which takes a kilobyte: every
+        // request would be moved about with it.
+        Box::pin(self.of_issuer(token, hash, clock)).await
+    }
+
+    /// Whose an issuer's token is that was not shown lately.
+    async fn of_issuer(
+        &self,
+        token: &str,
+        hash: token::Hash,
+        clock: &Clock,
+    ) -> Result<Principal, Refused> {
         let head = jwt::parse(token)?;
         let named = |issuer: &Arc<Issuer>| issuer.config().issuer == head.issuer;
         let place = self.issuers.iter().position(named).ok_or(Refused::Issuer)?;

@@ -109,10 +109,10 @@ pub enum Decision {
         /// `waited + life_left`; zero for a check.
         ttl: Duration,
         /// The rest.
-        permit: Permit,
+        permit: Box<Permit>,
     },
     /// They may not.
-    Denial(Denial),
+    Denial(Box<Denial>),
 }
 
 /// What a watcher is told.
@@ -401,11 +401,13 @@ impl Node {
     ) -> Result<Decided, NodeError> {
         self.admit(org)?;
         for _ in 0..TRIES {
-            let mut ask = ask.clone();
-            if !ask.max_wait.is_zero() {
-                ask.max_wait = ask.max_wait.saturating_sub(self.mono().since(arrived));
-            }
-            let (outcome, now) = self.shards.acquire(org, ask).await?;
+            let (outcome, now) = if ask.max_wait.is_zero() {
+                self.shards.acquire(org, ask).await?
+            } else {
+                let max_wait = ask.max_wait.saturating_sub(self.mono().since(arrived));
+                let ask = Box::new(Ask { max_wait, ..ask.clone() });
+                self.shards.acquire(org, &ask).await?
+            };
             let decision = match outcome {
                 Outcome::Granted(permit) => self.permit(org, permit, arrived),
                 Outcome::Denied(denial) => Decision::Denial(denial),
@@ -702,7 +704,7 @@ impl Node {
     /// A permit's name, and its life from the moment at which the client sent
     /// this request: what it has waited here is added, so that the client's
     /// deadline is never later than ours.
-    fn permit(&self, org: &OrgId, permit: Permit, arrived: Mono) -> Decision {
+    fn permit(&self, org: &OrgId, permit: Box<Permit>, arrived: Mono) -> Decision {
         match permit.key {
             Some(key) => {
                 let id = PermitId { org: org.clone(), epoch: permit.epoch, key };

@@ -29,8 +29,8 @@ pub use self::{
     class::{Class, ClassPolicy, Thresholds},
     decision::{
         Advice, Ask, AskError, ClassState, ClassStatus, CoolingCause, CoolingLine, CoolingUsage,
-        Denial, DenialReason, LimitExplanation, LimitUsage, OrgGlance, OrgLine, OrgUsage, Outcome,
-        Permit, PermitKey, PermitOfAnother, QueueUsage, Queued, Reading, Released, Report,
+        Denial, DenialReason, LimitExplanation, LimitUsage, Limits, OrgGlance, OrgLine, OrgUsage,
+        Outcome, Permit, PermitKey, PermitOfAnother, QueueUsage, Queued, Reading, Released, Report,
         Reported, RequestKey, SeenReading, Teller, Transition, UserUsage, WaitsFor, Warning,
         WorkspaceUsage,
     },

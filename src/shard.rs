@@ -230,16 +230,15 @@ impl Shards {
     ///
     /// # Errors
     /// The org has no ledger here.
-    pub async fn acquire(&self, org: &OrgId, ask: Ask) -> Result<(Outcome, Now), NoLedger> {
-        let (class, checks) = (ask.class, ask.check_only);
-        let (operation, calls) = (ask.operation.clone(), ask.calls);
+    pub async fn acquire(&self, org: &OrgId, ask: &Ask) -> Result<(Outcome, Now), NoLedger> {
+        let Ask { class, operation, calls, check_only: checks, .. } = ask;
         let (outcome, now) = self.decide(org, ask).await?;
         record(&outcome);
         if !checks {
             match &outcome {
-                Outcome::Granted(permit) => self.metrics.granted(class, &operation, permit.calls),
+                Outcome::Granted(permit) => self.metrics.granted(*class, operation, permit.calls),
                 Outcome::Denied(denial) => {
-                    self.metrics.denied(denial.reason, class, &operation, calls);
+                    self.metrics.denied(denial.reason, *class, operation, *calls);
                 }
                 Outcome::Failed(_) => {}
             }
@@ -247,7 +246,7 @@ impl Shards {
         Ok((outcome, now))
     }
 
-    async fn decide(&self, org: &OrgId, ask: Ask) -> Result<(Outcome, Now), NoLedger> {
+    async fn decide(&self, org: &OrgId, ask: &Ask) -> Result<(Outcome, Now), NoLedger> {
         let (class, waits_for_room) = (ask.class, !ask.max_wait.is_zero());
         let asked = self.clock.mono();
         let answer = self.with(org, |cell, inner, now| {

@@ -92,7 +92,7 @@ impl Core {
     pub fn decides(&mut self) {
         let now = self.clock.now();
         self.nonce += 1;
-        let permit = match self.ledger.acquire(now.mono, self.ask.clone(), self.nonce, true) {
+        let permit = match self.ledger.acquire(now.mono, &self.ask, self.nonce, true) {
             Answer::Done(outcome) => granted(outcome),
             Answer::Parked(_) => loop {
                 self.reserve();
@@ -345,7 +345,7 @@ fn report() -> Report {
 
 fn granted(outcome: Outcome) -> Permit {
     match outcome {
-        Outcome::Granted(permit) => permit,
+        Outcome::Granted(permit) => *permit,
         other => panic!("there is room: {other:?}"),
     }
 }

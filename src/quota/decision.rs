@@ -79,10 +79,13 @@ pub struct Permit {
     /// The workspace's classes.
     pub class_state: Option<ClassState>,
     /// What was charged.
-    pub limits: Vec<LimitUsage>,
+    pub limits: Limits,
     /// For a check: how it came to the decision, limit by limit.
     pub explanation: Vec<LimitExplanation>,
 }
+
+/// The limits that one request touches: an operation charges two to four.
+pub type Limits = SmallVec<[LimitUsage; 4]>;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,7 +130,7 @@ pub struct Denial {
     /// The limit that frees last; `None` only for `QueueFull`.
     pub limit: Option<LimitUsage>,
     /// All limits that the request touches.
-    pub limits: Vec<LimitUsage>,
+    pub limits: Limits,
     /// When to try again; `None` where nobody can know or it can never be granted.
     pub retry_after: Option<Duration>,
     /// The place in the queue at which the wait ended, from 1; 0 if it did not wait.
@@ -166,13 +169,14 @@ pub struct LimitExplanation {
     pub text: String,
 }
 
-/// What became of an ask.
+/// What became of an ask. It goes through many hands on its way to the wire: what is
+/// large stays where it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Calls may be made.
-    Granted(Permit),
+    Granted(Box<Permit>),
     /// They may not, now.
-    Denied(Denial),
+    Denied(Box<Denial>),
     /// It could not be decided.
     Failed(AskError),
 }

@@ -110,7 +110,6 @@ pub struct Ledger {
 
 /// The answer to an ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every ask is decided at once")]
 pub enum Answer {
     /// Decided.
     Done(Outcome),
@@ -218,17 +217,17 @@ impl Ledger {
 
     /// Decides an ask, or parks it. `nonce` is the random part of the permit's
     /// name; `may_park` is false where the node has too many waiting already.
-    pub fn acquire(&mut self, now: Mono, ask: Ask, nonce: u64, may_park: bool) -> Answer {
+    pub fn acquire(&mut self, now: Mono, ask: &Ask, nonce: u64, may_park: bool) -> Answer {
         self.forget(now);
         if self.stopped {
             return Answer::Done(Outcome::Failed(AskError::NotOwner));
         }
         if !ask.check_only
-            && let Some(answer) = self.repeated(now, &ask)
+            && let Some(answer) = self.repeated(now, ask)
         {
             return answer;
         }
-        let plan = match self.plan(now, &ask) {
+        let plan = match self.plan(now, ask) {
             Ok(plan) => plan,
             Err(error) => return Answer::Done(Outcome::Failed(error)),
         };
@@ -236,26 +235,26 @@ impl Ledger {
         self.expire_counters(now, plan.needs.iter().chain(of_pool).map(|need| need.at));
         self.update_classes_of(now, plan.tag);
         if ask.check_only {
-            return Answer::Done(self.check(now, &ask, &plan));
+            return Answer::Done(self.check(now, ask, &plan));
         }
-        self.note_asked(now, &ask);
+        self.note_asked(now, ask);
         if self.permits.len() >= self.rules.max_permits {
-            self.note_refused(now, &ask, None);
+            self.note_refused(now, ask, None);
             return Answer::Done(Outcome::Failed(AskError::TooManyPermits));
         }
         let ahead = self.queue.ahead_of(ask.class, &plan);
-        let chosen = self.chosen(now, &ask, &plan, &ahead);
-        let verdict = self.judge(now, &ask, chosen, &ahead);
+        let chosen = self.chosen(now, ask, &plan, &ahead);
+        let verdict = self.judge(now, ask, chosen, &ahead);
         match verdict {
             Verdict::Grant { calls } => {
-                Answer::Done(Outcome::Granted(self.grant(now, &ask, chosen, calls, nonce)))
+                Answer::Done(Outcome::Granted(self.grant(now, ask, chosen, calls, nonce)))
             }
             Verdict::Refuse { ref refusal, .. } if ask.max_wait.is_zero() || refusal.never => {
-                self.note_refused(now, &ask, Some(refusal.reason));
-                Answer::Done(Outcome::Denied(self.denial(now, &ask, chosen, refusal, 0)))
+                self.note_refused(now, ask, Some(refusal.reason));
+                Answer::Done(Outcome::Denied(self.denial(now, ask, chosen, refusal, 0)))
             }
             Verdict::Refuse { .. } | Verdict::AwaitBlock { .. } => {
-                self.park(now, ask, plan, verdict, nonce, may_park)
+                self.park(now, ask.clone(), plan, verdict, nonce, may_park)
             }
         }
     }
@@ -302,14 +301,15 @@ impl Ledger {
     /// Drops permits that need not be known any more, and an old estimate of
     /// foreign use.
     fn forget(&mut self, now: Mono) {
-        while let Some((key, permit)) = self.permits.take_forgotten(now) {
+        let Self { permits, groups, requests, .. } = self;
+        permits.forget(now, |key, permit| {
             for need in &permit.plan.needs {
-                self.groups.get_mut(need.at.group).refs -= 1;
+                groups.drop_ref(need.at.group);
             }
-            if let Some(request) = permit.request {
-                self.requests.forget(&request, Remembered::Granted(key));
+            if let Some(request) = &permit.request {
+                requests.forget(request, Remembered::Granted(key));
             }
-        }
+        });
         self.expire_foreign(now);
         self.forget_places(now);
     }
@@ -391,7 +391,7 @@ impl Ledger {
 
     /// A permit again, with the life that it has left; `None` if it has ended
     /// for its caller (it may be known for longer, for the slots that it holds).
-    fn repeat(&mut self, now: Mono, key: PermitKey) -> Option<Permit> {
+    fn repeat(&mut self, now: Mono, key: PermitKey) -> Option<Box<Permit>> {
         let plan = self.touch_permit(now, key)?;
         let permit = self.permits.get(key).filter(|permit| now < permit.expires)?;
         if permit.usable_calls() == 0 {
@@ -399,17 +399,17 @@ impl Ledger {
             return None;
         }
         let full = self.rules.has(Fault::RepeatWithFullTtl);
-        Some(Permit {
+        Some(Box::new(Permit {
             key: Some(key),
             epoch: self.epoch,
             calls: permit.usable_calls(),
-            user: permit.user.clone(),
+            user: plan.user.clone(),
             decided: now,
             life_left: permit.expires.since(if full { permit.granted } else { now }),
             class_state: self.class_state_of(plan.tag),
             limits: self.usages(now, &plan),
             explanation: Vec::new(),
-        })
+        }))
     }
 
     /// Brings the counters and the workspace of a permit up to date, and names
@@ -422,7 +422,14 @@ impl Ledger {
     }
 
     /// Charges every limit of the plan: the caller has seen room in all.
-    fn grant(&mut self, now: Mono, ask: &Ask, plan: &Arc<Plan>, calls: u32, nonce: u64) -> Permit {
+    fn grant(
+        &mut self,
+        now: Mono,
+        ask: &Ask,
+        plan: &Arc<Plan>,
+        calls: u32,
+        nonce: u64,
+    ) -> Box<Permit> {
         let wanted = ask.ttl.unwrap_or(plan.default_ttl);
         let allowed = plan.needs.iter().map(|need| self.groups.ttl_allowed(need.at)).min();
         let allowed = allowed.unwrap_or(wanted);
@@ -477,13 +484,13 @@ impl Ledger {
             expires,
             forget_at,
             self.sends,
-            ask.request.clone(),
+            ask.request.clone().map(Box::new),
             origin,
             ask.principal.clone(),
         );
         self.permits.insert(key, state);
         self.update_classes_of(now, plan.tag);
-        Permit {
+        Box::new(Permit {
             key: Some(key),
             epoch: self.epoch,
             calls,
@@ -493,7 +500,7 @@ impl Ledger {
             class_state: self.class_state_of(plan.tag),
             limits: self.usages(now, plan),
             explanation: Vec::new(),
-        }
+        })
     }
 
     fn restore(&mut self, now: Now, key: &Group, stored: &Stored) {

@@ -290,7 +290,7 @@ impl<'r> Run<'r> {
 
     fn ask(&mut self, ask: Ask) -> Outcome {
         self.nonce += 1;
-        match self.ledger.acquire(self.now.mono, ask, self.nonce, true) {
+        match self.ledger.acquire(self.now.mono, &ask, self.nonce, true) {
             Answer::Done(outcome) => outcome,
             Answer::Parked(id) => self.served(id),
         }

@@ -160,8 +160,8 @@ impl Edge {
     /// Has a request answered by `serve`, if it may come in.
     pub async fn serve<B, F>(
         &self,
-        request: http::Request<B>,
-        serve: impl FnOnce(http::Request<B>) -> F,
+        request: Box<http::Request<B>>,
+        serve: impl FnOnce(Box<http::Request<B>>) -> F,
     ) -> http::Response<Body>
     where
         F: Future<Output = http::Response<Body>>,
@@ -192,11 +192,11 @@ impl Edge {
 
     async fn answer<B, F>(
         &self,
-        mut request: http::Request<B>,
+        mut request: Box<http::Request<B>>,
         path: &str,
         kind: Kind,
         place: Place,
-        serve: impl FnOnce(http::Request<B>) -> F,
+        serve: impl FnOnce(Box<http::Request<B>>) -> F,
     ) -> http::Response<Body>
     where
         F: Future<Output = http::Response<Body>>,
@@ -519,8 +519,8 @@ mod tests {
         Edge { places: Places::new(1, 0), gate: None, metrics, traces: Traces::off() }
     }
 
-    fn request(path: &str) -> http::Request<Body> {
-        http::Request::builder().uri(path).body(Body::empty()).expect("a request")
+    fn request(path: &str) -> Box<http::Request<Body>> {
+        Box::new(http::Request::builder().uri(path).body(Body::empty()).expect("a request"))
     }
 
     fn status(response: &http::Response<Body>) -> Status {

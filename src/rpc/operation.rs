@@ -41,7 +41,7 @@ pub struct Asked {
 }
 
 /// A request about one org.
-pub trait Operation: Sync {
+pub trait Operation: Send + Sync {
     /// The message that answers it.
     type Answer: Send;
 
@@ -168,14 +168,14 @@ pub enum Answered {
     /// It was decided in this process.
     Here(Decided),
     /// Its owner's word.
-    There(v1::AcquireResponse),
+    There(Box<v1::AcquireResponse>),
 }
 
 impl From<Answered> for v1::AcquireResponse {
     fn from(answer: Answered) -> Self {
         match answer {
             Answered::Here(decided) => wire::decided(decided),
-            Answered::There(message) => message,
+            Answered::There(message) => *message,
         }
     }
 }
@@ -219,7 +219,8 @@ impl Operation for Acquire {
         let forwarded = Forwarded { caller, ..forwarded };
         let (forwarded, request) = (Some(forwarded), Some(self.request.clone()));
         let message = peer::AcquireRequest { forwarded, request };
-        answer_of(connection.acquire(message, call).await?.response).map(Answered::There)
+        let answer = answer_of(connection.acquire(message, call).await?.response)?;
+        Ok(Answered::There(Box::new(answer)))
     }
 }
 

@@ -88,8 +88,8 @@ impl Often for Calls {
         matches!(method, Some("Acquire" | "Report" | "Release"))
     }
 
-    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
-        infallible(self.0.clone().call(request).await).map(Body::new)
+    async fn answer(&self, request: Box<http::Request<Incoming>>) -> http::Response<Body> {
+        infallible(self.0.clone().call(*request).await).map(Body::new)
     }
 }
 

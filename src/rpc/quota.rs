@@ -13,9 +13,9 @@ use tracing::debug;
 
 use super::{
     convert::{self, quota as wire},
-    forward::Forward,
+    forward::{Context, Forward},
     layers::MAX_MESSAGE_BYTES,
-    operation::{Acquire, Answered, GetDemand, GetUsage, Operation as _, Release, Report, Watch},
+    operation::{Acquire, Answered, GetDemand, GetUsage, Operation, Release, Report, Watch},
     overview,
     serving::{Often, infallible},
     status::Problem,
@@ -58,14 +58,33 @@ impl Quota {
         Ok(self.decide(request).await?.map(Into::into))
     }
 
-    async fn decide(
+    fn decide(
         &self,
         request: Request<v1::AcquireRequest>,
-    ) -> Result<Response<Answered>, Status> {
-        let context = self.forward.context(&request)?;
-        let (asker, deadline) = (&context.asker(), context.deadline);
-        let acquire = Acquire::new(request.into_inner(), asker, Duration::ZERO, deadline)?;
-        self.forward.decide(&acquire, &context).await
+    ) -> impl Future<Output = Result<Response<Answered>, Status>> + Send {
+        self.carried_out(request, |request, context| {
+            let (asker, deadline) = (&context.asker(), context.deadline);
+            Acquire::new(request, asker, Duration::ZERO, deadline)
+        })
+    }
+
+    /// Has an operation carried out, if it is sound. All of a request is checked before
+    /// anything waits, and kept in one place: a future that holds it is moved from hand
+    /// to hand, and each copy of a kilobyte costs as much as a decision's part.
+    fn carried_out<M, O: Operation>(
+        &self,
+        request: Request<M>,
+        operation: impl FnOnce(M, &Context) -> Result<O, Problem>,
+    ) -> impl Future<Output = Result<Response<O::Answer>, Status>> + Send {
+        let asked = self.forward.context(&request).and_then(|context| {
+            let operation = operation(request.into_inner(), &context)?;
+            Ok(Box::new((operation, context)))
+        });
+        async move {
+            let asked = asked?;
+            let (operation, context) = &*asked;
+            self.forward.decide(operation, context).await
+        }
     }
 
     /// Gives calls back.
@@ -76,8 +95,7 @@ impl Quota {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        let context = self.forward.context(&request)?;
-        self.forward.decide(&Release::new(request.into_inner())?, &context).await
+        self.carried_out(request, |request, _| Release::new(request)).await
     }
 
     /// Tells what became of calls.
@@ -88,14 +106,16 @@ impl Quota {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
-        let context = self.forward.context(&request)?;
-        let report = Report::new(request.into_inner())?;
-        let request = report.request();
-        if request.http_status >= 400 {
-            let (code, message) = wire::error_text(request);
-            debug!(status = request.http_status, code, message, "Salesforce refused a call");
-        }
-        self.forward.decide(&report, &context).await
+        let report = |request, _: &Context| {
+            let report = Report::new(request)?;
+            let request = report.request();
+            if request.http_status >= 400 {
+                let (code, message) = wire::error_text(request);
+                debug!(status = request.http_status, code, message, "Salesforce refused a call");
+            }
+            Ok(report)
+        };
+        self.carried_out(request, report).await
     }
 }
 
@@ -195,7 +215,7 @@ impl Calls {
 
     async fn one<M, A, F>(
         &self,
-        request: http::Request<Incoming>,
+        mut request: Box<http::Request<Incoming>>,
         answer: impl FnOnce(Request<M>) -> F,
     ) -> http::Response<Body>
     where
@@ -203,9 +223,15 @@ impl Calls {
         A: unary::Answer,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        match unary::read(request, MAX_MESSAGE_BYTES).await {
-            Ok(request) => unary::write(answer(request).await),
-            Err(request) => infallible(self.service.clone().call(request).await),
+        match unary::read(&mut request, MAX_MESSAGE_BYTES).await {
+            Ok(message) => {
+                let request = Request::from_http(request.map(|_| message));
+                unary::write(answer(request).await)
+            }
+            Err(read) => {
+                let unread = unary::unread(*request, read);
+                infallible(self.service.clone().call(unread).await)
+            }
         }
     }
 }
@@ -215,13 +241,13 @@ impl Often for Calls {
         matches!(method(path), Some("Acquire" | "Report" | "Release"))
     }
 
-    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
+    async fn answer(&self, request: Box<http::Request<Incoming>>) -> http::Response<Body> {
         let quota = &*self.quota;
         match method(request.uri().path()) {
             Some("Acquire") => self.one(request, |request| quota.decide(request)).await,
             Some("Report") => self.one(request, |request| quota.report(request)).await,
             Some("Release") => self.one(request, |request| quota.release(request)).await,
-            _ => infallible(self.service.clone().call(request).await),
+            _ => infallible(self.service.clone().call(*request).await),
         }
     }
 }

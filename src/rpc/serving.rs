@@ -97,7 +97,7 @@ pub trait Often: Send + Sync + 'static {
     /// Answers it. It is polled for the first time on the connection's own task.
     fn answer(
         &self,
-        request: http::Request<Incoming>,
+        request: Box<http::Request<Incoming>>,
     ) -> impl Future<Output = http::Response<Body>> + Send;
 }
 
@@ -111,13 +111,13 @@ pub struct Services<O> {
 }
 
 impl<O: Often> Services<O> {
-    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Body> {
+    async fn answer(&self, request: Box<http::Request<Incoming>>) -> http::Response<Body> {
         if self.often.is(request.uri().path()) {
             return self.often.answer(request).await;
         }
         // Nobody knows how long it takes: it is none for the connection's task.
         yield_now().await;
-        infallible(self.rest.clone().call(request).await)
+        infallible(self.rest.clone().call(*request).await)
     }
 }
 
@@ -222,7 +222,7 @@ impl<O: Often> Port<O> {
         let port = Arc::clone(&self);
         let service = service_fn(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(info.clone());
-            let port = Arc::clone(&port);
+            let (port, request) = (Arc::clone(&port), Box::new(request));
             // hyper moves it about four times before it is polled, and it is large.
             Box::pin(async move {
                 let answer = |request| port.services.answer(request);

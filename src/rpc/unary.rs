@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use prost::Message;
 use tonic::{
-    Request, Response, Status,
+    Response, Status,
     body::Body,
     codegen::{
         Body as HttpBody, Bytes,
@@ -32,34 +32,35 @@ const ANSWER_BYTES: usize = 512;
 /// Stands at messages that may be compressed.
 static ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// A request's message, if it is plain and has at most `most` bytes; else the request,
-/// as it came.
-pub async fn read<M, B>(
-    request: http::Request<B>,
-    most: usize,
-) -> Result<Request<M>, http::Request<Unread<B>>>
+/// A request's message, if it is plain and has at most `most` bytes; else what was read
+/// of it. The request stays where it is: it is large, and this waits for its message.
+pub async fn read<M, B>(request: &mut http::Request<B>, most: usize) -> Result<M, Read<B>>
 where
     M: Message + Default,
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    let (parts, mut body) = request.into_parts();
-    let unread = |parts, read, rest| http::Request::from_parts(parts, Unread { read, rest });
-    if parts.headers.contains_key(&ENCODING) {
-        return Err(unread(parts, [None, None], body));
+    if request.headers().contains_key(&ENCODING) {
+        return Err([None, None]);
     }
+    let body = request.body_mut();
     let first = body.frame().await;
     let data = first.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
     let Some(message) = data.and_then(|data| message(data, most)) else {
-        return Err(unread(parts, [first, None], body));
+        return Err([first, None]);
     };
     if body.is_end_stream() {
-        return Ok(Request::from_http(http::Request::from_parts(parts, message)));
+        return Ok(message);
     }
     // Trailers would be read by nobody, and a second message is one too many.
     match body.frame().await {
-        None => Ok(Request::from_http(http::Request::from_parts(parts, message))),
-        second => Err(unread(parts, [first, second], body)),
+        None => Ok(message),
+        second => Err([first, second]),
     }
+}
+
+/// The request as it came, of which some was read.
+pub fn unread<B: HttpBody>(request: http::Request<B>, read: Read<B>) -> http::Request<Unread<B>> {
+    request.map(|rest| Unread { read, rest })
 }
 
 /// The message, if this is one, whole and alone.
@@ -74,9 +75,12 @@ fn message<M: Message + Default>(data: &Bytes, most: usize) -> Option<M> {
 /// A frame of a body; `None`: nothing more.
 type Came<B> = Option<Result<Frame<<B as HttpBody>::Data>, <B as HttpBody>::Error>>;
 
+/// The first frames of a body.
+pub type Read<B> = [Came<B>; 2];
+
 /// The body of a request of which some was read: that comes again.
 pub struct Unread<B: HttpBody> {
-    read: [Came<B>; 2],
+    read: Read<B>,
     rest: B,
 }
 
@@ -238,14 +242,15 @@ mod tests {
         if let Some(encoding) = encoding {
             request.headers_mut().insert(&ENCODING, encoding.parse().expect("a value"));
         }
-        match read::<ReleaseRequest, _>(request, 10).await {
-            Ok(request) => {
+        match read::<ReleaseRequest, _>(&mut request, 10).await {
+            Ok(message) => {
                 assert!(is_plain, "{:?}", frames());
-                assert_eq!(request.into_inner().permit_id, "abc");
+                assert_eq!(message.permit_id, "abc");
             }
-            Err(unread) => {
+            Err(read) => {
                 assert!(!is_plain, "{:?}", frames());
-                assert_eq!(shown(unread.into_body()).await, shown(body()).await);
+                let unread = unread(request, read).into_body();
+                assert_eq!(shown(unread).await, shown(body()).await);
             }
         }
     }

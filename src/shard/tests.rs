@@ -42,12 +42,12 @@ async fn a_ledger_that_panics_is_read_again_and_whoever_waits_is_sent_on() {
     let shards = running.shards();
     let org = OrgId::parse("acme").expect("an org");
     for _ in 0..5 {
-        let slot = shards.acquire(&org, ask("rest.long", Duration::ZERO)).await;
+        let slot = shards.acquire(&org, &ask("rest.long", Duration::ZERO)).await;
         assert!(matches!(slot, Ok((Outcome::Granted(_), _))), "{slot:?}");
     }
     let (waits, of) = (Arc::clone(&shards), org.clone());
     let long = Duration::from_secs(600);
-    let waiter = tokio::spawn(async move { waits.acquire(&of, ask("rest.long", long)).await });
+    let waiter = tokio::spawn(async move { waits.acquire(&of, &ask("rest.long", long)).await });
     while shards.usage(&org).usage.waiting == 0 {
         tokio::task::yield_now().await;
     }
@@ -55,7 +55,7 @@ async fn a_ledger_that_panics_is_read_again_and_whoever_waits_is_sent_on() {
     let cell = shards.table.get(&org).expect("it is there");
     assert!(cell.with(|_| panic!("planted")).is_none());
     let granted = loop {
-        match shards.acquire(&org, ask("rest", Duration::ZERO)).await {
+        match shards.acquire(&org, &ask("rest", Duration::ZERO)).await {
             Err(NoLedger::NotOwned) => tokio::task::yield_now().await,
             outcome => break outcome,
         }
@@ -73,7 +73,7 @@ async fn what_a_crash_left_open_is_counted() {
     let running = start_on(Arc::clone(&store)).await;
     let shards = running.shards();
     let org = OrgId::parse("acme").expect("an org");
-    let granted = shards.acquire(&org, ask("rest", Duration::ZERO)).await;
+    let granted = shards.acquire(&org, &ask("rest", Duration::ZERO)).await;
     assert!(matches!(granted, Ok((Outcome::Granted(_), _))), "{granted:?}");
     let check = |shards: &Shards, line: &str| {
         let text = shards.metrics.encode();
@@ -97,7 +97,7 @@ async fn the_busiest_orgs_are_shown_by_name() {
     let running = start().await;
     let shards = running.shards();
     let org = OrgId::parse("acme").expect("an org");
-    let granted = shards.acquire(&org, ask("rest", Duration::ZERO)).await;
+    let granted = shards.acquire(&org, &ask("rest", Duration::ZERO)).await;
     assert!(matches!(granted, Ok((Outcome::Granted(_), _))), "{granted:?}");
     // Nothing of ours is charged to this one's total; others use it.
     let only_read = OrgId::parse("read").expect("an org");

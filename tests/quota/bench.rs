@@ -83,7 +83,7 @@ impl Bench {
     /// Asks, and does not wait longer than the store takes.
     pub fn begin(&mut self, ask: Ask) -> Answer {
         self.nonce += 1;
-        let answer = self.ledger.acquire(self.now.mono, ask, self.nonce, true);
+        let answer = self.ledger.acquire(self.now.mono, &ask, self.nonce, true);
         if let Answer::Parked(id) = answer {
             self.waiting.insert(id);
         }
@@ -95,7 +95,7 @@ impl Bench {
     #[track_caller]
     pub fn grant(&mut self, ask: Ask) -> Permit {
         match self.decide(ask) {
-            Outcome::Granted(permit) => permit,
+            Outcome::Granted(permit) => *permit,
             other => panic!("should be granted, is {other:#?}"),
         }
     }
@@ -104,7 +104,7 @@ impl Bench {
     #[track_caller]
     pub fn deny(&mut self, ask: Ask) -> Denial {
         match self.decide(ask) {
-            Outcome::Denied(denial) => denial,
+            Outcome::Denied(denial) => *denial,
             other => panic!("should be denied, is {other:#?}"),
         }
     }
@@ -136,7 +136,7 @@ impl Bench {
     #[track_caller]
     pub fn woken(&mut self, id: WaiterId) -> Permit {
         match self.answer(id) {
-            Some(Outcome::Granted(permit)) => permit,
+            Some(Outcome::Granted(permit)) => *permit,
             other => panic!("should have been granted, is {other:#?}"),
         }
     }

@@ -828,7 +828,7 @@ proptest! {
                     let ask = ask(operations[operation]).by("alice")
                         .class(Class::ALL[class]).waiting(wait);
                     match bench.begin(ask) {
-                        Answer::Done(Outcome::Granted(permit)) => new.push(permit),
+                        Answer::Done(Outcome::Granted(permit)) => new.push(*permit),
                         Answer::Done(_) => {}
                         Answer::Parked(id) => waiting.push(id),
                     }
@@ -867,7 +867,7 @@ proptest! {
                 }
             }
             waiting.retain(|id| match bench.answer(*id) {
-                Some(Outcome::Granted(permit)) => { new.push(permit); false }
+                Some(Outcome::Granted(permit)) => { new.push(*permit); false }
                 Some(_) => false,
                 None => true,
             });

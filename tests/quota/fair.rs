@@ -94,7 +94,7 @@ fn contend(flows: &[Flow], slots: u64, hold: Duration, time: Duration) -> Vec<u6
             let mut take = |outcome: Outcome, caller: &mut Caller| match outcome {
                 Outcome::Granted(permit) => {
                     served[caller.flow] += u64::from(permit.calls);
-                    running.push((now + hold, permit));
+                    running.push((now + hold, *permit));
                     caller.asks_at = now;
                 }
                 Outcome::Denied(_) => caller.asks_at = now + of.away,
@@ -215,7 +215,7 @@ fn bounded(shapes: &[Shape], backlog: usize) {
                     }
                     Answer::Done(Outcome::Granted(permit)) => {
                         served[flow] += u64::from(*calls);
-                        running.push(permit);
+                        running.push(*permit);
                     }
                     Answer::Done(other) => panic!("{other:?}"),
                 }
@@ -250,7 +250,7 @@ fn bounded(shapes: &[Shape], backlog: usize) {
                 );
             }
             served[flow] += u64::from(permit.calls);
-            running.push(permit);
+            running.push(*permit);
         }
     }
 }
@@ -409,7 +409,7 @@ fn side_by_side(weights: &[u32], steps: Vec<Step>) {
                     Answer::Done(Outcome::Granted(permit)) => {
                         assert!(passes, "somebody was passed");
                         naive.free -= u64::from(calls);
-                        running.push(permit);
+                        running.push(*permit);
                     }
                     Answer::Parked(id) => {
                         waiting.insert(id, arrivals);
@@ -458,7 +458,7 @@ fn side_by_side(weights: &[u32], steps: Vec<Step>) {
             match bench.answer(id) {
                 Some(Outcome::Granted(permit)) => {
                     served.push(waiting.remove(&id).expect("it waited"));
-                    running.push(permit);
+                    running.push(*permit);
                 }
                 Some(Outcome::Denied(_)) => {
                     waiting.remove(&id);

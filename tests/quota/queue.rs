@@ -20,7 +20,7 @@ fn full() -> (Bench, quotagate::quota::Permit) {
 #[track_caller]
 fn denied(bench: &mut Bench, id: WaiterId) -> Denial {
     match bench.answer(id) {
-        Some(Outcome::Denied(denial)) => denial,
+        Some(Outcome::Denied(denial)) => *denial,
         other => panic!("should have been denied, is {other:#?}"),
     }
 }
@@ -194,14 +194,14 @@ fn a_full_queue_names_every_limit_of_who_would_be_chosen() {
 fn the_node_may_have_too_many_waiting_already() {
     let (mut bench, _) = full();
     let Answer::Done(Outcome::Denied(denial)) =
-        bench.ledger.acquire(bench.now.mono, patient(), 77, false)
+        bench.ledger.acquire(bench.now.mono, &patient(), 77, false)
     else {
         panic!("should be denied");
     };
     assert_eq!(denial.reason, DenialReason::QueueFull);
     // What waits for the store alone was not refused by a limit.
     let other = ask(DELETE);
-    let answer = bench.ledger.acquire(bench.now.mono, other, 78, false);
+    let answer = bench.ledger.acquire(bench.now.mono, &other, 78, false);
     assert_eq!(answer, Answer::Done(Outcome::Failed(AskError::Overloaded)));
 }
 
@@ -491,13 +491,13 @@ fn interactive_latency(waiting: usize) -> (u128, u128) {
             let asks = ask(REST).of("w0").class(Class::Interactive);
             let nonce = 1_000_000 + round;
             let start = std::time::Instant::now();
-            let answer = bench.ledger.acquire(bench.now.mono, asks.clone(), nonce, true);
+            let answer = bench.ledger.acquire(bench.now.mono, &asks, nonce, true);
             let wants = bench.ledger.wants_reserve(bench.now.mono);
             let wake = bench.ledger.next_wake(bench.now.mono);
             times.push(start.elapsed().as_nanos());
             std::hint::black_box((wants, wake));
             let permit = match answer {
-                Answer::Done(Outcome::Granted(permit)) => permit,
+                Answer::Done(Outcome::Granted(permit)) => *permit,
                 Answer::Parked(id) => {
                     bench.ledger.cancel(id);
                     bench.grant(asks)

@@ -127,7 +127,7 @@ fn run(daily: u64, lag: Duration, steps: Vec<Step>) {
                     let index = permits.len();
                     let call = Call { permit: index, counted, settled: false, gone: false };
                     naive.calls.extend(vec![call; permit.calls as usize]);
-                    permits.push((permit, bench.now.mono));
+                    permits.push((*permit, bench.now.mono));
                 }
             }
             Step::Report { permit, calls, ago, reads } => {

@@ -30,7 +30,7 @@ fn a_block_ends_when_its_record_says_whatever_the_settings_say_by_then() {
     hears(&mut bench, &writes, &ReserveOutcome::Committed { revision: 7 });
     bench.ledger.pump(bench.now.mono);
     let granted = |bench: &mut Bench| {
-        let answer = bench.ledger.clone().acquire(bench.now.mono, ask(READ), 99, true);
+        let answer = bench.ledger.clone().acquire(bench.now.mono, &ask(READ), 99, true);
         matches!(answer, Answer::Done(Outcome::Granted(_)))
     };
     let nobody = &quotagate::quota::Teller::anybody();

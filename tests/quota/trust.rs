@@ -205,7 +205,7 @@ impl World {
                 let ask = by("token:honest", ask(OPERATIONS[*operation]).calls(*calls));
                 let outcome = self.bench.decide(ask.class(class));
                 if let Outcome::Granted(permit) = &outcome {
-                    self.theirs.push(permit.clone());
+                    self.theirs.push((**permit).clone());
                 }
                 return format!("{outcome:?}");
             }
@@ -223,7 +223,7 @@ impl World {
                 if !closed {
                     let ask = by("token:hostile", ask(OPERATIONS[*operation]));
                     if let Outcome::Granted(permit) = self.bench.decide(ask) {
-                        self.mine.push(permit);
+                        self.mine.push(*permit);
                     }
                 }
             }

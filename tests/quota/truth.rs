@@ -129,7 +129,7 @@ fn run(row: Row) -> Seen {
                         answer_time: Some(bench.now.wall + CALL),
                     };
                     under_way.push(Reverse((answered_us + late, answers.len())));
-                    answers.push(Some(Answer { permit, calls, reading }));
+                    answers.push(Some(Answer { permit: *permit, calls, reading }));
                 }
             }
         }

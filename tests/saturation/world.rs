@@ -212,7 +212,7 @@ impl World {
             check_only: false,
         };
         self.nonce += 1;
-        match self.ledger.acquire(now(self.now_us).mono, ask, self.nonce, true) {
+        match self.ledger.acquire(now(self.now_us).mono, &ask, self.nonce, true) {
             Answer::Done(outcome) => self.told(of, &outcome),
             Answer::Parked(id) => {
                 self.waiting.insert(id, of);

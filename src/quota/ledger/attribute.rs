@@ -88,7 +88,7 @@ impl Ledger {
     /// Calls of a permit came back unsent.
     pub(super) fn note_returned(&mut self, key: PermitKey, calls: u32) {
         if let Some(permit) = self.permits.get(key) {
-            self.attribution.returned(permit.granted, &permit.origin, &permit.user, calls);
+            self.attribution.returned(permit.granted, &permit.origin, &permit.plan.user, calls);
         }
     }
 }

@@ -233,6 +233,14 @@ impl Groups {
         state
     }
 
+    /// A permit that is forgotten points here no more: that alone is nothing to
+    /// those who wait, nor to what is written down.
+    pub fn drop_ref(&mut self, slot: u32) {
+        if let Some(Some(state)) = self.slots.get_mut(slot as usize) {
+            state.refs -= 1;
+        }
+    }
+
     /// Something has changed for those who write the group down.
     pub fn note_change(&mut self, slot: u32) {
         if let Some(Some(state)) = self.slots.get_mut(slot as usize)

@@ -334,11 +334,12 @@ impl Ledger {
             Verdict::Grant { calls } | Verdict::AwaitBlock { calls, .. } => calls,
             Verdict::Refuse { refusal, .. } => {
                 let explanation = self.explain(now, ask, chosen, &ahead, Some(refusal.at));
-                let denial = self.denial(now, ask, chosen, &refusal, 0);
-                return Outcome::Denied(Denial { explanation, ..denial });
+                let mut denial = self.denial(now, ask, chosen, &refusal, 0);
+                denial.explanation = explanation;
+                return Outcome::Denied(denial);
             }
         };
-        Outcome::Granted(Permit {
+        Outcome::Granted(Box::new(Permit {
             key: None,
             epoch: self.epoch,
             calls,
@@ -348,7 +349,7 @@ impl Ledger {
             class_state: self.class_state_of(chosen.tag),
             limits: self.usages(now, chosen),
             explanation: self.explain(now, ask, chosen, &ahead, None),
-        })
+        }))
     }
 
     /// The plan with a user, where it leaves the user open.
@@ -373,7 +374,7 @@ impl Ledger {
         plan: &Plan,
         refusal: &Refusal,
         queue_position: u32,
-    ) -> Denial {
+    ) -> Box<Denial> {
         let counter = self.groups.counter(refusal.at);
         let retry_after = match counter.kind {
             _ if refusal.reason == DenialReason::CoolingDown => {
@@ -385,7 +386,7 @@ impl Ledger {
             Kind::Window => refusal.frees_at.map(|at| at.since(now)),
         };
         let limit = self.usage_of(now, refusal.at, plan.tag);
-        Denial {
+        Box::new(Denial {
             reason: refusal.reason,
             message: self.cooling_sentence(now, refusal).unwrap_or_else(|| {
                 let kept = self.refusal_kept_for(&plan.needs, refusal);
@@ -397,7 +398,7 @@ impl Ledger {
             queue_position,
             class_state: self.class_state_of(plan.tag),
             explanation: Vec::new(),
-        }
+        })
     }
 
     /// The limit that frees last binds; of two at the same time the org's

@@ -1,7 +1,8 @@
 //! Permits that are out, and how their calls are settled.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     ops::Range,
     sync::Arc,
@@ -13,7 +14,6 @@ use super::{
 };
 use crate::quota::{
     Kind, Mono, Now, PermitKey, PermitOfAnother, Released, Report, Reported, RequestKey, Teller,
-    UserId,
     attribution::Origin,
     ranges::{RangeSet, Ranges},
     rules::Fault,
@@ -23,9 +23,7 @@ use crate::quota::{
 #[derive(Clone, Debug)]
 pub struct PermitState {
     pub calls: u32,
-    /// As whom; as its plan says.
-    pub user: Option<UserId>,
-    /// What it took.
+    /// What it took, and as whom.
     pub plan: Arc<Plan>,
     pub granted: Mono,
     pub expires: Mono,
@@ -33,7 +31,7 @@ pub struct PermitState {
     pub forget_at: Mono,
     /// Reserves that had been sent at the grant.
     sends_at_grant: u64,
-    pub request: Option<RequestKey>,
+    pub request: Option<Box<RequestKey>>,
     answered: RangeSet,
     unanswered: RangeSet,
     returned: RangeSet,
@@ -53,13 +51,12 @@ impl PermitState {
         expires: Mono,
         forget_at: Mono,
         sends_at_grant: u64,
-        request: Option<RequestKey>,
+        request: Option<Box<RequestKey>>,
         origin: Origin,
         holder: Option<Arc<str>>,
     ) -> Self {
         Self {
             calls,
-            user: plan.user.clone(),
             plan,
             granted,
             expires,
@@ -106,7 +103,10 @@ impl PermitState {
 #[derive(Clone, Debug, Default)]
 pub struct Permits {
     by_key: HashMap<PermitKey, PermitState, BuildHasherDefault<KeyHasher>>,
-    by_end: BTreeSet<(Mono, PermitKey)>,
+    /// By the end, soonest first: those that end behind all before them, as most
+    /// do, and the others.
+    in_turn: VecDeque<(Mono, PermitKey)>,
+    out_of_turn: BinaryHeap<Reverse<(Mono, PermitKey)>>,
 }
 
 /// A permit's key is random already, and nobody chooses it: it is spread over the
@@ -140,21 +140,36 @@ impl Permits {
     }
 
     pub fn insert(&mut self, key: PermitKey, state: PermitState) {
-        self.by_end.insert((state.forget_at, key));
+        let end = (state.forget_at, key);
+        if self.in_turn.back().is_none_or(|last| *last <= end) {
+            self.in_turn.push_back(end);
+        } else {
+            self.out_of_turn.push(Reverse(end));
+        }
         self.by_key.insert(key, state);
     }
 
-    /// Takes out a permit that need not be known any more.
-    pub fn take_forgotten(&mut self, now: Mono) -> Option<(PermitKey, PermitState)> {
-        while let Some((end, _)) = self.by_end.first()
-            && *end <= now
-        {
-            let (_, key) = self.by_end.pop_first()?;
+    /// Takes out the permits that need not be known any more, soonest first.
+    pub fn forget(&mut self, now: Mono, mut forgotten: impl FnMut(PermitKey, &PermitState)) {
+        while let Some(key) = self.take_end(now) {
             if let Some(permit) = self.by_key.remove(&key) {
-                return Some((key, permit));
+                forgotten(key, &permit);
             }
         }
-        None
+    }
+
+    /// Takes out the soonest end that has come.
+    fn take_end(&mut self, now: Mono) -> Option<PermitKey> {
+        let has_come = |end: &&(Mono, PermitKey)| end.0 <= now;
+        let in_turn = self.in_turn.front().filter(has_come);
+        let out_of_turn = self.out_of_turn.peek().map(|Reverse(end)| end).filter(has_come);
+        let next = match (in_turn, out_of_turn) {
+            (Some(next), Some(other)) if other < next => self.out_of_turn.pop().map(|end| end.0),
+            (None, Some(_)) => self.out_of_turn.pop().map(|end| end.0),
+            (Some(_), _) => self.in_turn.pop_front(),
+            (None, None) => None,
+        };
+        next.map(|(_, key)| key)
     }
 
     /// Gives back the memory of many permits that are known no more.
@@ -162,9 +177,11 @@ impl Permits {
         if self.by_key.capacity() > 4 * self.by_key.len() {
             self.by_key.shrink_to(2 * self.by_key.len());
         }
-        if self.by_end.is_empty() {
-            // An emptied tree keeps a node.
-            self.by_end = BTreeSet::new();
+        if self.in_turn.capacity() > 4 * self.in_turn.len() {
+            self.in_turn.shrink_to(2 * self.in_turn.len());
+        }
+        if self.out_of_turn.capacity() > 4 * self.out_of_turn.len() {
+            self.out_of_turn.shrink_to(2 * self.out_of_turn.len());
         }
     }
 

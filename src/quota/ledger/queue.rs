@@ -307,10 +307,10 @@ impl Ledger {
         }
     }
 
-    fn queue_full(&self, now: Mono, ask: &Ask, plan: &Arc<Plan>) -> Denial {
+    fn queue_full(&self, now: Mono, ask: &Ask, plan: &Arc<Plan>) -> Box<Denial> {
         // Of a pool's users the one who would have it: a denial names every limit.
         let plan = self.chosen(now, ask, plan, &Ahead::new());
-        Denial {
+        Box::new(Denial {
             reason: DenialReason::QueueFull,
             limit: None,
             limits: self.usages(now, plan),
@@ -323,7 +323,7 @@ impl Ledger {
             ),
             class_state: self.class_state_of(plan.tag),
             explanation: Vec::new(),
-        }
+        })
     }
 
     /// The arrival that is kept for a request whose wait has ended lately.

@@ -9,7 +9,7 @@ use super::{
     judge::{Plan, Refusal},
 };
 use crate::quota::{
-    Ask, Class, DenialReason, Group, Kind, LimitUsage, Mono, OrgUsage, Scope, UserUsage,
+    Ask, Class, DenialReason, Group, Kind, LimitUsage, Limits, Mono, OrgUsage, Scope, UserUsage,
     WorkspaceUsage,
     catalogue::Charge,
     figures::thousands,
@@ -114,7 +114,7 @@ impl Ledger {
         }
     }
 
-    pub(super) fn usages(&self, now: Mono, plan: &Plan) -> Vec<LimitUsage> {
+    pub(super) fn usages(&self, now: Mono, plan: &Plan) -> Limits {
         plan.needs.iter().map(|need| self.usage_of(now, need.at, plan.tag)).collect()
     }
 

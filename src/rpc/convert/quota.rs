@@ -318,7 +318,7 @@ pub fn decided(Decided { decision, now }: Decided) -> v1::AcquireResponse {
             limits: permit.limits.into_iter().map(|limit| limit_usage(limit, now)).collect(),
             explanation: permit.explanation.into_iter().map(|e| explanation(e, now)).collect(),
         }),
-        Decision::Denial(refusal) => Outcome::Denial(denial(refusal, now)),
+        Decision::Denial(refusal) => Outcome::Denial(denial(*refusal, now)),
     };
     v1::AcquireResponse { outcome: Some(outcome) }
 }

@@ -133,12 +133,12 @@ impl World {
     }
 
     async fn ask(&self, node: &Node, ask: Ask) -> Result<Outcome, NoLedger> {
-        node.shards.acquire(&self.org, ask).await.map(|(outcome, _)| outcome)
+        node.shards.acquire(&self.org, &ask).await.map(|(outcome, _)| outcome)
     }
 
     async fn grant(&self, node: &Node, ask: Ask) -> Permit {
         match self.ask(node, ask).await {
-            Ok(Outcome::Granted(permit)) => permit,
+            Ok(Outcome::Granted(permit)) => *permit,
             other => panic!("{other:?}"),
         }
     }
@@ -163,7 +163,7 @@ impl World {
 
     fn parked(&self, node: &Node, ask: Ask) -> JoinHandle<Result<Outcome, NoLedger>> {
         let (shards, org) = (Arc::clone(&node.shards), self.org.clone());
-        tokio::spawn(async move { shards.acquire(&org, ask).await.map(|(outcome, _)| outcome) })
+        tokio::spawn(async move { shards.acquire(&org, &ask).await.map(|(outcome, _)| outcome) })
     }
 
     fn total(&self, node: &Node) -> LimitUsage {

@@ -22,7 +22,6 @@ use crate::quota::{
 type Answers = Vec<(WaiterId, Outcome)>;
 
 /// What was found of a request at the front.
-#[expect(clippy::large_enum_variant, reason = "it lives for a moment, on the stack")]
 enum Look {
     /// It waits no more.
     Answered(Outcome),

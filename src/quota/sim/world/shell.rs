@@ -65,7 +65,7 @@ impl World {
         let ask = self.requests[request].ask.clone();
         self.nonce += 1;
         let before = self.sampled_totals(ledger, now.mono);
-        let answer = ledger.acquire(now.mono, ask.clone(), self.nonce, true);
+        let answer = ledger.acquire(now.mono, &ask, self.nonce, true);
         let mut charged = None;
         match answer {
             Answer::Parked(id) => {

@@ -325,7 +325,7 @@ fn a_permit_is_written_down() {
         decided: Mono(0),
         life_left: Duration::ZERO,
         class_state: None,
-        limits: vec![usage()],
+        limits: [usage()].into_iter().collect(),
         explanation: vec![LimitExplanation {
             usage: usage(),
             room: 1,
@@ -339,7 +339,7 @@ fn a_permit_is_written_down() {
         }],
     };
     let ttl = Duration::from_micros(4_900_001);
-    let decision = Decision::Permit { permit_id: "p".into(), ttl, permit };
+    let decision = Decision::Permit { permit_id: "p".into(), ttl, permit: Box::new(permit) };
     let expected = v1::Permit {
         permit_id: "p".into(),
         calls: 3,
@@ -375,7 +375,7 @@ fn a_denial_is_written_down_with_times_on_the_wall_clock() {
     let denial = Denial {
         reason: DenialReason::WorkspaceClassPaused,
         limit: Some(usage()),
-        limits: vec![usage()],
+        limits: [usage()].into_iter().collect(),
         retry_after: Some(Duration::from_millis(250)),
         queue_position: 4,
         message: "event synchronisation is paused".into(),
@@ -421,7 +421,7 @@ fn a_denial_is_written_down_with_times_on_the_wall_clock() {
         explanation: Vec::new(),
     };
     let outcome = Some(v1::acquire_response::Outcome::Denial(expected));
-    let decided = decided(Decided { decision: Decision::Denial(denial), now: NOW });
+    let decided = decided(Decided { decision: Decision::Denial(Box::new(denial)), now: NOW });
     assert_eq!(decided, v1::AcquireResponse { outcome });
 }
 

@@ -219,10 +219,10 @@ mod tests {
                 decided: NOW.mono,
                 life_left: ttl,
                 class_state,
-                limits,
+                limits: limits.into(),
                 explanation: Vec::new(),
             };
-            let decision = Decision::Permit { permit_id, ttl, permit };
+            let decision = Decision::Permit { permit_id, ttl, permit: Box::new(permit) };
             let answer = Decided { decision, now: NOW };
             let mut out = Backwards::with_room(64);
             write(&mut out, answer.clone());

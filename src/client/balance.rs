@@ -116,9 +116,10 @@ impl Balance {
         self.servers.len()
     }
 
-    /// True if there is a healthy server other than this one.
+    /// True if there is a server other than this one that is healthy, or may be
+    /// soon: whoever is asked first is often just the first one that was reached.
     pub fn has_other_than(&self, server: usize) -> bool {
-        (0..self.len()).any(|other| other != server && self.is_ready(other))
+        (0..self.len()).any(|other| other != server && self.may_serve(other))
     }
 
     /// The configured server of this address, if it is there and healthy now.
@@ -225,8 +226,8 @@ impl Balance {
         self.servers.iter().any(|server| matches!(*server.state(), State::Opening))
     }
 
-    fn is_ready(&self, server: usize) -> bool {
-        matches!(*self.servers[server].state(), State::Ready(_))
+    fn may_serve(&self, server: usize) -> bool {
+        matches!(*self.servers[server].state(), State::Ready(_) | State::Opening)
     }
 }
 

@@ -12,7 +12,7 @@
 //!    [`webhook`] tells others what happens by itself.
 //! 5. [`auth`] knows who calls, and what they may do. [`rpc`] and [`web`] are the edges: gRPC, and HTTP with the same calls as
 //!    [`json`]. The messages are in [`proto`]. [`tls`] secures connections, those that come and
-//!    those that go out.
+//!    those that go out; [`unsent`] tells what a broken one has not taken.
 //! 6. [`server`] puts all of it together, with [`metrics`] and [`telemetry`].
 //! 7. [`client`] is the library for callers, [`cli`] the program; [`duration`]
 //!    reads lengths of time for both, [`https`] asks servers that are not ours.
@@ -20,7 +20,7 @@
 //!    this is for.
 //!
 //! Dependencies point from later to earlier rooms. With the feature `client` alone
-//! only [`client`], [`clock`] and [`proto`] are compiled. ARCHITECTURE.md says which room a
+//! only [`client`], [`clock`], [`tls`], [`unsent`] and [`proto`] are compiled. ARCHITECTURE.md says which room a
 //! line belongs in, and follows one Acquire through them.
 
 /// The commit that this was built from; `unknown` in a development build.
@@ -71,6 +71,8 @@ pub mod telemetry;
 pub mod tls;
 #[cfg(feature = "server")]
 pub mod trace;
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod unsent;
 #[cfg(feature = "server")]
 pub mod web;
 #[cfg(feature = "server")]

@@ -28,6 +28,7 @@ use crate::{
         AcquireRequest, AcquireResponse, ReleaseRequest, ReleaseResponse, ReportRequest,
         ReportResponse, quota_service_client::QuotaServiceClient,
     },
+    unsent::was_not_begun,
 };
 
 /// The connections. Clients share it, and what settles in the background.
@@ -288,7 +289,7 @@ enum Fault {
     /// The service has not decided it: it is overloaded, or nobody owns the org
     /// just now.
     Undecided,
-    /// It was certainly not sent.
+    /// It was certainly not sent, or not begun.
     Unsent,
     /// The connection broke: nobody knows.
     Lost,
@@ -365,7 +366,8 @@ pub fn org_of(permit_id: &str) -> &str {
 fn was_not_sent(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.is::<NotConnected>() {
+        let was_not_begun = error.downcast_ref().is_some_and(was_not_begun);
+        if was_not_begun || error.is::<NotConnected>() {
             return true;
         }
         cause = error.source();

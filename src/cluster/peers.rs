@@ -47,6 +47,7 @@ use crate::{
     },
     quota::Wall,
     trace::Span,
+    unsent::was_not_begun,
 };
 
 /// The reason of an answer that says: not the owner, and nothing was done.
@@ -506,22 +507,12 @@ impl Service<http::Request<Body>> for Wire {
             answer.await.map_err(|mut error| match error.take_message() {
                 Some(_unsent) => WireError::NotSent(error.into_error()),
                 None => match error.into_error() {
-                    error if was_not_taken(&error) => WireError::NotSent(error),
+                    error if was_not_begun(&error) => WireError::NotSent(error),
                     error => WireError::Lost(error),
                 },
             })
         })
     }
-}
-
-/// The peer has gone away in order, and has said that it did not begin this request: it
-/// came after the last one that it takes (RFC 9113, section 6.8). What it has begun ends
-/// otherwise.
-fn was_not_taken(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.and_then(|source| source.downcast_ref::<h2::Error>()).is_some_and(|error| {
-        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
-    })
 }
 
 async fn answered<T>(

@@ -1,9 +1,16 @@
 //! What is asked again, and what is not.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use quotagate::client::{AcquireError, Ask, Client};
-use tokio::time::Instant;
+use quotagate::{
+    client::{AcquireError, Ask, Client},
+    proto::v1::AcquireRequest,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy, copy_bidirectional},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
+    time::Instant,
+};
 use tonic::Code;
 
 use crate::{
@@ -116,4 +123,80 @@ async fn questions_of_one_client_have_ids_of_their_own() {
     let ids: BTreeSet<_> = asked.iter().map(|asked| &asked.request_id).collect();
     assert_eq!((ids.len(), asked[5].request_id.as_str()), (6, "mine"));
     assert!(ids.iter().all(|id| id.len() <= 64), "{ids:?}");
+}
+
+/// Frames of HTTP/2 (RFC 9113, section 6).
+const DATA: u8 = 0;
+const GOAWAY: u8 = 7;
+
+/// The next frame, its head before its payload; `None` at the end.
+async fn frame(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
+    let mut head = [0; 9];
+    from.read_exact(&mut head).await.ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+    let mut frame = head.to_vec();
+    frame.resize(head.len() + length, 0);
+    from.read_exact(&mut frame[head.len()..]).await.ok()?;
+    Some(frame)
+}
+
+/// Leads to a server until a message comes that has this text. Says then that it goes
+/// away without an error, and that it takes no stream: it has begun none.
+async fn goes_away(client: TcpStream, server: SocketAddr, text: &str) {
+    let server = TcpStream::connect(server).await.expect("it is there");
+    let (mut answers, mut server) = server.into_split();
+    let (mut asked, mut client) = client.into_split();
+    let mut preface = [0; 24];
+    asked.read_exact(&mut preface).await.expect("the preface");
+    server.write_all(&preface).await.expect("it is open");
+    let until_then = async {
+        while let Some(frame) = frame(&mut asked).await {
+            if frame[3] == DATA && frame.windows(text.len()).any(|part| part == text.as_bytes()) {
+                break;
+            }
+            server.write_all(&frame).await.expect("it is open");
+        }
+    };
+    tokio::select! {
+        () = until_then => {}
+        copied = copy(&mut answers, &mut client) => panic!("the server ended: {copied:?}"),
+    }
+    let payload = [0; 8];
+    let head = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0];
+    client.write_all(&[&head[..], &payload].concat()).await.expect("it is open");
+    client.shutdown().await.expect("it is open");
+    // The client closes it, having read that.
+    while frame(&mut asked).await.is_some() {}
+}
+
+/// The address of something that goes away at the first question about this org, and
+/// leads to a server before and after that.
+async fn before(server: SocketAddr, org: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        let (first, _) = listener.accept().await.expect("a connection");
+        tokio::spawn(goes_away(first, server, org));
+        loop {
+            let (mut next, _) = listener.accept().await.expect("a connection");
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(server).await.expect("it is there");
+                copy_bidirectional(&mut next, &mut server).await
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn what_a_server_that_goes_away_has_not_begun_is_asked_again_whatever_it_is() {
+    let fake = Fake::start([yes()]).await;
+    let addr = before(fake.addr, "org-of-one-who-goes").await;
+    let client = Client::builder(&addr.to_string()).timeout(PATIENCE).build();
+    let client = client.expect("an address");
+    // Without a request id: nothing that may have been begun is asked again.
+    let request = AcquireRequest { org: "org-of-one-who-goes".into(), ..Default::default() };
+    let answer = client.acquire(request).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(fake.seen(|seen| seen.acquires.len()), 1);
 }

@@ -19,8 +19,6 @@ pub use self::{
     settings::Settings,
     what_if::{WhatIf, WhatIfError},
 };
-/// What the edge is told of, by its own name.
-pub use crate::store::{Shard, StoreMember};
 use crate::{
     cluster::{
         View,
@@ -34,8 +32,13 @@ use crate::{
         PermitOfAnother, Released, Report, Reported, Teller, Transition, Unknown, UserId, Wall,
         WorkspaceId,
     },
-    shard::{NoLedger, Policies as _, Shards, Usage, permit_id::PermitId},
+    shard::{NoLedger, Policies as _, Shards, Usage},
     store::{SharedStore, keys::SHARDS},
+};
+/// What the edge is told of, by its own name.
+pub use crate::{
+    shard::permit_id::PermitId,
+    store::{Shard, StoreMember},
 };
 
 /// Why a request could not be decided.
@@ -104,8 +107,8 @@ pub struct Decided {
 pub enum Decision {
     /// Calls may be made.
     Permit {
-        /// Opaque and routable; empty for a check.
-        permit_id: String,
+        /// Opaque to its caller, and routable; `None` for a check.
+        id: Option<PermitId>,
         /// `waited + life_left`; zero for a check.
         ttl: Duration,
         /// The rest.
@@ -709,9 +712,9 @@ impl Node {
             Some(key) => {
                 let id = PermitId { org: org.clone(), epoch: permit.epoch, key };
                 let ttl = permit.decided.since(arrived) + permit.life_left;
-                Decision::Permit { permit_id: id.to_text(), ttl, permit }
+                Decision::Permit { id: Some(id), ttl, permit }
             }
-            None => Decision::Permit { permit_id: String::new(), ttl: Duration::ZERO, permit },
+            None => Decision::Permit { id: None, ttl: Duration::ZERO, permit },
         }
     }
 }

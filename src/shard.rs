@@ -45,9 +45,9 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     quota::{
-        Answer, Ask, AskError, Catalogue, DemandView, Event, Ledger, Mono, Now, OrgId, OrgPolicy,
-        OrgUsage, Outcome, PermitOfAnother, Released, Report, Reported, Rules, Teller, Transition,
-        WaiterId, Wall, WorkspaceId, replay::Recording,
+        Answer, Ask, AskError, Catalogue, Class, DemandView, Event, Ledger, Mono, Now, OrgId,
+        OrgPolicy, OrgUsage, Outcome, PermitOfAnother, Released, Report, Reported, Rules, Teller,
+        Transition, WaiterId, Wall, WorkspaceId, replay::Recording,
     },
     store::{Shard, SharedStore, StoreError, keys::SHARDS, records::OwnerRecord, shard_of},
     trace::Span,
@@ -266,28 +266,28 @@ impl Shards {
         })??;
         let decided = match answer {
             Ok(decided) => decided,
-            Err((waiting, since)) => {
-                let span = Span::current().part(if waits_for_room {
-                    "wait"
-                } else {
-                    "wait for the store"
-                });
-                let outcome = waiting.outcome().await;
-                drop(span);
-                let now = self.clock.now();
-                let waited = now.mono.since(since);
-                if waits_for_room {
-                    self.metrics.waited_for_room(class, waited);
-                } else {
-                    self.metrics.waited_for_store(waited);
-                }
-                (outcome, now)
-            }
+            // Hardly any request waits, and each is moved about with what it might need.
+            Err((waiting, since)) => Box::pin(self.wait(waiting, class, since)).await,
         };
         if !waits_for_room {
             self.metrics.decided(self.clock.mono().since(asked));
         }
         Ok(decided)
+    }
+
+    async fn wait(&self, waiting: Waiting<'_>, class: Class, since: Mono) -> (Outcome, Now) {
+        let for_room = waiting.for_room;
+        let span = Span::current().part(if for_room { "wait" } else { "wait for the store" });
+        let outcome = waiting.outcome().await;
+        drop(span);
+        let now = self.clock.now();
+        let waited = now.mono.since(since);
+        if for_room {
+            self.metrics.waited_for_room(class, waited);
+        } else {
+            self.metrics.waited_for_store(waited);
+        }
+        (outcome, now)
     }
 
     /// The requests that wait, of those that may wait for room, or of those that
@@ -767,7 +767,7 @@ struct Waiting<'s> {
     cell: Arc<Cell>,
     id: WaiterId,
     told: Option<oneshot::Receiver<Outcome>>,
-    waits_for_room: bool,
+    for_room: bool,
 }
 
 impl<'s> Waiting<'s> {
@@ -776,10 +776,10 @@ impl<'s> Waiting<'s> {
         cell: Arc<Cell>,
         id: WaiterId,
         told: oneshot::Receiver<Outcome>,
-        waits_for_room: bool,
+        for_room: bool,
     ) -> Self {
-        shards.count(waits_for_room).fetch_add(1, Ordering::Relaxed);
-        Self { shards, cell, id, told: Some(told), waits_for_room }
+        shards.count(for_room).fetch_add(1, Ordering::Relaxed);
+        Self { shards, cell, id, told: Some(told), for_room }
     }
 
     async fn outcome(mut self) -> Outcome {
@@ -790,7 +790,7 @@ impl<'s> Waiting<'s> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shards.count(self.waits_for_room).fetch_sub(1, Ordering::Relaxed);
+        self.shards.count(self.for_room).fetch_sub(1, Ordering::Relaxed);
         drop(self.told.take());
         let left = self.cell.with(|inner| {
             let Some(callers) = inner.waiters.get_mut(&self.id) else { return };

@@ -158,11 +158,14 @@ impl Owner {
     pub async fn decides(&self) {
         let arrived = self.node.now().mono;
         let decided = self.node.acquire(&self.org, &self.ask, arrived).await;
-        let Ok(Decided { decision: Decision::Permit { permit_id, .. }, .. }) = decided else {
+        let Ok(Decided { decision: Decision::Permit { id: Some(id), .. }, .. }) = decided else {
             panic!("{decided:?}")
         };
         black_box(
-            self.node.report(&permit_id, report(), &Teller::anybody()).await.expect("it is taken"),
+            self.node
+                .report(&id.to_string(), report(), &Teller::anybody())
+                .await
+                .expect("it is taken"),
         );
     }
 

@@ -40,11 +40,16 @@ impl Backwards {
 
     /// These bytes, as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
-        if self.start < bytes.len() {
-            self.grow(bytes.len());
+        self.front(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// So many bytes in front of what is written, to be written.
+    fn front(&mut self, length: usize) -> &mut [u8] {
+        if self.start < length {
+            self.grow(length);
         }
-        self.start -= bytes.len();
-        self.bytes[self.start..][..bytes.len()].copy_from_slice(bytes);
+        self.start -= length;
+        &mut self.bytes[self.start..][..length]
     }
 
     /// A number: an integer that is not negative, a boolean or an enum.
@@ -79,19 +84,20 @@ impl Backwards {
 
     /// Seven bits in a byte, the lowest first; all but the last have the eighth set.
     fn varint(&mut self, value: u64) {
-        let last = (u64::BITS - (value | 1).leading_zeros() - 1) / 7;
-        for place in (0..=last).rev() {
-            let [bits, ..] = (value >> (7 * place)).to_le_bytes();
-            self.byte(if place == last { bits } else { bits | 0x80 });
+        if let Ok(byte @ ..0x80) = u8::try_from(value) {
+            // Nearly all are: keys, lengths, enums.
+            self.front(1)[0] = byte;
+            return;
         }
-    }
-
-    fn byte(&mut self, byte: u8) {
-        if self.start == 0 {
-            self.grow(1);
+        let length = (u64::BITS - value.leading_zeros()).div_ceil(7) as usize;
+        let mut rest = value;
+        let bytes = self.front(length);
+        for byte in &mut *bytes {
+            let [bits, ..] = rest.to_le_bytes();
+            *byte = bits | 0x80;
+            rest >>= 7;
         }
-        self.start -= 1;
-        self.bytes[self.start] = byte;
+        bytes[length - 1] &= 0x7f;
     }
 
     /// More room in front, for so many bytes at least.

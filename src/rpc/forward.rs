@@ -242,7 +242,7 @@ impl Forward {
     ) -> Result<Response<O::Answer>, Status> {
         note_org(operation.org());
         let asked = Asked { arrived: context.arrived, by: context.teller(operation.org()) };
-        let mut search: Option<Search<'_>> = None;
+        let mut search: Option<Box<Search<'_>>> = None;
         loop {
             let route = self.node.route(operation.org());
             let why = match &route {
@@ -285,7 +285,8 @@ impl Forward {
                 return Err(stopping().into());
             }
             debug!(%why, "no decision yet");
-            let search = search.get_or_insert_with(|| Search::begin(self, context.deadline, wait));
+            let search =
+                search.get_or_insert_with(|| Box::new(Search::begin(self, context.deadline, wait)));
             if !Box::pin(search.goes_on(operation, &route)).await {
                 return Err(no_owner(&why).into());
             }

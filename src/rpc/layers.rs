@@ -226,7 +226,8 @@ impl Edge {
         let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
         let response = match at_once {
             Poll::Ready(response) => explain(response, path),
-            Poll::Pending => match timeout_at(deadline.0 - DEADLINE_MARGIN, answer).await {
+            Poll::Pending => match Box::pin(timeout_at(deadline.0 - DEADLINE_MARGIN, answer)).await
+            {
                 Ok(response) => explain(response, path),
                 Err(_) => Status::from(deadline_exceeded()).into_http(),
             },

@@ -1,13 +1,13 @@
 //! QuotaService: each request is made an operation, and decided by the org's
 //! owner.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem::take, sync::Arc, time::Duration};
 
 use hyper::body::Incoming;
 use prost::Message;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, body::Body, codegen::http};
+use tonic::{Code, Request, Response, Status, body::Body, codegen::http, metadata::MetadataMap};
 use tower::Service as _;
 use tracing::debug;
 
@@ -91,21 +91,21 @@ impl Quota {
     ///
     /// # Errors
     /// What a caller has to know.
-    pub async fn release(
+    pub fn release(
         &self,
         request: Request<v1::ReleaseRequest>,
-    ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        self.carried_out(request, |request, _| Release::new(request)).await
+    ) -> impl Future<Output = Result<Response<v1::ReleaseResponse>, Status>> + Send {
+        self.carried_out(request, |request, _| Release::new(request))
     }
 
     /// Tells what became of calls.
     ///
     /// # Errors
     /// What a caller has to know.
-    pub async fn report(
+    pub fn report(
         &self,
         request: Request<v1::ReportRequest>,
-    ) -> Result<Response<v1::ReportResponse>, Status> {
+    ) -> impl Future<Output = Result<Response<v1::ReportResponse>, Status>> + Send {
         let report = |request, _: &Context| {
             let report = Report::new(request)?;
             let request = report.request();
@@ -115,7 +115,7 @@ impl Quota {
             }
             Ok(report)
         };
-        self.carried_out(request, report).await
+        self.carried_out(request, report)
     }
 }
 
@@ -225,7 +225,10 @@ impl Calls {
     {
         match unary::read(&mut request, MAX_MESSAGE_BYTES).await {
             Ok(message) => {
-                let request = Request::from_http(request.map(|_| message));
+                let metadata = MetadataMap::from_headers(take(request.headers_mut()));
+                let extensions = take(request.extensions_mut());
+                drop(request);
+                let request = Request::from_parts(metadata, extensions, message);
                 unary::write(answer(request).await)
             }
             Err(read) => {

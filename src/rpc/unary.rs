@@ -52,8 +52,9 @@ where
         return Ok(message);
     }
     // Trailers would be read by nobody, and a second message is one too many.
+    let message = Box::new(message);
     match body.frame().await {
-        None => Ok(message),
+        None => Ok(*message),
         second => Err([first, second]),
     }
 }

@@ -3,6 +3,8 @@
 
 use std::{fmt, str::FromStr};
 
+use smallvec::SmallVec;
+
 use crate::{
     quota::{OrgId, PermitKey},
     store::{Shard, shard_of},
@@ -22,28 +24,34 @@ pub struct PermitId {
 /// Tells this form of names from later ones.
 const VERSION: &str = "p1";
 
+/// The first part of a name, in ASCII: a version and three numbers.
+pub type Head = SmallVec<[u8; 48]>;
+
 /// A text that no node has made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is no permit of quotagate")]
 pub struct Garbled;
 
 impl PermitId {
-    /// The name itself, written digit by digit: every answer has one, and formatting
-    /// costs more.
+    /// What stands before the org in the name. The org comes last: it is the only part
+    /// that may contain a dash. Written digit by digit, and nowhere but here: every
+    /// answer has one, and formatting or memory of its own cost more.
     #[must_use]
-    pub fn to_text(&self) -> String {
-        let Self { org, epoch, key } = self;
-        // The longest has 128 characters; most have half as many.
-        let mut text = String::with_capacity(VERSION.len() + 40 + org.as_str().len());
-        text.push_str(VERSION);
-        for (number, digits) in [(self.shard().number().into(), 2), (*epoch, 1), (key.0, 16)] {
-            text.push('-');
-            push_hex(&mut text, number, digits);
+    pub fn head(&self) -> Head {
+        let mut head = Head::from_slice(VERSION.as_bytes());
+        let numbers = [(self.shard().number().into(), 2), (self.epoch, 1), (self.key.0, 16)];
+        for (number, digits) in numbers {
+            head.push(b'-');
+            push_hex(&mut head, number, digits);
         }
-        // The org comes last: it is the only part that may contain a dash.
-        text.push('-');
-        text.push_str(org.as_str());
-        text
+        head.push(b'-');
+        head
+    }
+
+    /// True if `text` is the name.
+    fn is(&self, text: &str) -> bool {
+        let (head, org) = (self.head(), self.org.as_str());
+        text.as_bytes().strip_prefix(&*head).is_some_and(|rest| rest == org.as_bytes())
     }
 
     /// The shard of its org.
@@ -54,17 +62,19 @@ impl PermitId {
 }
 
 /// Hexadecimal digits, at least so many.
-fn push_hex(text: &mut String, number: u64, at_least: u32) {
+fn push_hex(text: &mut Head, number: u64, at_least: u32) {
     let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(at_least);
     for place in (0..digits).rev() {
         let digit = (number >> (4 * place)) & 0xf;
-        text.push(char::from(b"0123456789abcdef"[digit as usize]));
+        text.push(b"0123456789abcdef"[digit as usize]);
     }
 }
 
 impl fmt::Display for PermitId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_text())
+        let head = self.head();
+        f.write_str(std::str::from_utf8(&head).map_err(|_| fmt::Error)?)?;
+        f.write_str(self.org.as_str())
     }
 }
 
@@ -81,9 +91,7 @@ impl FromStr for PermitId {
             key: PermitKey(u64::from_str_radix(key, 16).map_err(|_| Garbled)?),
         };
         // There is exactly one text for each name.
-        (version == VERSION && !shard.is_empty() && id.to_text() == text)
-            .then_some(id)
-            .ok_or(Garbled)
+        (version == VERSION && !shard.is_empty() && id.is(text)).then_some(id).ok_or(Garbled)
     }
 }
 

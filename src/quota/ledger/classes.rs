@@ -82,11 +82,9 @@ impl Ledger {
         let group = self.groups.get(tag);
         let status = |class| status_of(class, policy, group.classes.get(class));
         let used = self.workspace_used(tag);
-        let name = match &group.key {
-            Group::Workspace(workspace) => workspace.as_str(),
-            _ => return None,
-        };
-        let warning = self.warning_of(tag).map(|level| {
+        let Group::Workspace(name) = &group.key else { return None };
+        let warning = (used >= group.gates.quiet_below).then(|| level_of(used, cap)).flatten();
+        let warning = warning.map(|level| {
             let used_of = format!(
                 "workspace {name} has used {} of its {} calls in 24 hours",
                 thousands(used),
@@ -157,12 +155,7 @@ impl Ledger {
     /// How near the workspace in this slot is to its cap, if that is to be said.
     pub(super) fn warning_of(&self, slot: u32) -> Option<Level> {
         let (cap, _) = self.class_policy(slot)?;
-        let warn_at = WARN.pause_point(cap);
-        match self.workspace_used(slot) {
-            used if used >= cap => Some(Level::Reached),
-            used if used >= warn_at => Some(Level::Approaching),
-            _ => None,
-        }
+        level_of(self.workspace_used(slot), cap)
     }
 
     /// The thresholds of a workspace, with a cap or without.
@@ -203,6 +196,15 @@ impl Ledger {
     pub(super) fn workspace_used(&self, slot: u32) -> u64 {
         let mut counters = self.groups.get(slot).counters.iter();
         counters.find(|counter| counter.is_workspace_cap()).map_or(0, |counter| counter.used())
+    }
+}
+
+/// How near `used` is to a cap, if that is to be said.
+fn level_of(used: u64, cap: u64) -> Option<Level> {
+    match used {
+        used if used >= cap => Some(Level::Reached),
+        used if used >= WARN.pause_point(cap) => Some(Level::Approaching),
+        _ => None,
     }
 }
 

@@ -309,8 +309,8 @@ pub fn error_text(request: &v1::ReportRequest) -> (&str, &str) {
 pub fn decided(Decided { decision, now }: Decided) -> v1::AcquireResponse {
     use v1::acquire_response::Outcome;
     let outcome = match decision {
-        Decision::Permit { permit_id, ttl, permit } => Outcome::Permit(v1::Permit {
-            permit_id,
+        Decision::Permit { id, ttl, permit } => Outcome::Permit(v1::Permit {
+            permit_id: id.map(|id| id.to_string()).unwrap_or_default(),
             calls: permit.calls,
             execution_user: permit.user.map_or_else(String::new, |user| user.as_str().to_owned()),
             ttl: Some(wire_duration(ttl)),

@@ -2,7 +2,10 @@ use prost_types::{Duration as WireDuration, Timestamp};
 use smallvec::smallvec;
 
 use super::*;
-use crate::quota::{LimitName, Mono, Permit, QueueUsage, Queued, WaitsFor, Wall};
+use crate::{
+    node::PermitId,
+    quota::{LimitName, Mono, Permit, PermitKey, QueueUsage, Queued, WaitsFor, Wall},
+};
 
 fn acquire() -> v1::AcquireRequest {
     v1::AcquireRequest {
@@ -339,9 +342,12 @@ fn a_permit_is_written_down() {
         }],
     };
     let ttl = Duration::from_micros(4_900_001);
-    let decision = Decision::Permit { permit_id: "p".into(), ttl, permit: Box::new(permit) };
+    let org = OrgId::parse("acme").expect("an org");
+    let id = PermitId { org, epoch: 1, key: PermitKey(7) };
+    let permit_id = id.to_string();
+    let decision = Decision::Permit { id: Some(id), ttl, permit: Box::new(permit) };
     let expected = v1::Permit {
-        permit_id: "p".into(),
+        permit_id,
         calls: 3,
         execution_user: "u".into(),
         ttl: Some(WireDuration { seconds: 4, nanos: 900_001_000 }),

@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::{class_status, decided, warning, wire_duration, wire_kind, wire_moment, wire_scope};
 use crate::{
-    node::{Decided, Decision},
+    node::{Decided, Decision, PermitId},
     proto::v1,
     quota::{ClassState, ClassStatus, LimitUsage, Now, Permit, UserId},
     rpc::backwards::Backwards,
@@ -19,15 +19,21 @@ use crate::{
 pub fn write(out: &mut Backwards, answer: Decided) {
     let Decided { decision, now } = answer;
     match decision {
-        Decision::Permit { permit_id, ttl, permit } if permit.explanation.is_empty() => {
-            out.message(1, |out| write_permit(out, &permit_id, ttl, &permit, now));
+        Decision::Permit { id, ttl, permit } if permit.explanation.is_empty() => {
+            out.message(1, |out| write_permit(out, id.as_ref(), ttl, &permit, now));
         }
         // A caller that is refused has nothing to hurry for, one that checks neither.
         decision => out.raw(&decided(Decided { decision, now }).encode_to_vec()),
     }
 }
 
-fn write_permit(out: &mut Backwards, permit_id: &str, ttl: Duration, permit: &Permit, now: Now) {
+fn write_permit(
+    out: &mut Backwards,
+    id: Option<&PermitId>,
+    ttl: Duration,
+    permit: &Permit,
+    now: Now,
+) {
     // All of them are named, so that a new one is not forgotten here.
     let Permit {
         key: _,
@@ -49,7 +55,13 @@ fn write_permit(out: &mut Backwards, permit_id: &str, ttl: Duration, permit: &Pe
     out.message(4, |out| write_duration(out, ttl));
     out.text(3, user.as_ref().map_or("", UserId::as_str));
     out.number(2, *calls);
-    out.text(1, permit_id);
+    if let Some(id) = id {
+        // A text stands on the wire as a message does.
+        out.message(1, |out| {
+            out.raw(id.org.as_str().as_bytes());
+            out.raw(&id.head());
+        });
+    }
 }
 
 /// A `LimitUsage`; how long it lasts is not said with a permit.
@@ -144,7 +156,7 @@ mod tests {
     use proptest::{option, prelude::*};
 
     use super::*;
-    use crate::quota::{Class, Kind, LimitName, Mono, PermitKey, Scope, Wall, Warning};
+    use crate::quota::{Class, Kind, LimitName, Mono, OrgId, PermitKey, Scope, Wall, Warning};
 
     const NOW: Now = Now { mono: Mono(1 << 50), wall: Wall(1_700_000_000_000_000) };
 
@@ -206,7 +218,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_permit_is_written_as_prost_writes_it(
-            (permit_id, calls, ttl) in (".{0,128}", any::<u32>(), time()),
+            id in option::of(("[a-z-]{1,64}", any::<u64>(), any::<u64>())),
+            (calls, ttl) in (any::<u32>(), time()),
             user in option::of("[a-z]{1,20}"),
             class_state in option::of(classes()),
             limits in prop::collection::vec(limit(), 0..6),
@@ -222,7 +235,10 @@ mod tests {
                 limits: limits.into(),
                 explanation: Vec::new(),
             };
-            let decision = Decision::Permit { permit_id, ttl, permit: Box::new(permit) };
+            let id = id.and_then(|(org, epoch, key)| {
+                Some(PermitId { org: OrgId::parse(&org).ok()?, epoch, key: PermitKey(key) })
+            });
+            let decision = Decision::Permit { id, ttl, permit: Box::new(permit) };
             let answer = Decided { decision, now: NOW };
             let mut out = Backwards::with_room(64);
             write(&mut out, answer.clone());

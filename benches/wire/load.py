@@ -8,11 +8,14 @@ from one_call import Failed, framed
 from servers import OPERATION, PERMIT_NANOS, USER, WORKSPACE, own_environment
 
 WARM_UP = "300ms"
+# Up to so many requests in flight h2load writes down how long each took: with more, that
+# says how they waited for each other.
+MOST_TIMED = 2
 
 
 def h2load(server, cores, folder, seconds, connections, streams, calls=1, processes=1):
-    """Puts load on a server, and returns what came of it; each process has an org of
-    its own, which is asked for a moment before: its first blocks are small. Where the
+    """Puts load on a server, and returns what came of it, with latencies where few
+    requests are in flight at a time; each process has an org of its own, which is asked for a moment before: its first blocks are small. Where the
     server counts its decisions, they have to be those that h2load was answered: all
     granted."""
     bodies = []
@@ -21,12 +24,12 @@ def h2load(server, cores, folder, seconds, connections, streams, calls=1, proces
         body.write_bytes(framed(server.request(server.next_org(), calls)))
         bodies.append(body)
     log = folder / "h2load.log"
-    single = connections * streams == 1
+    few = processes == 1 and connections * streams <= MOST_TIMED
     commands = [
         [
             "taskset", "-c", cores, "h2load", "-D", f"{seconds}s", "-c", str(connections), "-m", str(streams),
             "-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers",
-            *(["--log-file", str(log)] if single else []),
+            *(["--log-file", str(log)] if few else []),
             f"http://127.0.0.1:{server.port}{server.path}",
         ]
         for body in bodies
@@ -50,7 +53,7 @@ def h2load(server, cores, folder, seconds, connections, streams, calls=1, proces
         "cpu_us": cpu * 1e6 / max(1, done),
         "calls": sum(part["rate"] for part in parts) * calls,
     }
-    if single:
+    if few:
         found |= percentiles_of(log.read_text())
     return found
 

@@ -64,6 +64,16 @@ def markdown(results, servers, facts, skipped, waits):
         for name in names if results.of("single", name)
     ]  # fmt: skip
     out += [table(["server", "a second", "× echo", "p50, µs", "× echo", "p99, µs"], rows), ""]
+    out += ["**Two requests at a time**, one core, about half of what it serves at most:", ""]
+    rows = []
+    for name in names:
+        p50, p99 = results.of("pair", name, "p50"), results.of("pair", name, "p99")
+        if p50:
+            rows.append([
+                name, figure(results.of("pair", name)), ratio(results.ratios("pair", name, name, to_kind="full")),
+                figure(p50), figure(p99), ratio([high / low for low, high in zip(p50, p99)]),
+            ])  # fmt: skip
+    out += [table(["server", "a second", "× its best", "p50, µs", "p99, µs", "p99 / p50"], rows), ""]
     out += ["**Permits of 100 calls**, as the first table:", ""]
     rows = [
         [name, figure(results.of("batch", name, "calls")), ratio(results.ratios("batch", name, name, "calls", "full"))]

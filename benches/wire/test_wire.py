@@ -171,8 +171,10 @@ class Report(unittest.TestCase):
             return {"rate": rate, "cpu_us": 5.0, "bytes": 300}
 
         rates = {"tonic echo": [100.0, 50.0, None], "quotagate memory:": [110.0, 50.0, 9.0]}
+        pair = [{"rate": rate, "p50": p50, "p99": 2 * p50} for rate, p50 in ((55.0, 30), (25.0, 40))]
         return report.Results({
-            "full": {name: [rate and sample(rate) for rate in each] for name, each in rates.items()}
+            "full": {name: [rate and sample(rate) for rate in each] for name, each in rates.items()},
+            "pair": {"quotagate memory:": [*pair, None]},
         })  # fmt: skip
 
     def test_ratios_are_of_the_same_round(self):
@@ -196,6 +198,7 @@ class Report(unittest.TestCase):
         waits = {"quotagate memory:": {"granted": 1000, "reserves": 7, "waited": [1, 3, 0, 2]}}
         text = report.markdown(self.results(), compared, "Facts.", ["gubernator: not found"], waits)
         self.assertIn("| quotagate memory: | three limits, in memory | 50 (9 to 110) | 1.05 |", text)
+        self.assertIn("| quotagate memory: | 40 (25 to 55) | 0.50 | 35 (30 to 40) | 70 (60 to 80) | 2.00 |", text)
         self.assertIn("- gubernator: not found", text)
         self.assertIn("| quotagate memory: | 1,000 | 7 | 6 | 1 | 3 | 0 | 2 |", text)
         chart = report.svg(self.results(), compared)

@@ -10,14 +10,14 @@ from servers import OPERATION, PERMIT_NANOS, USER, WORKSPACE, own_environment
 WARM_UP = "300ms"
 # Up to so many requests in flight h2load writes down how long each took: with more, that
 # says how they waited for each other.
-MOST_TIMED = 2
+MOST_TIMED = 8
 
 
 def h2load(server, cores, folder, seconds, connections, streams, calls=1, processes=1):
     """Puts load on a server, and returns what came of it, with latencies where few
-    requests are in flight at a time; each process has an org of its own, which is asked for a moment before: its first blocks are small. Where the
-    server counts its decisions, they have to be those that h2load was answered: all
-    granted."""
+    requests are in flight at a time. Each process has an org of its own, which is asked
+    for a moment before: its first blocks are small. Where the server counts its
+    decisions, they have to be those that h2load was answered: all granted."""
     bodies = []
     for number in range(processes):
         body = folder / f"body-{number}"

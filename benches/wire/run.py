@@ -162,7 +162,7 @@ def plan(servers, two, program, work, seconds):
     shared = [server for server in servers if server.name in {"tonic echo", "quotagate memory:"}]
     steps = [("full", server, seconds, lambda s: h2load(s, "1", work, seconds, 8, 32)) for server in servers]
     steps += [("single", server, seconds, lambda s: h2load(s, "1", work, seconds, 1, 1)) for server in servers]
-    steps += [("pair", server, seconds, lambda s: h2load(s, "1", work, seconds, 2, 1)) for server in ours]
+    steps += [("eight", server, seconds, lambda s: h2load(s, "1", work, seconds, 8, 1)) for server in ours]
     steps += [("batch", server, batch, lambda s: h2load(s, "1", work, batch, 8, 32, calls=100)) for server in counting]
     for kind, cores, sharing in (("shared one", "0", shared), ("shared two", "0,1", two)):
         steps += [

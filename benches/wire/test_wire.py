@@ -171,10 +171,10 @@ class Report(unittest.TestCase):
             return {"rate": rate, "cpu_us": 5.0, "bytes": 300}
 
         rates = {"tonic echo": [100.0, 50.0, None], "quotagate memory:": [110.0, 50.0, 9.0]}
-        pair = [{"rate": rate, "p50": p50, "p99": 2 * p50} for rate, p50 in ((55.0, 30), (25.0, 40))]
+        eight = [{"rate": rate, "p50": p50, "p99": 2 * p50} for rate, p50 in ((55.0, 30), (25.0, 40))]
         return report.Results({
             "full": {name: [rate and sample(rate) for rate in each] for name, each in rates.items()},
-            "pair": {"quotagate memory:": [*pair, None]},
+            "eight": {"quotagate memory:": [*eight, None]},
         })  # fmt: skip
 
     def test_ratios_are_of_the_same_round(self):

@@ -35,7 +35,7 @@ pub use self::{
     admin::Admin,
     forward::{Forward, OverHttp},
     gate::Gate,
-    layers::log_span,
+    layers::{Seen, log_span},
     peer::peer_port,
     quota::{Calls, Quota},
     serving::Port,

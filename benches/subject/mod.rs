@@ -1,7 +1,10 @@
 //! What is measured: decisions about one hot org, each with its report, over the
 //! windows of the org, of a workspace and of a user.
 
-use std::{hint::black_box, io, sync::Arc, time::Duration};
+#[path = "../../tests/common/wire.rs"]
+mod wire;
+
+use std::{hint::black_box, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use quotagate::{
     auth::Caller,
@@ -11,7 +14,7 @@ use quotagate::{
         peers::{Peers, Stream},
     },
     config::Config,
-    metrics::Metrics,
+    metrics::{Listener, Metrics},
     node::{Decided, Decision, Node, Routes, Settings},
     proto::v1::{AcquireRequest, ReportRequest, acquire_response::Outcome as Answered},
     quota::{
@@ -25,6 +28,7 @@ use quotagate::{
         records::{NodeRecord, OwnerRecord},
         shard_of,
     },
+    tls::{Acceptor, Protocol},
 };
 use tokio::{
     io::duplex,
@@ -222,9 +226,13 @@ impl Edge {
         let port = rpc::peer_port(&owner.forward, None, Arc::clone(&owner.metrics));
         let (dialled, connections) = mpsc::unbounded_channel();
         let connections = UnboundedReceiverStream::new(connections);
-        let serving = tokio::spawn(port.serve(connections, std::future::pending()));
+        let acceptor = Acceptor::plain(Listener::Peer, Protocol::Http2, Arc::clone(&owner.metrics));
+        let ready = acceptor.take(connections);
+        let serving = tokio::spawn(port.serve(ready, std::future::pending()));
         let dial = Arc::new(move |_: String| {
             let (near, far) = duplex(PIPE);
+            let end = (Ipv4Addr::LOCALHOST, 1).into();
+            let far = wire::Wire { stream: far, ends: (end, end) };
             let dialled = dialled.send(Ok::<_, io::Error>(far));
             let near = dialled.map(|()| Box::new(near) as Box<dyn Stream>);
             let near = near.map_err(|_| io::ErrorKind::ConnectionRefused.into());

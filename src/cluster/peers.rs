@@ -29,7 +29,10 @@ use tokio::{
 use tonic::{
     Code, Request, Response, Status, Streaming,
     body::Body,
-    codegen::{Service, http},
+    codegen::{
+        Service,
+        http::{self, HeaderMap},
+    },
     metadata::{Ascii, MetadataMap, MetadataValue},
 };
 use tonic_types::StatusExt as _;
@@ -265,8 +268,8 @@ impl Token {
 impl Trace {
     /// The trace that a request belongs to.
     #[must_use]
-    pub fn of(metadata: &MetadataMap) -> Self {
-        let of = |key| metadata.get(key).cloned();
+    pub fn of(headers: &HeaderMap) -> Self {
+        let of = |key| MetadataValue::try_from(headers.get(key)?.as_bytes()).ok();
         Self { traceparent: of("traceparent"), tracestate: of("tracestate") }
     }
 

@@ -84,8 +84,10 @@ pub struct Permit {
     pub explanation: Vec<LimitExplanation>,
 }
 
-/// The limits that one request touches: an operation charges two to four.
-pub type Limits = SmallVec<[LimitUsage; 4]>;
+/// The limits that one request touches: an operation charges two to four. With room
+/// for four a permit would take more than a kilobyte, of which an allocator has fewer
+/// ready.
+pub type Limits = SmallVec<[LimitUsage; 3]>;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

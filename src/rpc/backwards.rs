@@ -44,6 +44,7 @@ impl Backwards {
     }
 
     /// So many bytes in front of what is written, to be written.
+    #[inline]
     fn front(&mut self, length: usize) -> &mut [u8] {
         if self.start < length {
             self.grow(length);
@@ -53,11 +54,11 @@ impl Backwards {
     }
 
     /// A number: an integer that is not negative, a boolean or an enum.
+    #[inline]
     pub fn number(&mut self, field: u64, value: impl Into<u64>) {
         let value = value.into();
         if value != 0 {
-            self.varint(value);
-            self.key(field, VARINT);
+            self.tagged(field, VARINT, value);
         }
     }
 
@@ -65,31 +66,37 @@ impl Backwards {
     pub fn text(&mut self, field: u64, text: &str) {
         if !text.is_empty() {
             self.raw(text.as_bytes());
-            self.varint(text.len() as u64);
-            self.key(field, LENGTH_DELIMITED);
+            self.tagged(field, LENGTH_DELIMITED, text.len() as u64);
         }
     }
 
     /// A message that is there, empty or not.
+    #[inline]
     pub fn message(&mut self, field: u64, write: impl FnOnce(&mut Self)) {
         let after = self.len();
         write(self);
-        self.varint((self.len() - after) as u64);
-        self.key(field, LENGTH_DELIMITED);
+        self.tagged(field, LENGTH_DELIMITED, (self.len() - after) as u64);
     }
 
-    fn key(&mut self, field: u64, wire_type: u64) {
-        self.varint(field << 3 | wire_type);
+    /// A field's key, and the number behind it. Nearly all take a byte each: lengths, enums,
+    /// and the first fifteen fields.
+    #[inline]
+    fn tagged(&mut self, field: u64, wire_type: u64, value: u64) {
+        let key = field << 3 | wire_type;
+        match (u8::try_from(key), u8::try_from(value)) {
+            (Ok(key @ ..0x80), Ok(value @ ..0x80)) => {
+                self.front(2).copy_from_slice(&[key, value]);
+            }
+            _ => {
+                self.varint(value);
+                self.varint(key);
+            }
+        }
     }
 
     /// Seven bits in a byte, the lowest first; all but the last have the eighth set.
     fn varint(&mut self, value: u64) {
-        if let Ok(byte @ ..0x80) = u8::try_from(value) {
-            // Nearly all are: keys, lengths, enums.
-            self.front(1)[0] = byte;
-            return;
-        }
-        let length = (u64::BITS - value.leading_zeros()).div_ceil(7) as usize;
+        let length = (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize;
         let mut rest = value;
         let bytes = self.front(length);
         for byte in &mut *bytes {

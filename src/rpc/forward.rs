@@ -22,13 +22,13 @@ use tokio::{
 };
 use tonic::{
     Code, Request, Response, Status,
-    codegen::http::{HeaderName, HeaderValue},
+    codegen::http::{HeaderMap, HeaderName, HeaderValue},
 };
 use tracing::{Span, debug};
 
 use super::{
     convert::quota as wire,
-    layers::{Deadline, note_org},
+    layers::{Deadline, Known, note_org},
     operation::{Asked, Failure, Operation},
     overview::{Overview, Sweep},
     rights,
@@ -194,28 +194,50 @@ impl Forward {
         self.stopping.subscribe()
     }
 
-    /// What is known of a request that has just come.
+    /// What is known of a request that has just come, from what was noted among its
+    /// extensions.
     ///
     /// # Errors
     /// No edge has asked who calls: such a request is nobody's.
     pub fn context<M>(&self, request: &Request<M>) -> Result<Context, Problem> {
-        let extensions = request.extensions();
+        let (headers, extensions) = (request.metadata().as_ref(), request.extensions());
         // tonic itself knows only the connections that it has accepted.
         let peer = extensions.get::<tls::Peer>();
         Ok(Context {
             arrived: self.node.mono(),
             deadline: Deadline::of(request),
-            // Nothing is sent on where there are no other nodes.
-            trace: if self.node.is_alone() {
-                Trace::default()
-            } else {
-                Trace::of(request.metadata())
-            },
+            trace: self.trace_of(headers),
             caller: extensions.get::<Caller>().cloned().ok_or_else(unidentified)?,
             address: peer.map(|peer| peer.remote).or_else(|| request.remote_addr()),
-            declared_caller: wire::declared_caller(request.metadata()),
+            declared_caller: wire::declared_caller(headers),
             over_http: extensions.get::<OverHttp>().is_some(),
         })
+    }
+
+    /// The same of a request that has come from the edge straight away.
+    ///
+    /// # Errors
+    /// As of [`Self::context`].
+    pub fn context_of(&self, known: Known<'_>, headers: &HeaderMap) -> Result<Context, Problem> {
+        let Known { seen, deadline, peer, caller } = known;
+        Ok(Context {
+            arrived: self.node.mono(),
+            deadline,
+            trace: if seen.trace { self.trace_of(headers) } else { Trace::default() },
+            caller: caller.ok_or_else(unidentified)?,
+            address: Some(peer.remote),
+            declared_caller: if seen.caller {
+                wire::declared_caller(headers)
+            } else {
+                String::new()
+            },
+            over_http: false,
+        })
+    }
+
+    /// Nothing is sent on where there are no other nodes.
+    fn trace_of(&self, headers: &HeaderMap) -> Trace {
+        if self.node.is_alone() { Trace::default() } else { Trace::of(headers) }
     }
 
     /// Has an operation carried out by the org's owner, if its caller may ask for

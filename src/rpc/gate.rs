@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 use tonic::{
     Code,
-    codegen::http::{Extensions, HeaderMap, header::AUTHORIZATION},
+    codegen::http::{HeaderMap, header::AUTHORIZATION},
 };
 
 use super::status::Problem;
@@ -72,20 +72,21 @@ impl Gate {
         self.inside().limits = limits;
     }
 
-    /// Who makes a request, by what came with it and with its connection.
+    /// Who makes a request, by what came with it, its [`bearer`], and with its
+    /// connection.
     ///
     /// # Errors
     /// Nobody knows.
     pub async fn identify(
         &self,
-        headers: &HeaderMap,
-        extensions: &Extensions,
+        bearer: Option<&str>,
+        peer: Option<&Peer>,
     ) -> Result<Caller, Problem> {
-        let shown = extensions.get::<Peer>().and_then(|peer| peer.certificate.as_ref());
+        let shown = peer.and_then(|peer| peer.certificate.as_ref());
         let names = shown.map(|names| names.principals()).unwrap_or_default();
         let certificate: Vec<Principal> =
             names.iter().filter_map(|name| Principal::new(name)).collect();
-        let credentials = Credentials { certificate: &certificate, bearer: bearer(headers) };
+        let credentials = Credentials { certificate: &certificate, bearer };
         self.authority.identify(credentials).await.map_err(unauthenticated)
     }
 
@@ -191,7 +192,8 @@ impl Part {
 
 /// What stands after `Bearer`. Where it cannot be read, or several stand there
 /// and nobody knows which one counts, it is a token that nobody has.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let first = values.next()?;
     if values.next().is_some() {

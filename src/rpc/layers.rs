@@ -4,6 +4,7 @@
 //! `carried` has what of it passes one that came in a message with others.
 
 mod carried;
+mod seen;
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -19,15 +20,20 @@ use tonic::{
 };
 use tracing::{Instrument as _, debug, debug_span, field::Empty, info_span};
 
-pub use self::carried::Carried;
+pub use self::{
+    carried::Carried,
+    seen::{Known, Seen},
+};
 use super::{
     convert::quota::MAX_WAIT,
     gate::{self, Gate},
     status::Problem,
+    unary::Sent,
 };
 use crate::{
     metrics::{Metrics, code_name},
     quota::OrgId,
+    tls::Peer,
     trace::{self, Traces},
 };
 
@@ -110,8 +116,9 @@ impl Deadline {
         wait.min(self.0.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_MARGIN))
     }
 
-    fn from_headers(headers: &HeaderMap) -> Self {
-        let timeout = grpc_timeout(headers).map_or(MAX_DURATION, |t| t.min(MAX_DURATION));
+    fn from_headers(headers: &HeaderMap, seen: Seen) -> Self {
+        let timeout = if seen.timeout { grpc_timeout(headers) } else { None };
+        let timeout = timeout.map_or(MAX_DURATION, |timeout| timeout.min(MAX_DURATION));
         Self(Instant::now() + timeout)
     }
 }
@@ -157,14 +164,15 @@ impl Edge {
         Self { places: Places::new(MAX_REQUESTS, 0), gate: None, metrics, traces }
     }
 
-    /// Has a request answered by `serve`, if it may come in.
-    pub async fn serve<B, F>(
+    /// Has a request that `peer` sent answered by `serve`, if it may come in.
+    pub async fn serve<'a, B, F>(
         &self,
         request: Box<http::Request<B>>,
-        serve: impl FnOnce(Box<http::Request<B>>) -> F,
-    ) -> http::Response<Body>
+        peer: &'a Peer,
+        serve: impl FnOnce(Box<http::Request<B>>, Known<'a>) -> F,
+    ) -> http::Response<Sent>
     where
-        F: Future<Output = http::Response<Body>>,
+        F: Future<Output = http::Response<Sent>>,
     {
         // The path, without a copy, for when the request is gone.
         let target = request.uri().path_and_query().cloned();
@@ -175,13 +183,19 @@ impl Edge {
             Kind::Work => self.traces.serve(path, request.headers(), self.gate.is_some()),
             Kind::Check | Kind::HealthWatch | Kind::Reflection => trace::Span::default(),
         };
-        let span = log_span(path, request.headers(), &trace);
+        let seen = Seen::among(request.headers());
+        let span = log_span(path, request.headers(), seen, &trace);
         let Some(place) = self.places.take(kind) else {
             self.metrics.request(path, Code::ResourceExhausted);
             answered(&trace, &Status::from(overloaded()));
             return Status::from(overloaded()).into_http();
         };
-        let answer = pin!(self.answer(request, path, kind, place, serve));
+        let mut deadline = Deadline::from_headers(request.headers(), seen);
+        if kind == Kind::Check {
+            deadline.0 = deadline.0.min(Instant::now() + CHECK_DURATION);
+        }
+        let known = Known { seen, deadline, peer, caller: None };
+        let answer = pin!(self.answer(request, known, path, kind, place, serve));
         // Most have neither, and go without what either costs.
         match (trace.is_recorded(), span.is_disabled()) {
             (false, true) => answer.await,
@@ -190,32 +204,29 @@ impl Edge {
         }
     }
 
-    async fn answer<B, F>(
+    async fn answer<'a, B, F>(
         &self,
         mut request: Box<http::Request<B>>,
+        mut known: Known<'a>,
         path: &str,
         kind: Kind,
         place: Place,
-        serve: impl FnOnce(Box<http::Request<B>>) -> F,
-    ) -> http::Response<Body>
+        serve: impl FnOnce(Box<http::Request<B>>, Known<'a>) -> F,
+    ) -> http::Response<Sent>
     where
-        F: Future<Output = http::Response<Body>>,
+        F: Future<Output = http::Response<Sent>>,
     {
-        let mut deadline = Deadline::from_headers(request.headers());
-        if kind == Kind::Check {
-            deadline.0 = deadline.0.min(Instant::now() + CHECK_DURATION);
-        }
-        request.extensions_mut().insert(deadline);
+        let deadline = known.deadline;
         let gate = self.gate.as_ref().filter(|_| kind == Kind::Work);
         let mut answer = pin!(async {
             let _turn = match gate {
-                Some(gate) => match come_in(gate, &mut request, &place).await {
+                Some(gate) => match come_in(gate, &mut request, &mut known, &place).await {
                     Ok(turn) => Some(turn),
                     Err(problem) => return Status::from(problem).into_http(),
                 },
                 None => None,
             };
-            let response = serve(request).await;
+            let response = serve(request, known).await;
             match kind {
                 // These go on for as long as their streams do.
                 Kind::HealthWatch | Kind::Reflection => response.map(|body| place.held_by(body)),
@@ -225,14 +236,21 @@ impl Edge {
         // What is answered at once needs no timer.
         let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
         let response = match at_once {
-            Poll::Ready(response) => explain(response, path),
+            Poll::Ready(response) => response,
             Poll::Pending => match Box::pin(timeout_at(deadline.0 - DEADLINE_MARGIN, answer)).await
             {
-                Ok(response) => explain(response, path),
+                Ok(response) => response,
                 Err(_) => Status::from(deadline_exceeded()).into_http(),
             },
         };
-        let code = code(&response);
+        let (response, code) = match code(&response) {
+            Code::Ok => (response, Code::Ok),
+            _ => {
+                let explained = explain(response, path);
+                let code = code(&explained);
+                (explained, code)
+            }
+        };
         self.metrics.request(path, code);
         debug!(outcome = ?code, "answered");
         let trace = trace::Span::current();
@@ -247,10 +265,17 @@ impl Edge {
 /// What the lines of the log say of a request. One that can be followed by an id
 /// of its caller's has it in every line; the others need `debug`, and cost nothing
 /// without.
-pub fn log_span(method: &str, headers: &HeaderMap, trace: &trace::Span) -> tracing::Span {
+pub fn log_span(
+    method: &str,
+    headers: &HeaderMap,
+    seen: Seen,
+    trace: &trace::Span,
+) -> tracing::Span {
     let begun = trace.trace_id();
-    let trace_id = begun.as_deref().or_else(|| trace::trace_id(headers));
-    let request_id = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok());
+    let sent = || if seen.trace { trace::trace_id(headers) } else { None };
+    let trace_id = begun.as_deref().or_else(sent);
+    let request_id = if seen.request_id { headers.get(&REQUEST_ID) } else { None };
+    let request_id = request_id.and_then(|id| id.to_str().ok());
     let request_id = request_id.filter(|id| id.len() <= MAX_REQUEST_ID);
     if trace_id.is_none() && request_id.is_none() {
         return debug_span!("rpc", method, org = Empty, owner = Empty, from = Empty);
@@ -278,20 +303,25 @@ fn answered(span: &trace::Span, status: &Status) {
     }
 }
 
-/// Notes among a request's extensions who makes it, and takes their turn.
+/// Notes of a request who makes it, and takes their turn.
 async fn come_in<B>(
     gate: &Arc<Gate>,
     request: &mut http::Request<B>,
+    known: &mut Known<'_>,
     place: &Place,
 ) -> Result<gate::Turn, Problem> {
-    let caller = gate.identify(request.headers(), request.extensions()).await?;
-    // It has said what it had to say, and nobody else is to see it.
-    request.headers_mut().remove(http::header::AUTHORIZATION);
+    let has_shown = known.seen.credentials;
+    let bearer = if has_shown { gate::bearer(request.headers()) } else { None };
+    let caller = gate.identify(bearer, Some(known.peer)).await?;
+    if has_shown {
+        // It has said what it had to say, and nobody else is to see it.
+        request.headers_mut().remove(http::header::AUTHORIZATION);
+    }
     if place.is_operators && !gate::is_operator(&caller) {
         return Err(overloaded());
     }
     let turn = gate.enter(&caller)?;
-    request.extensions_mut().insert(caller);
+    known.caller = Some(caller);
     Ok(turn)
 }
 
@@ -363,11 +393,11 @@ struct Place {
 
 impl Place {
     /// The body, which keeps the place until it has ended.
-    fn held_by(self, body: Body) -> Body {
-        Body::new(body.map_frame(move |frame| {
+    fn held_by(self, body: Sent) -> Sent {
+        Sent::Any(Body::new(body.map_frame(move |frame| {
             let _held = &self;
             frame
-        }))
+        })))
     }
 }
 
@@ -391,16 +421,13 @@ fn deadline_exceeded() -> Problem {
 
 /// An answer that is an error says so in its headers: it has no message, after which
 /// trailers would.
-fn code(response: &http::Response<Body>) -> Code {
+fn code(response: &http::Response<Sent>) -> Code {
     response.headers().get(&STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
 /// Gives details to an error that has none: tonic made it before a handler was
 /// reached. Ours have theirs, and an error within a stream is always ours.
-fn explain(response: http::Response<Body>, path: &str) -> http::Response<Body> {
-    if code(&response) == Code::Ok {
-        return response;
-    }
+fn explain(response: http::Response<Sent>, path: &str) -> http::Response<Sent> {
     match Status::from_header_map(response.headers()) {
         Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
             let mut explained = Status::from(problem_of(&status, path)).into_http();
@@ -464,6 +491,7 @@ fn message_of(path: &str) -> String {
 mod tests {
     use std::{
         future::pending,
+        net::Ipv4Addr,
         task::{Context, Waker},
     };
 
@@ -520,16 +548,22 @@ mod tests {
         Edge { places: Places::new(1, 0), gate: None, metrics, traces: Traces::off() }
     }
 
+    fn somebody() -> Peer {
+        let address = (Ipv4Addr::LOCALHOST, 1).into();
+        Peer { remote: address, local: address, is_encrypted: false, certificate: None }
+    }
+
     fn request(path: &str) -> Box<http::Request<Body>> {
         Box::new(http::Request::builder().uri(path).body(Body::empty()).expect("a request"))
     }
 
-    fn status(response: &http::Response<Body>) -> Status {
+    fn status(response: &http::Response<Sent>) -> Status {
         Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""))
     }
 
     async fn check_explained(path: &str, bare: Status, code: Code, reason: &str, field: &str) {
-        let answer = edge().serve(request(path), |_| async { bare.into_http() }).await;
+        let answer =
+            edge().serve(request(path), &somebody(), |_, _| async { bare.into_http() }).await;
         let status = status(&answer);
         assert_eq!(status.code(), code, "{status:?}");
         let details = status.get_error_details();
@@ -562,7 +596,7 @@ mod tests {
         let mut request = request("/quotagate.v1.QuotaService/Acquire");
         request.headers_mut().insert("grpc-timeout", "250m".parse().expect("a header value"));
         let begin = Instant::now();
-        let status = status(&edge().serve(request, |_| pending()).await);
+        let status = status(&edge().serve(request, &somebody(), |_, _| pending()).await);
         assert_eq!(status.code(), Code::DeadlineExceeded);
         assert!(status.get_error_details().error_info().is_some());
         assert!(begin.elapsed() < Duration::from_millis(250));
@@ -570,19 +604,20 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_bound_requests_are_refused_and_health_is_not() {
-        let edge = edge();
+        let (edge, peer) = (edge(), somebody());
         let acquire = "/quotagate.v1.QuotaService/Acquire";
-        let mut first = Box::pin(edge.serve(request(acquire), |_| pending()));
+        let mut first = Box::pin(edge.serve(request(acquire), &peer, |_, _| pending()));
         let mut context = Context::from_waker(Waker::noop());
         assert!(first.as_mut().poll(&mut context).is_pending());
 
-        let refused = status(&edge.serve(request(acquire), |_| pending()).await);
+        let refused = status(&edge.serve(request(acquire), &peer, |_, _| pending()).await);
         assert_eq!(refused.code(), Code::ResourceExhausted);
         let details = refused.get_error_details();
         assert!(details.error_info().is_some() && details.retry_info().is_some());
         assert!(refused.metadata().contains_key("grpc-retry-pushback-ms"), "{refused:?}");
 
-        let check = pin!(edge.serve(request("/grpc.health.v1.Health/Check"), |_| pending()));
+        let health = request("/grpc.health.v1.Health/Check");
+        let check = pin!(edge.serve(health, &peer, |_, _| pending()));
         assert!(check.poll(&mut context).is_pending(), "it is served");
 
         drop(first);

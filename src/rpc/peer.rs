@@ -24,13 +24,14 @@ use self::stream::Answers;
 use super::{
     convert::{self, quota as wire},
     forward::Forward,
-    layers::{self, Deadline, Edge, note_org},
+    layers::{self, Deadline, Edge, Known, note_org},
     operation::{
         Acquire, Asked, Change, Failure, GetDemand, GetUsage, Mutation, Operation, Release,
         ReplayDemand, Report,
     },
     serving::{Often, Port, Services, infallible},
     status::Problem,
+    unary::Sent,
     watch::BUFFER,
 };
 use crate::{
@@ -88,8 +89,13 @@ impl Often for Calls {
         matches!(method, Some("Acquire" | "Report" | "Release"))
     }
 
-    async fn answer(&self, request: Box<http::Request<Incoming>>) -> http::Response<Body> {
-        infallible(self.0.clone().call(*request).await).map(Body::new)
+    async fn answer(
+        &self,
+        mut request: Box<http::Request<Incoming>>,
+        known: Known<'_>,
+    ) -> http::Response<Sent> {
+        known.note(request.extensions_mut());
+        infallible(self.0.clone().call(*request).await).map(Body::new).map(Sent::from)
     }
 }
 

@@ -1,25 +1,25 @@
 //! QuotaService: each request is made an operation, and decided by the org's
 //! owner.
 
-use std::{mem::take, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hyper::body::Incoming;
 use prost::Message;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, body::Body, codegen::http, metadata::MetadataMap};
+use tonic::{Code, Request, Response, Status, codegen::http};
 use tower::Service as _;
 use tracing::debug;
 
 use super::{
     convert::{self, quota as wire},
     forward::{Context, Forward},
-    layers::MAX_MESSAGE_BYTES,
+    layers::{Known, MAX_MESSAGE_BYTES},
     operation::{Acquire, Answered, GetDemand, GetUsage, Operation, Release, Report, Watch},
     overview,
     serving::{Often, infallible},
     status::Problem,
-    unary,
+    unary::{self, Sent},
     watch::{self, BUFFER},
 };
 use crate::proto::v1::{
@@ -55,14 +55,16 @@ impl Quota {
         &self,
         request: Request<v1::AcquireRequest>,
     ) -> Result<Response<v1::AcquireResponse>, Status> {
-        Ok(self.decide(request).await?.map(Into::into))
+        let context = self.forward.context(&request);
+        Ok(self.decide(context, request.into_inner()).await?.map(Into::into))
     }
 
     fn decide(
         &self,
-        request: Request<v1::AcquireRequest>,
+        context: Result<Context, Problem>,
+        request: v1::AcquireRequest,
     ) -> impl Future<Output = Result<Response<Answered>, Status>> + Send {
-        self.carried_out(request, |request, context| {
+        self.carried_out(context, |context| {
             let (asker, deadline) = (&context.asker(), context.deadline);
             Acquire::new(request, asker, Duration::ZERO, deadline)
         })
@@ -71,13 +73,13 @@ impl Quota {
     /// Has an operation carried out, if it is sound. All of a request is checked before
     /// anything waits, and kept in one place: a future that holds it is moved from hand
     /// to hand, and each copy of a kilobyte costs as much as a decision's part.
-    fn carried_out<M, O: Operation>(
+    fn carried_out<O: Operation>(
         &self,
-        request: Request<M>,
-        operation: impl FnOnce(M, &Context) -> Result<O, Problem>,
+        context: Result<Context, Problem>,
+        operation: impl FnOnce(&Context) -> Result<O, Problem>,
     ) -> impl Future<Output = Result<Response<O::Answer>, Status>> + Send {
-        let asked = self.forward.context(&request).and_then(|context| {
-            let operation = operation(request.into_inner(), &context)?;
+        let asked = context.and_then(|context| {
+            let operation = operation(&context)?;
             Ok(Box::new((operation, context)))
         });
         async move {
@@ -95,7 +97,15 @@ impl Quota {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> impl Future<Output = Result<Response<v1::ReleaseResponse>, Status>> + Send {
-        self.carried_out(request, |request, _| Release::new(request))
+        self.give_back(self.forward.context(&request), request.into_inner())
+    }
+
+    fn give_back(
+        &self,
+        context: Result<Context, Problem>,
+        request: v1::ReleaseRequest,
+    ) -> impl Future<Output = Result<Response<v1::ReleaseResponse>, Status>> + Send {
+        self.carried_out(context, |_| Release::new(request))
     }
 
     /// Tells what became of calls.
@@ -106,7 +116,15 @@ impl Quota {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> impl Future<Output = Result<Response<v1::ReportResponse>, Status>> + Send {
-        let report = |request, _: &Context| {
+        self.settle(self.forward.context(&request), request.into_inner())
+    }
+
+    fn settle(
+        &self,
+        context: Result<Context, Problem>,
+        request: v1::ReportRequest,
+    ) -> impl Future<Output = Result<Response<v1::ReportResponse>, Status>> + Send {
+        self.carried_out(context, |_| {
             let report = Report::new(request)?;
             let request = report.request();
             if request.http_status >= 400 {
@@ -114,8 +132,7 @@ impl Quota {
                 debug!(status = request.http_status, code, message, "Salesforce refused a call");
             }
             Ok(report)
-        };
-        self.carried_out(request, report)
+        })
     }
 }
 
@@ -216,24 +233,25 @@ impl Calls {
     async fn one<M, A, F>(
         &self,
         mut request: Box<http::Request<Incoming>>,
-        answer: impl FnOnce(Request<M>) -> F,
-    ) -> http::Response<Body>
+        known: Known<'_>,
+        answer: impl FnOnce(Result<Context, Problem>, M) -> F,
+    ) -> http::Response<Sent>
     where
         M: Message + Default,
         A: unary::Answer,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        match unary::read(&mut request, MAX_MESSAGE_BYTES).await {
+        let is_encoded = known.seen.encoding;
+        match unary::read(&mut request, is_encoded, MAX_MESSAGE_BYTES).await {
             Ok(message) => {
-                let metadata = MetadataMap::from_headers(take(request.headers_mut()));
-                let extensions = take(request.extensions_mut());
+                let context = self.quota.forward.context_of(known, request.headers());
                 drop(request);
-                let request = Request::from_parts(metadata, extensions, message);
-                unary::write(answer(request).await)
+                unary::write(answer(context, message).await)
             }
             Err(read) => {
+                known.note(request.extensions_mut());
                 let unread = unary::unread(*request, read);
-                infallible(self.service.clone().call(unread).await)
+                infallible(self.service.clone().call(unread).await).map(Sent::from)
             }
         }
     }
@@ -244,13 +262,16 @@ impl Often for Calls {
         matches!(method(path), Some("Acquire" | "Report" | "Release"))
     }
 
-    async fn answer(&self, request: Box<http::Request<Incoming>>) -> http::Response<Body> {
+    async fn answer(
+        &self,
+        request: Box<http::Request<Incoming>>,
+        known: Known<'_>,
+    ) -> http::Response<Sent> {
         let quota = &*self.quota;
         match method(request.uri().path()) {
-            Some("Acquire") => self.one(request, |request| quota.decide(request)).await,
-            Some("Report") => self.one(request, |request| quota.report(request)).await,
-            Some("Release") => self.one(request, |request| quota.release(request)).await,
-            _ => infallible(self.service.clone().call(*request).await),
+            Some("Acquire") => self.one(request, known, |who, asks| quota.decide(who, asks)).await,
+            Some("Report") => self.one(request, known, |who, tells| quota.settle(who, tells)).await,
+            _ => self.one(request, known, |who, gives| quota.give_back(who, gives)).await,
         }
     }
 }

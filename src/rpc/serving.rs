@@ -31,7 +31,6 @@ use tokio::{
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
-    body::Body,
     codegen::{StdError, http},
     service::Routes,
     transport::server::Connected,
@@ -39,7 +38,11 @@ use tonic::{
 use tower::Service;
 use tracing::debug;
 
-use super::layers::Edge;
+use super::{
+    layers::{Edge, Known},
+    unary::Sent,
+};
+use crate::tls::Peer;
 
 /// One client's connection can hold a whole org's queue (1,000 waiters) and
 /// still get its reports through.
@@ -98,7 +101,8 @@ pub trait Often: Send + Sync + 'static {
     fn answer(
         &self,
         request: Box<http::Request<Incoming>>,
-    ) -> impl Future<Output = http::Response<Body>> + Send;
+        known: Known<'_>,
+    ) -> impl Future<Output = http::Response<Sent>> + Send;
 }
 
 /// The services behind one port.
@@ -111,13 +115,18 @@ pub struct Services<O> {
 }
 
 impl<O: Often> Services<O> {
-    async fn answer(&self, request: Box<http::Request<Incoming>>) -> http::Response<Body> {
+    async fn answer(
+        &self,
+        mut request: Box<http::Request<Incoming>>,
+        known: Known<'_>,
+    ) -> http::Response<Sent> {
         if self.often.is(request.uri().path()) {
-            return self.often.answer(request).await;
+            return self.often.answer(request, known).await;
         }
+        known.note(request.extensions_mut());
         // Nobody knows how long it takes: it is none for the connection's task.
         yield_now().await;
-        infallible(self.rest.clone().call(*request).await)
+        infallible(self.rest.clone().call(*request).await).map(Sent::from)
     }
 }
 
@@ -179,7 +188,7 @@ impl<O: Often> Port<O> {
         connections: impl Stream<Item = Result<C, E>>,
         stop: impl Future<Output = ()>,
     ) where
-        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Peer> + Unpin + Send + 'static,
     {
         let port = Arc::new(self);
         let stopping = watch::Sender::new(false);
@@ -195,7 +204,7 @@ impl<O: Often> Port<O> {
         stop: impl Future<Output = ()>,
         stopping: &watch::Sender<bool>,
     ) where
-        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Peer> + Unpin + Send + 'static,
     {
         let (mut connections, mut stop) = (pin!(connections), pin!(stop));
         loop {
@@ -216,17 +225,17 @@ impl<O: Often> Port<O> {
 
     async fn serve_one<C>(self: Arc<Self>, connection: C, mut stopping: watch::Receiver<bool>)
     where
-        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Peer> + Unpin + Send + 'static,
     {
-        let (info, wire) = (connection.connect_info(), Wire::over(connection));
+        let peer = Arc::new(connection.connect_info());
+        let wire = Wire::over(connection);
         let port = Arc::clone(&self);
-        let service = service_fn(move |mut request: http::Request<Incoming>| {
-            request.extensions_mut().insert(info.clone());
-            let (port, request) = (Arc::clone(&port), Box::new(request));
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let (port, peer, request) = (Arc::clone(&port), Arc::clone(&peer), Box::new(request));
             // hyper moves it about four times before it is polled, and it is large.
             Box::pin(async move {
-                let answer = |request| port.services.answer(request);
-                Ok::<_, Infallible>(port.edge.serve(request, answer).await)
+                let answer = |request, known| port.services.answer(request, known);
+                Ok::<_, Infallible>(port.edge.serve(request, &peer, answer).await)
             })
         });
         let mut http2 = pin!(self.http2.serve_connection(TokioIo::new(wire.clone()), service));

@@ -17,7 +17,7 @@ use tonic::{
     body::Body,
     codegen::{
         Body as HttpBody, Bytes,
-        http::{self, HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE},
+        http::{self, HeaderMap, HeaderValue, header::CONTENT_TYPE},
     },
 };
 
@@ -29,17 +29,19 @@ const PREFIX: usize = 5;
 /// What most answers fit into.
 const ANSWER_BYTES: usize = 512;
 
-/// Stands at messages that may be compressed.
-static ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-
 /// A request's message, if it is plain and has at most `most` bytes; else what was read
-/// of it. The request stays where it is: it is large, and this waits for its message.
-pub async fn read<M, B>(request: &mut http::Request<B>, most: usize) -> Result<M, Read<B>>
+/// of it. With headers that say of an encoding it may be compressed. The request stays
+/// where it is: it is large, and this waits for its message.
+pub async fn read<M, B>(
+    request: &mut http::Request<B>,
+    is_encoded: bool,
+    most: usize,
+) -> Result<M, Read<B>>
 where
     M: Message + Default,
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    if request.headers().contains_key(&ENCODING) {
+    if is_encoded {
         return Err([None, None]);
     }
     let body = request.body_mut();
@@ -108,7 +110,7 @@ where
 }
 
 /// An answer as it is sent. An error is one without a message.
-pub fn write<A: Answer>(answer: Result<Response<A>, Status>) -> http::Response<Body> {
+pub fn write<A: Answer>(answer: Result<Response<A>, Status>) -> http::Response<Sent> {
     let (metadata, message, _) = match answer {
         Ok(answer) => answer.into_parts(),
         Err(status) => return status.into_http(),
@@ -117,7 +119,7 @@ pub fn write<A: Answer>(answer: Result<Response<A>, Status>) -> http::Response<B
         Ok(message) => message,
         Err(status) => return status.into_http(),
     };
-    let mut response = http::Response::new(Body::new(Sent::Message(message)));
+    let mut response = http::Response::new(Sent::Message(message));
     *response.headers_mut() = metadata.into_headers();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
@@ -155,12 +157,25 @@ impl Answer for Answered {
     }
 }
 
-/// The body of an answer: its message, and that all went well.
-#[derive(Debug)]
-enum Sent {
+/// The body of an answer: its message, and that all went well; or what a service of
+/// tonic's has made.
+#[derive(Debug, Default)]
+pub enum Sent {
+    /// A message comes, and the status after it.
     Message(Bytes),
+    /// The message is gone; the status comes.
     Trailers,
+    /// No more comes.
+    #[default]
     Ended,
+    /// Whatever it is.
+    Any(Body),
+}
+
+impl From<Body> for Sent {
+    fn from(body: Body) -> Self {
+        Self::Any(body)
+    }
 }
 
 impl HttpBody for Sent {
@@ -169,9 +184,12 @@ impl HttpBody for Sent {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = match std::mem::replace(&mut *self, Self::Ended) {
+        if let Self::Any(body) = &mut *self {
+            return Pin::new(body).poll_frame(context);
+        }
+        let frame = match std::mem::take(&mut *self) {
             Self::Message(bytes) => {
                 *self = Self::Trailers;
                 Some(Frame::data(bytes))
@@ -181,18 +199,25 @@ impl HttpBody for Sent {
                 trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
                 Some(Frame::trailers(trailers))
             }
-            Self::Ended => None,
+            Self::Ended | Self::Any(_) => None,
         };
         Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Ended)
+        match self {
+            Self::Message(_) | Self::Trailers => false,
+            Self::Ended => true,
+            Self::Any(body) => body.is_end_stream(),
+        }
     }
 
-    /// As of a stream: no length stands before it.
+    /// Of a message as of a stream: no length stands before it.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        match self {
+            Self::Any(body) => body.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }
 
@@ -234,16 +259,13 @@ mod tests {
 
     /// Reads a body that comes in these frames; if it is not plain, it comes again.
     async fn check(
-        encoding: Option<&str>,
+        is_encoded: bool,
         frames: impl Fn() -> Vec<Result<Frame<Bytes>, String>>,
         is_plain: bool,
     ) {
         let body = || Frames(frames().into());
         let mut request = http::Request::new(body());
-        if let Some(encoding) = encoding {
-            request.headers_mut().insert(&ENCODING, encoding.parse().expect("a value"));
-        }
-        match read::<ReleaseRequest, _>(&mut request, 10).await {
+        match read::<ReleaseRequest, _>(&mut request, is_encoded, 10).await {
             Ok(message) => {
                 assert!(is_plain, "{:?}", frames());
                 assert_eq!(message.permit_id, "abc");
@@ -259,20 +281,20 @@ mod tests {
     #[tokio::test]
     async fn a_plain_message_is_read_and_anything_else_comes_again() {
         let plain = b"\0\0\0\0\x05\x0a\x03abc";
-        check(None, || vec![data(plain)], true).await;
-        check(Some("identity"), || vec![data(plain)], false).await;
-        check(None, Vec::new, false).await;
-        check(None, || vec![data(b"")], false).await;
-        check(None, || vec![data(&plain[..3])], false).await;
-        check(None, || vec![data(&plain[..7]), data(&plain[7..])], false).await;
-        check(None, || vec![data(plain), data(plain)], false).await;
-        check(None, || vec![data(plain), Ok(Frame::trailers(HeaderMap::new()))], false).await;
-        check(None, || vec![data(plain), Err("reset".to_owned())], false).await;
-        check(None, || vec![Err("reset".to_owned())], false).await;
-        check(None, || vec![data(b"\x01\0\0\0\x05\x0a\x03abc")], false).await;
-        check(None, || vec![data(b"\0\0\0\0\x04\x0a\x03abc")], false).await;
-        check(None, || vec![data(b"\0\0\0\0\x05\x0a\x04abc")], false).await;
-        check(None, || vec![data(b"\0\0\0\0\x0c\x0a\x0aabcdefghij")], false).await;
+        check(false, || vec![data(plain)], true).await;
+        check(true, || vec![data(plain)], false).await;
+        check(false, Vec::new, false).await;
+        check(false, || vec![data(b"")], false).await;
+        check(false, || vec![data(&plain[..3])], false).await;
+        check(false, || vec![data(&plain[..7]), data(&plain[7..])], false).await;
+        check(false, || vec![data(plain), data(plain)], false).await;
+        check(false, || vec![data(plain), Ok(Frame::trailers(HeaderMap::new()))], false).await;
+        check(false, || vec![data(plain), Err("reset".to_owned())], false).await;
+        check(false, || vec![Err("reset".to_owned())], false).await;
+        check(false, || vec![data(b"\x01\0\0\0\x05\x0a\x03abc")], false).await;
+        check(false, || vec![data(b"\0\0\0\0\x04\x0a\x03abc")], false).await;
+        check(false, || vec![data(b"\0\0\0\0\x05\x0a\x04abc")], false).await;
+        check(false, || vec![data(b"\0\0\0\0\x0c\x0a\x0aabcdefghij")], false).await;
     }
 
     #[tokio::test]

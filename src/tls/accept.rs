@@ -82,8 +82,8 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     fn ends(&self) -> io::Result<(SocketAddr, SocketAddr)>;
 }
 
-/// Who is at the other end of a connection. It is among the extensions of each
-/// request that comes over it.
+/// Who is at the other end of a connection. Services that are not asked often find it
+/// among the extensions of each request that comes over it.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// Its address.

@@ -120,7 +120,7 @@ impl Guard {
             let by_session = caller.principal().is_some();
             return Ok(Identified { caller, by_session });
         }
-        let identified = self.gate.identify(headers, extensions).await;
+        let identified = self.gate.identify(gate::bearer(headers), extensions.get()).await;
         match (identified, recalled) {
             (Ok(caller), _) => Ok(Identified { caller, by_session: false }),
             // Who shows nothing but a session that has ended is told of that.

@@ -8,7 +8,7 @@ use axum::{
 use tracing::Instrument as _;
 
 use crate::{
-    rpc::log_span,
+    rpc::{Seen, log_span},
     trace::{self, Traces},
 };
 
@@ -18,7 +18,7 @@ pub async fn traced(State(traces): State<Traces>, request: Request, next: Next) 
     let route = route.map_or("/api", MatchedPath::as_str);
     let name = format!("{} {route}", request.method());
     let span = traces.serve_http(&name, request.method().as_str(), route, request.headers());
-    let log = log_span(&name, request.headers(), &span);
+    let log = log_span(&name, request.headers(), Seen::among(request.headers()), &span);
     if !span.is_recorded() {
         return next.run(request).instrument(log).await;
     }

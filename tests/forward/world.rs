@@ -20,7 +20,7 @@ use quotagate::{
         pings::{self, Standing},
     },
     config::Config,
-    metrics::Metrics,
+    metrics::{Listener, Metrics},
     node::{Insight, Node, Routes, Settings},
     proto::{
         admin::v1::admin_service_client::AdminServiceClient,
@@ -30,6 +30,7 @@ use quotagate::{
     rpc::{self, Forward, Gate},
     shard::{Running, Shards},
     store::{MemoryStore, Shard, SharedStore, records::NodeRecord},
+    tls::{Acceptor, Protocol},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -190,8 +191,12 @@ impl TestNode {
             rpc::port(Arc::clone(&forward), gate, Arc::clone(&metrics), None).await;
         let inner = rpc::peer_port(&forward, token, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
-        tasks.spawn(edge.serve(incoming(public), std::future::pending()));
-        tasks.spawn(inner.serve(incoming(peer), std::future::pending()));
+        let ready = |port, listener| {
+            let acceptor = Acceptor::plain(port, Protocol::Http2, Arc::clone(&metrics));
+            acceptor.take(incoming(listener))
+        };
+        tasks.spawn(edge.serve(ready(Listener::Grpc, public), std::future::pending()));
+        tasks.spawn(inner.serve(ready(Listener::Peer, peer), std::future::pending()));
         tasks.spawn(pings::run(Arc::clone(&peers), clock, view.subscribe(), pings));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = channel.connect().await.expect("it listens");

@@ -8,8 +8,8 @@ use tonic::{Code, Status, codegen::http::HeaderMap};
 use tracing::{Instrument as _, debug};
 
 use super::{
-    DEADLINE_MARGIN, Deadline, Edge, Kind, MAX_DURATION, answered, deadline_exceeded, log_span,
-    overloaded,
+    DEADLINE_MARGIN, Deadline, Edge, Kind, MAX_DURATION, Seen, answered, deadline_exceeded,
+    log_span, overloaded,
 };
 
 /// What headers would say of a request.
@@ -52,7 +52,7 @@ impl Edge {
     {
         let (path, headers) = (carried.path, carried.headers());
         let trace = self.traces.serve(path, &headers, false);
-        let span = log_span(path, &headers, &trace);
+        let span = log_span(path, &headers, Seen::among(&headers), &trace);
         let Some(_place) = self.places.take(Kind::Work) else {
             let refused = Status::from(overloaded());
             self.metrics.request(path, refused.code());

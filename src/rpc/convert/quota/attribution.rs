@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use tonic::{codegen::http::HeaderName, metadata::MetadataMap};
+use tonic::codegen::http::{HeaderMap, HeaderName};
 
 use super::wire_class;
 use crate::{
@@ -35,8 +35,8 @@ pub struct DemandFilter {
 /// The name that a caller gives itself, unchecked; empty where it gives none.
 /// What is no text, or given several times, is no name either.
 #[must_use]
-pub fn declared_caller(metadata: &MetadataMap) -> String {
-    let values = metadata.as_ref().get_all(&CALLER_NAME).iter();
+pub fn declared_caller(headers: &HeaderMap) -> String {
+    let values = headers.get_all(&CALLER_NAME).iter();
     let mut values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
     let mut name = values.next().map_or_else(String::new, Cow::into_owned);
     for another in values {

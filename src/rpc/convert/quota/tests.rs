@@ -1,5 +1,6 @@
 use prost_types::{Duration as WireDuration, Timestamp};
 use smallvec::smallvec;
+use tonic::codegen::http::HeaderMap;
 
 use super::*;
 use crate::{
@@ -579,19 +580,19 @@ fn an_event_of_a_watch_is_written_down() {
 
 #[test]
 fn callers_name_themselves_in_the_metadata() {
-    let mut metadata = tonic::metadata::MetadataMap::new();
-    assert_eq!(declared_caller(&metadata), "");
-    metadata.insert(CALLER, "inbox/eu-1@v2".parse().expect("ASCII"));
+    let mut headers = HeaderMap::new();
+    assert_eq!(declared_caller(&headers), "");
+    headers.insert(CALLER, "inbox/eu-1@v2".parse().expect("ASCII"));
     let request = v1::AcquireRequest { request_id: "r".into(), ..acquire() };
     let (_, named) =
-        ask(&request, &Asker::Declared(&declared_caller(&metadata))).expect("it is a name");
+        ask(&request, &Asker::Declared(&declared_caller(&headers))).expect("it is a name");
     assert_eq!(named.caller.as_deref(), Some("inbox/eu-1@v2"));
     let (key, unnamed) = (named.request.expect("it has an id"), accepted(&request));
     assert_eq!(&*key.caller, "inbox/eu-1@v2", "its ids are its own");
     let unnamed_key = unnamed.request.expect("it has an id");
     assert_eq!((&*unnamed_key.caller, unnamed_key.digest), ("", key.digest));
-    metadata.append(CALLER, "another".parse().expect("ASCII"));
-    for garbled in [&*declared_caller(&metadata), "a b", "ü", &"x".repeat(65)] {
+    headers.append(CALLER, "another".parse().expect("ASCII"));
+    for garbled in [&*declared_caller(&headers), "a b", "ü", &"x".repeat(65)] {
         let faults = fields(ask(&acquire(), &Asker::Declared(garbled)).expect_err(garbled));
         assert_eq!(faults, [CALLER], "{garbled:?}");
         assert_eq!(forwarded_caller(garbled), "", "{garbled:?}");

@@ -96,7 +96,7 @@ pub struct Shards {
     clock: Clock,
     metrics: Arc<Metrics>,
     policies: Arc<dyn Policies>,
-    rules: Rules,
+    rules: Arc<Rules>,
     ownership: Ownership,
     table: Table,
     /// By the shard's number.
@@ -185,7 +185,7 @@ impl Shards {
             clock,
             metrics,
             policies,
-            rules: Rules::default(),
+            rules: Arc::default(),
             ownership,
             table: Table::default(),
             states: (0..SHARDS).map(|_| ShardState::default()).collect(),

@@ -1,7 +1,7 @@
 //! Takes shards over: first the owner keys, then, after it, what is recorded. No
 //! older owner can commit any more, so what is read is final.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::timeout;
 
@@ -153,7 +153,15 @@ impl Shards {
     pub(super) fn ledger(&self, org: &OrgId, terms: Terms, stored: Vec<(Group, Stored)>) -> Ledger {
         let (policy, catalogue) = (self.policies.policy(org), self.policies.catalogue());
         let (now, Terms { epoch, closed_since }) = (self.takeover_time(), terms);
-        Ledger::closed_since(now, epoch, self.rules, policy, catalogue, stored, closed_since)
+        Ledger::closed_since(
+            now,
+            epoch,
+            Arc::clone(&self.rules),
+            policy,
+            catalogue,
+            stored,
+            closed_since,
+        )
     }
 
     /// The clocks for what is taken over.

@@ -59,7 +59,7 @@ impl Ledger {
     /// Closes every counter that has no record of after the moment.
     pub(super) fn close_unknown(&mut self, stored: &[(Group, Stored)]) {
         let Some(closed) = self.closed else { return };
-        let rules = self.rules;
+        let rules = *self.rules;
         let before = stored.iter().filter(|(_, stored)| stored.record.written <= closed.wall);
         for (key, Stored { record, .. }) in before {
             let Some(slot) = self.groups.slot(key) else { continue };

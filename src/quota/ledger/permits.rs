@@ -311,7 +311,7 @@ impl Ledger {
         by: &Teller,
         read: Option<Mono>,
     ) -> bool {
-        let rules = self.rules;
+        let rules = *self.rules;
         let Some(permit) = self.permits.by_key.get_mut(&key) else { return false };
         let start = report.first_call.min(permit.calls);
         let end = report.first_call.saturating_add(report.calls).min(permit.calls);

@@ -131,7 +131,7 @@ impl Ledger {
         let mut standing = Standing::Owner;
         for write in writes {
             let Some(slot) = self.groups.slot(&write.group) else { continue };
-            let rules = self.rules;
+            let rules = *self.rules;
             let group = self.groups.get_mut(slot);
             match outcome {
                 ReserveOutcome::Committed { revision } => {
@@ -244,7 +244,7 @@ impl Ledger {
             .map(|(counter, _)| self.demand_of(CounterRef { group: slot, counter }))
             .collect();
         let foreign_record = self.foreign_record(now);
-        let rules = self.rules;
+        let rules = *self.rules;
         let policy_revision = self.policy.revision;
         let epoch = self.epoch;
         let mut violated = false;

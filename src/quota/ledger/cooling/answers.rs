@@ -271,7 +271,7 @@ impl Ledger {
         sent: &Sent,
         bits: u64,
     ) -> Option<Mono> {
-        let rules = self.rules;
+        let rules = *self.rules;
         let group = self.groups.get_mut(at.group);
         let counter = &mut group.counters[usize::from(at.counter)];
         let wait_of = |cause: CoolingCause, attempts, window: Duration| match cause {

@@ -661,7 +661,9 @@ impl Queue {
         }
         self.look_again(key, None);
         self.turns.remove(&(key.class, turn));
-        if idle == 0 {
+        // Once all have what the store had to commit, there is nothing left to share:
+        // what was served meanwhile took 4 KiB of each org that had waited for a block.
+        if idle == 0 || matches!(key.point, Point::Store(_)) {
             self.lines.remove(key);
         } else if let Some(line) = self.lines.get_mut(key) {
             line.fades_at = now + REMEMBERED;
@@ -694,6 +696,76 @@ fn subtract(sums: &mut BTreeMap<CounterRef, [u64; 4]>, at: CounterRef, class: us
         of[class] -= units;
         if of.iter().all(|units| *units == 0) {
             sums.remove(&at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::quota::{OperationId, window::NO_TAG};
+
+    fn waits_for(point: Point) -> Waiter {
+        let ask = Ask {
+            caller: None,
+            principal: None,
+            workspace: None,
+            operation: OperationId::parse("rest").expect("a good id"),
+            user: None,
+            class: Class::Event,
+            calls: 1,
+            min_calls: 1,
+            cost: 1,
+            ttl: None,
+            request: None,
+            max_wait: Duration::ZERO,
+            check_only: false,
+        };
+        let plan = Plan {
+            user: None,
+            tag: NO_TAG,
+            needs: Vec::new(),
+            default_ttl: Duration::ZERO,
+            pool: Vec::new(),
+        };
+        Waiter {
+            line: LineKey { class: ask.class, point },
+            ask,
+            plan: Arc::new(plan),
+            nonce: 0,
+            arrival: 0,
+            since: Mono(0),
+            deadline: Mono(0),
+            store_deadline: None,
+            weight: 1,
+            assumed: 0,
+            holds: Vec::new(),
+            front: None,
+            demands: Vec::new(),
+            retry_at: None,
+            headed: Vec::new(),
+            returned_in: 0,
+            failed: None,
+        }
+    }
+
+    #[test]
+    fn a_line_for_the_store_is_forgotten_with_its_last_and_one_for_room_after_a_while() {
+        let at = CounterRef { group: 0, counter: 0 };
+        for (point, remembered) in [(Point::Store(at), false), (Point::Counter(at), true)] {
+            let mut queue = Queue::default();
+            let key = LineKey { class: Class::Event, point: point.clone() };
+            let mut enter =
+                |queue: &mut Queue| queue.insert(Mono(1), waits_for(point.clone()), None);
+            let (first, second) = (enter(&mut queue), enter(&mut queue));
+            queue.remove(Mono(2), first);
+            assert!(queue.line(&key).is_some());
+            queue.remove(Mono(2), second);
+            assert_eq!(queue.line(&key).is_some(), remembered, "{point:?}");
+            queue.fade(Mono(2) + REMEMBERED, |_| true);
+            assert!(queue.line(&key).is_none());
         }
     }
 }

@@ -43,9 +43,12 @@ pub struct Timing {
     /// Nothing is moved for balance until membership has been the same for so
     /// long.
     pub stable_for: Duration,
-    /// Shards that are handed over for balance at a time.
+    /// Shards that are handed over at a time. Those that go together wait for each
+    /// other's transactions: alone, each is away for the time of its own.
     pub moves_at_a_time: usize,
-    /// Shards that are handed over at a time by a node that drains.
+    /// A node that drains does so without haste for so long.
+    pub unhurried: Duration,
+    /// Shards that are handed over at a time by a node that drains, once it hurries.
     pub drains_at_a_time: usize,
     /// Shards that are taken over at a time.
     pub takes_at_a_time: usize,
@@ -60,7 +63,8 @@ impl Default for Timing {
             margin: Duration::from_secs(2),
             rank_delay: Duration::from_secs(1),
             stable_for: Duration::from_secs(10),
-            moves_at_a_time: 4,
+            moves_at_a_time: 1,
+            unhurried: Duration::from_secs(3),
             drains_at_a_time: 16,
             takes_at_a_time: 32,
             retry: Duration::from_millis(500),

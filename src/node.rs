@@ -10,18 +10,20 @@ mod what_if;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tracing::Instrument as _;
 
 pub use self::{
     lines::{OtherNode, ShardLines},
-    routes::{PeerTarget, Route, Routes, Served},
+    routes::{PeerTarget, Route, RouteChanges, Routes, Served},
     settings::Settings,
     what_if::{WhatIf, WhatIfError},
 };
 use crate::{
     cluster::{
-        View,
         moves::Moves,
         pings::{Facts, Pinged, Pings, Standing},
     },
@@ -33,7 +35,7 @@ use crate::{
         WorkspaceId,
     },
     shard::{NoLedger, Policies as _, Shards, Usage},
-    store::{SharedStore, keys::SHARDS},
+    store::{SharedStore, keys::SHARDS, shard_of},
 };
 /// What the edge is told of, by its own name.
 pub use crate::{
@@ -340,11 +342,17 @@ impl Node {
         self.routes.is_alone()
     }
 
-    /// Tells of changes of routes. What this process decides itself can change
-    /// without it.
+    /// Tells of changes of routes.
     #[must_use]
-    pub fn routes_changed(&self) -> watch::Receiver<Arc<View>> {
-        self.routes.changed()
+    pub fn route_changes(&self) -> RouteChanges {
+        RouteChanges { view: self.routes.changed(), owned: self.shards.owned() }
+    }
+
+    /// True if an org's requests are decided in this process, or will be so within
+    /// a time, since its shard is being taken over: that is waited for.
+    pub async fn is_here_soon(&self, org: &OrgId, within: Duration) -> bool {
+        let settled = timeout(within, self.shards.settled(shard_of(org))).await;
+        settled.is_ok() && self.is_here(org)
     }
 
     /// The org that a permit is of.

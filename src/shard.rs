@@ -110,6 +110,8 @@ pub struct Shards {
     store_works: watch::Sender<bool>,
     /// When a change of it was last worth a line of the log.
     store_said: AtomicU64,
+    /// How many shards are served; told whenever what becomes of one changes.
+    owned: watch::Sender<usize>,
     draining: AtomicBool,
     stopping: watch::Sender<bool>,
     listener: OnceLock<Arc<dyn Listener>>,
@@ -194,6 +196,7 @@ impl Shards {
             waiting_for_store: AtomicUsize::new(0),
             store_works: watch::channel(true).0,
             store_said: AtomicU64::new(0),
+            owned: watch::Sender::new(0),
             draining: AtomicBool::new(false),
             stopping: watch::channel(false).0,
             listener: OnceLock::new(),
@@ -674,6 +677,7 @@ impl Shards {
     /// Keeps the gauge of the shards that are served.
     fn count_owned(&self) {
         let owned = self.table.epochs().count();
+        self.owned.send_replace(owned);
         self.metrics.set_owned_shards(u32::try_from(owned).unwrap_or(u32::MAX));
     }
 }

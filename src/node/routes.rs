@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::sync::watch::{self, error::RecvError};
 
 use crate::{
     cluster::View,
@@ -150,6 +150,27 @@ impl Routes {
         let mut view = self.view.clone();
         view.mark_unchanged();
         view
+    }
+}
+
+/// Tells of changes of routes: of what the cluster shows, and of what this process
+/// decides itself, which can change without it.
+#[derive(Clone, Debug)]
+pub struct RouteChanges {
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) owned: watch::Receiver<usize>,
+}
+
+impl RouteChanges {
+    /// Returns when a route may have changed since the last time.
+    ///
+    /// # Errors
+    /// Nobody follows the cluster any more: the process ends.
+    pub async fn changed(&mut self) -> Result<(), RecvError> {
+        tokio::select! {
+            changed = self.view.changed() => changed,
+            changed = self.owned.changed() => changed,
+        }
     }
 }
 

@@ -36,12 +36,9 @@ use super::{
 };
 use crate::{
     auth::{Caller, Principal},
-    cluster::{
-        View,
-        peers::{Call, PeerError, Peers, Trace},
-    },
+    cluster::peers::{Call, PeerError, Peers, Trace},
     metrics::{ForwardOutcome, Metrics},
-    node::{Author, Node, NodeError, PeerTarget, Route},
+    node::{Author, Node, NodeError, PeerTarget, Route, RouteChanges},
     proto::peer::v1::Forwarded,
     quota::{Mono, OrgId, Teller},
     tls,
@@ -399,7 +396,7 @@ struct Search<'f> {
     forward: &'f Forward,
     ends: Instant,
     pause: Duration,
-    changed: watch::Receiver<Arc<View>>,
+    changes: RouteChanges,
 }
 
 impl<'f> Search<'f> {
@@ -411,7 +408,7 @@ impl<'f> Search<'f> {
             forward,
             ends: now + deadline.cap(wait.max(SEARCH)),
             pause: FIRST_PAUSE,
-            changed: forward.node.routes_changed(),
+            changes: forward.node.route_changes(),
         }
     }
 
@@ -425,11 +422,11 @@ impl<'f> Search<'f> {
         let again = (now + self.forward.jittered(self.pause)).min(self.ends);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         let mut paused = pin!(sleep_until(again));
-        let Self { forward, changed, .. } = self;
+        let Self { forward, changes, .. } = self;
         loop {
             let changed = async {
                 let _turn = forward.turns.lock().await;
-                changed.changed().await
+                changes.changed().await
             };
             tokio::select! {
                 biased;
@@ -441,6 +438,8 @@ impl<'f> Search<'f> {
                         return true;
                     }
                     if forward.node.route(operation.org()) != *tried {
+                        // Whoever is named now may not yet know of it, but soon will.
+                        self.pause = FIRST_PAUSE;
                         return true;
                     }
                 }

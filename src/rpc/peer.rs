@@ -61,6 +61,11 @@ const WATCH_RETRY: Duration = Duration::from_secs(10);
 /// is cut, which makes a permit's life shorter.
 const MAX_WAITED: Duration = Duration::from_secs(wire::MAX_WAIT.as_secs() + 30);
 
+/// A request for an org whose shard is just being taken over here is kept for so
+/// long: sent back, it would come again after a pause, and find it later. Nodes
+/// allow an owner 3 s, and it may wait for its store for 2.
+const TAKEN: Duration = Duration::from_millis(200);
+
 /// What is served to other nodes, on a port of its own. With a token, only those
 /// who know it are served.
 ///
@@ -211,7 +216,8 @@ impl Owner {
         note_org(operation.org());
         // Which epoch the sender believed in does not matter: if it is served
         // here, then it is by whoever owns it now.
-        if !self.node.is_here(operation.org()) {
+        let org = operation.org();
+        if !self.node.is_here(org) && !Box::pin(self.node.is_here_soon(org, TAKEN)).await {
             return Err(not_owner().into());
         }
         operation.here(&self.node, &origin.asked).await.map_err(|failure| match failure {

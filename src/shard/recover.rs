@@ -139,10 +139,10 @@ impl Shards {
             }
         }
         let serves = self.table.serve(shard, epoch, cells);
+        self.count_owned();
         // What was changed meanwhile takes effect, a record that is empty by
         // now is deleted, an open block written off.
         self.reconfigure_all(&orgs).await;
-        self.count_owned();
         if serves {
             self.metrics.recovered(open);
         }

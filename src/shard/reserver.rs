@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 
 use super::{
     Ownership, ShardEvent, Shards,
@@ -95,7 +95,8 @@ impl Shards {
         let Some(epoch) = self.table.served(shard) else { return };
         match self.ownership {
             Ownership::Alone(_) => {
-                self.write_out(shard, epoch, &self.table.cells(shard), false).await;
+                let pen = self.state(shard).pen.lock().await;
+                self.write_out(&pen, shard, epoch, self.table.cells(shard), false).await;
             }
             Ownership::Shared(_) => self.hand_over(shard, epoch).await,
         }
@@ -323,18 +324,18 @@ impl Shards {
         }
     }
 
-    /// Writes every record that has open units or lacks a grant, after what is
-    /// in flight; with `deletes_owner` the last transaction deletes the owner
-    /// key. False if the store did not take all of it.
+    /// Writes every record that has open units or lacks a grant, with nothing else
+    /// in flight, as the shard's pen says; with `deletes_owner` the last
+    /// transaction deletes the owner key. False if the store did not take all of
+    /// it.
     pub(super) async fn write_out(
         &self,
+        _pen: &MutexGuard<'_, ()>,
         shard: Shard,
         epoch: u64,
-        cells: &[Arc<Cell>],
+        mut cells: Vec<Arc<Cell>>,
         deletes_owner: bool,
     ) -> bool {
-        let _pen = self.state(shard).pen.lock().await;
-        let mut cells = cells.to_vec();
         let mut failures = 0;
         loop {
             let now = self.clock.now();

@@ -12,7 +12,10 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
+    },
     time::timeout,
 };
 
@@ -115,18 +118,24 @@ impl Shards {
     /// returns the ledgers are gone; the owner key, too, unless the store did
     /// not answer for ten seconds.
     pub async fn hand_over(&self, shard: Shard, epoch: u64) {
-        let cells = self.table.close(shard, epoch);
-        self.count_owned();
-        for cell in &cells {
-            let sent_on = cell.with(|inner| {
-                inner.ledger.stop();
-                self.pump(inner, self.clock.mono());
-            });
-            if sent_on.is_none() {
-                cell.abandon();
+        let written = timeout(HAND_OVER, async {
+            // Until what is in flight has been answered the shard grants on: else
+            // its orgs would wait for one more answer of the store.
+            let pen = self.state(shard).pen.lock().await;
+            let cells = self.table.close(shard, epoch);
+            self.count_owned();
+            for cell in &cells {
+                let sent_on = cell.with(|inner| {
+                    inner.ledger.stop();
+                    self.pump(inner, self.clock.mono());
+                });
+                if sent_on.is_none() {
+                    cell.abandon();
+                }
             }
-        }
-        let written = timeout(HAND_OVER, self.write_out(shard, epoch, &cells, true)).await;
+            self.write_out(&pen, shard, epoch, cells, true).await
+        });
+        let written = written.await;
         if written == Ok(true) {
             self.metrics.handed_over();
         } else {
@@ -157,6 +166,19 @@ impl Shards {
     #[must_use]
     pub fn served(&self, shard: Shard) -> Option<u64> {
         self.table.served(shard)
+    }
+
+    /// Follows what is served here: told of after each change.
+    #[must_use]
+    pub fn owned(&self) -> watch::Receiver<usize> {
+        self.owned.subscribe()
+    }
+
+    /// Returns when a shard that has been taken, and is being read, is served here,
+    /// or is not after all: at once where none is.
+    pub async fn settled(&self, shard: Shard) {
+        let mut owned = self.owned();
+        while self.table.is_reading(shard) && owned.changed().await.is_ok() {}
     }
 
     /// Others share the store.

@@ -125,6 +125,11 @@ impl Table {
         (held.phase == Phase::Serving).then_some(held.terms.epoch)
     }
 
+    /// True while what is recorded of a shard is being read, to be served here.
+    pub fn is_reading(&self, shard: Shard) -> bool {
+        self.read(shard).phase == Phase::Reading
+    }
+
     /// What a new ledger of a shard would begin with.
     pub fn terms(&self, shard: Shard) -> Terms {
         self.read(shard).terms

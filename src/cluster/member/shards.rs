@@ -137,7 +137,7 @@ impl Load {
     }
 
     fn has_room_to_drain(&self, timing: &Timing) -> bool {
-        self.handing_over < timing.drains_at_a_time.max(1)
+        self.handing_over < timing.drains_at_a_time.max(timing.moves_at_a_time).max(1)
     }
 }
 
@@ -270,6 +270,12 @@ impl Member {
     /// drains: then the one that comes first takes each at once.
     fn may_drain(&mut self, now: Mono, load: &Load) -> bool {
         if !load.has_room_to_drain(&self.timing) {
+            return false;
+        }
+        if let Some(since) = self.draining
+            && !load.has_room_to_move(&self.timing)
+            && !self.is_due(now, since + self.timing.unhurried)
+        {
             return false;
         }
         let is_told = self

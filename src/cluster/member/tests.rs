@@ -22,6 +22,7 @@ const TIMING: Timing = Timing {
     rank_delay: Duration::from_secs(1),
     stable_for: Duration::from_secs(10),
     moves_at_a_time: 4,
+    unhurried: Duration::from_secs(3),
     drains_at_a_time: 16,
     takes_at_a_time: 32,
     retry: Duration::from_millis(500),
@@ -501,11 +502,15 @@ fn a_draining_node_gives_everything_away_once_the_others_know() {
     let mut solo = Solo::serving(numbers);
     let begun = solo.now.0 / 1000;
     assert_eq!(solo.tell(Event::Drain(true)), [solo.register(LEASE, 10, true)]);
+    let give = |n| Effect::HandOver { shard: shard(n), epoch: 100 + u64::from(n) };
     let given = solo.tell(told(Registration::Done(150)));
-    let expected: Vec<Effect> =
-        (0..16).map(|n| Effect::HandOver { shard: shard(n), epoch: 100 + u64::from(n) }).collect();
-    assert_eq!(given, expected);
-    for n in 0..20 {
+    assert_eq!(given, (0..4).map(give).collect::<Vec<_>>());
+    assert_eq!(solo.tell(Event::HandedOver { shard: shard(0), epoch: 100 }), [give(4)]);
+    solo.vacated(shard(0), 200);
+    // It takes long: now it hurries.
+    let hurried: Vec<_> = (5..17).map(|n| (begun + 3000, give(n))).collect();
+    assert_eq!(solo.pass_quietly(3000), hurried);
+    for n in 1..20 {
         assert!(!solo.member.is_drained());
         solo.tell(Event::HandedOver { shard: shard(n), epoch: 100 + u64::from(n) });
         solo.vacated(shard(n), 200 + u64::from(n));

@@ -197,6 +197,7 @@ fn small_timing(rng: &mut Rng) -> Timing {
         rank_delay: ms(rng, 10..300),
         stable_for: ms(rng, 300..4_000),
         moves_at_a_time: rng.usize(1..=4),
+        unhurried: ms(rng, 0..3000),
         drains_at_a_time: rng.usize(1..=16),
         takes_at_a_time: rng.usize(1..=32),
         retry: ms(rng, 20..500),

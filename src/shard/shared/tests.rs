@@ -365,6 +365,73 @@ async fn requests_are_let_in_when_the_records_have_been_read() {
 }
 
 #[tokio::test]
+async fn who_asks_while_a_shard_is_read_can_wait_for_the_end_of_it() {
+    for is_served in [true, false] {
+        let world = World::new().await;
+        let shards = &world.b.shards;
+        shards.settled(world.shard).await;
+        world.store.lists.set(false);
+        let epoch = world.put_owner().await;
+        let recovered = tokio::spawn({
+            let (shards, shard) = (Arc::clone(shards), world.shard);
+            async move { shards.recover(shard, epoch, None).await.is_ok() }
+        });
+        world.store.lists.reached().await;
+        let mut owned = shards.owned();
+        let settled = tokio::spawn({
+            let (shards, shard) = (Arc::clone(shards), world.shard);
+            async move { shards.settled(shard).await }
+        });
+        if !is_served {
+            shards.drop_shard(world.shard, epoch);
+        }
+        world.store.lists.set(true);
+        settled.await.expect("no panic");
+        assert_eq!(shards.served(world.shard), is_served.then_some(epoch));
+        owned.changed().await.expect("they live");
+        assert_eq!(*owned.borrow(), usize::from(is_served));
+        assert_eq!(recovered.await.expect("no panic"), is_served);
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_is_to_go_grants_until_what_is_in_flight_is_answered() {
+    let world = World::new().await;
+    let epoch = world.give(&world.a).await;
+    let mut granted = 0;
+    while world.total(&world.a).held == 0 {
+        world.grant(&world.a, ask("rest")).await;
+        granted += 1;
+    }
+    let mut orgs = (0..).filter_map(|n| OrgId::parse(&format!("org-{n}")).ok());
+    let another = orgs.find(|org| shard_of(org) == world.shard).expect("there are many");
+    world.store.before.set(false);
+    let waits = tokio::spawn({
+        let shards = Arc::clone(&world.a.shards);
+        async move { shards.acquire(&another, &ask("rest")).await.map(|(outcome, _)| outcome) }
+    });
+    world.store.before.reached().await;
+    let mut handing_over = tokio::spawn({
+        let (shards, shard) = (Arc::clone(&world.a.shards), world.shard);
+        async move { shards.hand_over(shard, epoch).await }
+    });
+    tokio::select! {
+        biased;
+        _ = &mut handing_over => panic!("it has not waited"),
+        () = tokio::task::yield_now() => {}
+    }
+    world.grant(&world.a, ask("rest")).await;
+    world.store.before.set(true);
+    handing_over.await.expect("no panic");
+    let outcome = waits.await.expect("no panic");
+    assert!(matches!(outcome, Ok(Outcome::Granted(_))) || outcome == SENT_ON, "{outcome:?}");
+    assert!(!world.owner_stands().await);
+    world.give(&world.b).await;
+    let total = world.total(&world.b);
+    assert_eq!((total.used_by_caller, total.held), (granted + 1, 0));
+}
+
+#[tokio::test]
 async fn an_answer_of_a_former_epoch_touches_nothing() {
     for is_applied in [false, true] {
         let mut world = World::new().await;

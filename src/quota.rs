@@ -17,6 +17,7 @@ pub mod rules;
 pub mod salesforce;
 #[cfg(test)]
 pub(crate) mod sim;
+mod tight;
 pub mod time;
 mod window;
 

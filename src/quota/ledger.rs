@@ -67,6 +67,7 @@ use super::{
     catalogue::{Charge, Kind, Max},
     record::GroupRecord,
     rules::{Fault, Rules},
+    tight,
 };
 
 /// The ledger of one org.
@@ -635,9 +636,7 @@ impl Ledger {
                 closed.close(&mut counter, ttl_cap, &self.rules);
             }
             let counters = &mut self.groups.get_mut(slot).counters;
-            // An identity has one or two; `Vec` would begin with room for four.
-            counters.reserve_exact(1);
-            counters.push(counter);
+            tight::push(counters, counter);
             u16::try_from(counters.len() - 1).expect("the limits of a catalogue are bounded")
         });
         CounterRef { group: slot, counter }

@@ -13,7 +13,10 @@ use std::{
 };
 
 use self::entries::{Entries, Entry};
-use super::time::{Mono, Now, Wall, micros};
+use super::{
+    tight,
+    time::{Mono, Now, Wall, micros},
+};
 
 /// Windows of up to this many units keep an exact log; others keep buckets.
 pub const EXACT_MAX: u64 = 4096;
@@ -110,7 +113,10 @@ impl Tally {
         self.entries.add(Entry { stamp: rounded, tag, units, latest: stamp.0 });
         match self.place_of(tag) {
             Ok(at) => self.by_tag[at].1 += units,
-            Err(at) => self.by_tag.insert(at, (tag, units)),
+            Err(at) => {
+                tight::reserve(&mut self.by_tag);
+                self.by_tag.insert(at, (tag, units));
+            }
         }
         self.total += units;
     }

@@ -3,13 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Asker,
-    mark::Mark,
-    recent::Figures,
-    series::{narrow, push_tight},
-};
-use crate::quota::{Class, OperationId, Wall, WorkspaceId};
+use super::{Asker, mark::Mark, recent::Figures, series::narrow};
+use crate::quota::{Class, OperationId, Wall, WorkspaceId, tight};
 
 /// Workspaces, classes and operations that are told apart, in combination.
 pub const MAX_KEYS: usize = 100;
@@ -168,7 +163,7 @@ impl Demand {
             if self.keys.len() >= MAX_KEYS {
                 self.fold(at, None);
             }
-            push_tight(&mut self.keys, Known::new(by));
+            tight::push(&mut self.keys, Known::new(by));
             self.keys.len() - 1
         });
         let known = &mut self.keys[place];
@@ -317,13 +312,13 @@ impl Known {
             }
             _ => {
                 let cell = Cell { minute, asked_calls, asked_units, granted_calls, granted_units };
-                push_tight(&mut self.cells, cell);
+                tight::push(&mut self.cells, cell);
                 self.asked += u64::from(asked_calls);
             }
         }
         if more.refused_calls != [0; 5] {
             if self.refused.last().is_none_or(|last| last.minute != minute) {
-                push_tight(&mut self.refused, Refused { minute, calls: [0; 5] });
+                tight::push(&mut self.refused, Refused { minute, calls: [0; 5] });
             }
             let calls = self.refused.last_mut().into_iter().flat_map(|last| &mut last.calls);
             for (figure, more) in calls.zip(more.refused_calls) {

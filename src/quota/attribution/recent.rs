@@ -5,9 +5,8 @@
 use super::{
     Asker, Origin,
     mark::{Mark, Marked},
-    series::push_tight,
 };
-use crate::quota::{Mono, RefusedFor, UserId};
+use crate::quota::{Mono, RefusedFor, UserId, tight};
 
 /// As many sorts of requests are told apart until the tables are told.
 const MAX_SORTS: usize = 64;
@@ -74,7 +73,7 @@ impl Recent {
         let (mark, of_user, origin) = (by.mark(), user.mark(), Origin::of(by));
         self.last = self.sorts.len();
         let sort = Sort { mark, of_user, origin, user, figures: Figures::default() };
-        push_tight(&mut self.sorts, sort);
+        tight::push(&mut self.sorts, sort);
         self.last
     }
 

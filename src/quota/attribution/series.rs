@@ -1,5 +1,7 @@
 //! What was used in the last minute, hour and day, in buckets.
 
+use crate::quota::tight;
+
 /// What was used, or refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Use {
@@ -100,7 +102,7 @@ impl Series {
         }
         let mut bucket = Bucket { units: 0, calls: 0, refused_calls: 0, begins };
         bucket.add(used);
-        push_tight(&mut self.buckets, bucket);
+        tight::push(&mut self.buckets, bucket);
     }
 
     /// Takes back, at most what there is, what was counted at a second.
@@ -205,13 +207,4 @@ fn tick_of(at: u64) -> u32 {
 /// A number in half the size; one that is too large becomes the largest.
 pub fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Appends to a list that is short in most orgs: room grows by a quarter, from that
-/// for one. (`Vec` would begin with room for four.)
-pub fn push_tight<T>(list: &mut Vec<T>, item: T) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(1 + list.len() / 4);
-    }
-    list.push(item);
 }

@@ -14,8 +14,9 @@
 
 use super::{
     mark::{Mark, Marked},
-    series::{LONGEST_SECS, Periods, Series, Use, push_tight},
+    series::{LONGEST_SECS, Periods, Series, Use},
 };
+use crate::quota::tight;
 
 /// Keys that are told apart.
 pub const LISTED: usize = 50;
@@ -116,7 +117,7 @@ impl<K: Clone + Eq + Marked> Top<K> {
         let slot = Slot { mark, key, used: Series::default(), weight: self.missing };
         match self.slots.get_mut(place) {
             Some(taken) => *taken = slot,
-            None => push_tight(&mut self.slots, slot),
+            None => tight::push(&mut self.slots, slot),
         }
         &mut self.slots[place]
     }

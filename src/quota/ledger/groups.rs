@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{counter::Counter, news::Told};
-use crate::quota::{Class, Group, LimitName, Mono, UserId, class::ClassPolicy, window::Tag};
+use crate::quota::{Class, Group, LimitName, Mono, UserId, class::ClassPolicy, tight, window::Tag};
 
 /// Finds a counter: its group's slot, and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -196,11 +196,7 @@ impl Groups {
             self.slots[slot as usize] = state;
             slot
         } else {
-            // Most orgs have one to three groups; `Vec` would begin with room for four.
-            if self.slots.len() == self.slots.capacity() {
-                self.slots.reserve_exact(1 + self.slots.len() / 4);
-            }
-            self.slots.push(state);
+            tight::push(&mut self.slots, state);
             u32::try_from(self.slots.len() - 1).expect("groups of an org are bounded")
         };
         self.note_change(slot);

@@ -12,6 +12,7 @@ use crate::quota::{
     Class, CounterRecord, ForeignRecord, Group, GroupRecord, Mono, Now, Wall,
     catalogue::Scope,
     rules::{Fault, Rules},
+    tight,
 };
 
 /// A transaction whose answer is unknown is hardly applied later than this. If
@@ -325,6 +326,7 @@ impl Ledger {
             && record.paused.is_empty()
             && record.told.is_none()
             && now.mono >= group.record.may_appear_until;
+        tight::reserve(&mut group.record.attempts);
         group.record.attempts.push(Attempt {
             seq: record.seq,
             sent: now.mono,

@@ -6,6 +6,7 @@
 //! from the root for every entry, the last one too.
 
 use super::Tag;
+use crate::quota::tight;
 
 /// The most entries of a chunk: as many as are moved to make room for one.
 const MOST: usize = 32;
@@ -47,7 +48,7 @@ impl Entries {
         let place = entry.place();
         // Grants follow each other, and those of one moment are one entry.
         let Some(chunk) = self.chunks.last_mut() else {
-            self.chunks.push(vec![entry]);
+            tight::push(&mut self.chunks, vec![entry]);
             return;
         };
         match chunk.last_mut() {
@@ -56,7 +57,7 @@ impl Entries {
                 if chunk.len() < MOST {
                     chunk.push(entry);
                 } else {
-                    self.chunks.push(vec![entry]);
+                    tight::push(&mut self.chunks, vec![entry]);
                 }
             }
             _ => self.insert(entry),

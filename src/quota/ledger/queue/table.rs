@@ -757,8 +757,7 @@ mod tests {
         for (point, remembered) in [(Point::Store(at), false), (Point::Counter(at), true)] {
             let mut queue = Queue::default();
             let key = LineKey { class: Class::Event, point: point.clone() };
-            let mut enter =
-                |queue: &mut Queue| queue.insert(Mono(1), waits_for(point.clone()), None);
+            let enter = |queue: &mut Queue| queue.insert(Mono(1), waits_for(point.clone()), None);
             let (first, second) = (enter(&mut queue), enter(&mut queue));
             queue.remove(Mono(2), first);
             assert!(queue.line(&key).is_some());

@@ -11,6 +11,8 @@ mod guard;
 #[cfg(all(feature = "tower", feature = "reqwest"))]
 #[path = "../common/adapters.rs"]
 mod http;
+#[path = "../common/loopback.rs"]
+mod loopback;
 mod pooled;
 mod retries;
 #[path = "../common/salesforce.rs"]

@@ -1,10 +1,7 @@
 //! The real service on a runtime of its own, so that it can be killed, and is not
 //! among the tasks that a test counts.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use quotagate::{
     client::{Client, ClientBuilder},
@@ -16,6 +13,8 @@ use tokio::{
     runtime::{Builder, Handle, Runtime},
     time::{Instant, sleep},
 };
+
+use crate::loopback;
 
 /// Every test's catalogue.
 pub const CONFIG: &str = "
@@ -35,9 +34,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on a free port.
+    /// Starts it on a free port of an address of its own.
     pub async fn start() -> Self {
-        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+        Self::start_on(loopback::own()).await
     }
 
     /// Starts it on this address.

@@ -25,6 +25,8 @@ mod etcd;
 mod faults;
 mod limits;
 mod load;
+#[path = "../common/loopback.rs"]
+mod loopback;
 mod node;
 mod outage;
 #[path = "../common/process.rs"]

@@ -39,6 +39,8 @@ pub struct Plan {
     /// A value of `--store`.
     pub store: String,
     pub config: PathBuf,
+    /// Where it listens, on any port: nobody else does.
+    pub address: SocketAddr,
     /// Where the others reach it, if that is a proxy in front of its peer port.
     pub advertise: Option<SocketAddr>,
     pub lease: Duration,
@@ -73,7 +75,7 @@ const LOOK: Duration = Duration::from_millis(50);
 impl Node {
     /// Starts a node. It listens when this returns; it need not own anything.
     pub async fn start(plan: Plan, creates_cluster: bool) -> Self {
-        let free = "127.0.0.1:0";
+        let free = &*plan.address.to_string();
         let arguments = ["serve", "--grpc", free, "--http", free, "--peer", free];
         let mut command = match &plan.program {
             Some(path) => program_at(path, &arguments),

@@ -30,7 +30,7 @@ use tokio::{
 
 use crate::{
     etcd::{Etcd, Which},
-    limits,
+    limits, loopback,
     node::{Node, PATIENCE, Plan, tail},
     world::{MEMBERS, NODES, ONE_AT_A_TIME, PREFIX, answered_at, lease, probe, say, setting},
 };
@@ -187,6 +187,7 @@ impl Cluster {
             program: None,
             store: self.etcd.store_address(PREFIX),
             config: config(home),
+            address: loopback::own(),
             advertise: None,
             lease: lease(),
             starts_closed: self.starts_closed,

@@ -33,6 +33,7 @@ use crate::{
     etcd::{Etcd, Which},
     limits::{self, ROOMY, STRICT, Spec, total},
     load::{self, Load, Seen, is_unavailable, said},
+    loopback,
     node::{Node, PATIENCE, Plan},
     proxy::{Conduct, Proxy},
 };
@@ -91,7 +92,7 @@ pub struct World {
 #[derive(Debug)]
 enum Slot {
     Up(Box<Node>),
-    Down(Plan),
+    Down(Box<Plan>),
 }
 
 /// What probes were told in a while.
@@ -176,6 +177,7 @@ impl World {
             let plan = Plan {
                 store: format!("etcd://{}/{PREFIX}", endpoints.join(",")),
                 config: config.clone(),
+                address: loopback::own(),
                 advertise: Some(peer_link.addr),
                 lease,
                 starts_closed: false,
@@ -282,18 +284,18 @@ impl World {
     /// kill -9.
     pub async fn kill(&mut self, number: usize) {
         let node = self.take(number);
-        self.nodes[number] = Slot::Down(node.kill().await);
+        self.nodes[number] = Slot::Down(Box::new(node.kill().await));
     }
 
     /// SIGTERM, to the end of the process.
     pub async fn stop(&mut self, number: usize) {
         let node = self.take(number);
-        self.nodes[number] = Slot::Down(node.stop().await);
+        self.nodes[number] = Slot::Down(Box::new(node.stop().await));
     }
 
     fn take(&mut self, number: usize) -> Node {
         let plan = self.node(number).plan.clone();
-        match std::mem::replace(&mut self.nodes[number], Slot::Down(plan)) {
+        match std::mem::replace(&mut self.nodes[number], Slot::Down(Box::new(plan))) {
             Slot::Up(node) => *node,
             Slot::Down(_) => unreachable!("it runs"),
         }
@@ -302,7 +304,7 @@ impl World {
     /// Starts a node again; it knows the cluster when this returns.
     pub async fn start_again(&mut self, number: usize) {
         let Slot::Down(plan) = &self.nodes[number] else { panic!("node {number} runs") };
-        let node = Node::start(plan.clone(), false).await;
+        let node = Node::start((**plan).clone(), false).await;
         self.peer_links[number].leads_to(node.peer);
         self.doors.send_modify(|doors| doors[number] = node.quota.clone());
         self.nodes[number] = Slot::Up(Box::new(node));

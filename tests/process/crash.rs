@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use quotagate::{
-    proto::v1::OrgUsage,
+    proto::v1::{LimitUsage, OrgUsage},
     standin::{
         Latency, Limit, Options, StandIn, UserLimit,
         options::{DELETE_CONVERSATION, DELETE_PARTICIPANT, GET_ENTRIES},
@@ -117,7 +117,9 @@ async fn fifty_kills_in_mid_traffic_let_no_call_through_that_is_too_many() {
             starting.kill().await.expect("it is killed");
         }
         server = home.start().await;
-        let after = held_of(&server.usage("00Do").await);
+        let usage = server.usage("00Do").await;
+        knows_what_has_arrived(crash, &usage, &salesforce);
+        let after = held_of(&usage);
         for (counter, units) in &after {
             let before = held.get(counter).copied().unwrap_or(0);
             let (_, limit) = counter;
@@ -152,9 +154,37 @@ async fn goes_on(salesforce: &StandIn, calls: u64) {
     timeout(Duration::from_secs(60), more).await.expect("calls go on");
 }
 
+/// Whatever Salesforce counts still was granted before the crash, so it is counted.
+fn knows_what_has_arrived(crash: usize, usage: &OrgUsage, salesforce: &StandIn) {
+    let known = |identity: &str, name: &str| -> u64 {
+        let limits = limits_of(usage).filter(|limit| limit.identity == identity);
+        let named = limits.filter(|limit| limit.name == name);
+        named.map(|limit| limit.used_by_caller + limit.used_by_others + limit.held).sum()
+    };
+    let total = salesforce.handle.org_usage("00Do").used;
+    assert!(known("00Do", "calls") >= total, "crash {crash}: {total} calls, {usage:#?}");
+    let users = (0..=crash / CRASHES_PER_USER).flat_map(|n| [format!("a{n}"), format!("b{n}")]);
+    for user in users {
+        for (operation, name) in [
+            (GET_ENTRIES, "entries"),
+            (DELETE_PARTICIPANT, "participant-deletes"),
+            (DELETE_CONVERSATION, "conversation-deletes"),
+        ] {
+            let arrived = salesforce.handle.user_usage("00Do", &user, operation);
+            let arrived = arrived.expect("it has a limit").used;
+            let known = known(&user, name);
+            assert!(known >= arrived, "crash {crash}: {arrived} {name} of {user}, {usage:#?}");
+        }
+    }
+}
+
 /// What each counter holds: by identity and name.
 fn held_of(usage: &OrgUsage) -> BTreeMap<(String, String), u64> {
+    let of = |limit: &LimitUsage| (limit.identity.clone(), limit.name.clone());
+    limits_of(usage).map(|limit| (of(limit), limit.held)).collect()
+}
+
+fn limits_of(usage: &OrgUsage) -> impl Iterator<Item = &LimitUsage> {
     let users = usage.execution_users.iter().flat_map(|user| &user.limits);
-    let limits = usage.limits.iter().chain(users);
-    limits.map(|limit| ((limit.identity.clone(), limit.name.clone()), limit.held)).collect()
+    usage.limits.iter().chain(users)
 }

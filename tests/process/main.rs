@@ -5,6 +5,8 @@
 mod counts;
 mod crash;
 mod fleet;
+#[path = "../common/loopback.rs"]
+mod loopback;
 #[path = "../common/process.rs"]
 mod process;
 mod program;

@@ -20,12 +20,17 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{keeps_its_invariants, program, signal};
+use crate::{
+    loopback,
+    process::{keeps_its_invariants, program, signal},
+};
 
 /// A directory with a configuration and a place for the store. It is removed at
 /// the end of the test.
 pub struct Home {
     dir: TempDir,
+    /// Where its programs listen, on any port: nobody else does.
+    address: String,
 }
 
 /// A running `quotagate serve`. It is killed when it is dropped.
@@ -41,7 +46,7 @@ impl Home {
     /// A home with this configuration.
     pub fn new(config_yaml: &str) -> Self {
         let dir = TempDir::new().expect("a place for temporary files");
-        let home = Self { dir };
+        let home = Self { dir, address: loopback::own().to_string() };
         home.configure(config_yaml);
         home
     }
@@ -62,9 +67,9 @@ impl Home {
         self.dir.path().join("quotagate.yaml")
     }
 
-    /// `quotagate serve` on free ports of the loopback interface.
+    /// `quotagate serve` on free ports of the home's address.
     pub fn command(&self) -> Command {
-        self.command_on("127.0.0.1:0", "127.0.0.1:0")
+        self.command_on(&self.address, &self.address)
     }
 
     /// `quotagate serve` on these addresses.

@@ -39,7 +39,7 @@ use crate::{
     },
     clock::Clock,
     cluster::{
-        peers::{self, Dial, Peers},
+        peers::{self, Dial, Kin, Peers},
         pings::Standing,
     },
     config::{
@@ -266,7 +266,7 @@ impl Service {
             None => {
                 let (node, shards) =
                     parts.alone(options.node.clone(), grpc_addr, options.config).await?;
-                let peers = Arc::new(Peers::new(options.node, None));
+                let peers = Arc::new(Peers::new(options.node, Kin::default()));
                 let forward = Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics));
                 (node, shards, Arc::new(forward.tracing(traces.clone())), None)
             }
@@ -285,7 +285,7 @@ impl Service {
                     parts.shared(options.node, &addresses, &cluster, dial, options.config);
                 let forward = Forward::new(Arc::clone(&node), place.peers(), Arc::clone(&metrics))
                     .tracing(traces.clone());
-                let port = rpc::peer_port(&forward, cluster.token, Arc::clone(&metrics));
+                let port = rpc::peer_port(&forward, place.peers().kin(), Arc::clone(&metrics));
                 let incoming = acceptor.take(listener.connections);
                 let served = port.serve(incoming, stopped(&stop));
                 let cluster = Cluster { peer_addr, place, served: tokio::spawn(served) };

@@ -11,7 +11,7 @@ use quotagate::{
     clock::Clock,
     cluster::{
         NodeInfo, OwnerInfo, View,
-        peers::{Peers, Stream},
+        peers::{Kin, Peers, Stream},
     },
     config::Config,
     metrics::{Listener, Metrics},
@@ -153,7 +153,7 @@ impl Owner {
         let routes = Routes::shared(OWNER.to_owned(), view, served);
         let node = Node::new(OWNER.to_owned(), ADDRESS.to_owned(), store, settings, shards, routes);
         let node = Arc::new(node);
-        let peers = Arc::new(Peers::new(OWNER.to_owned(), None));
+        let peers = Arc::new(Peers::new(OWNER.to_owned(), Kin::default()));
         let forward = Arc::new(Forward::new(Arc::clone(&node), peers, Arc::clone(&metrics)));
         let quota = Quota::new(Arc::clone(&forward));
         Self { node, metrics, forward, quota, org, ask: ask(), _running: running, _view: sender }
@@ -223,7 +223,7 @@ impl Edge {
             // It takes no more streams.
             owner.forward.stop();
         }
-        let port = rpc::peer_port(&owner.forward, None, Arc::clone(&owner.metrics));
+        let port = rpc::peer_port(&owner.forward, Kin::default(), Arc::clone(&owner.metrics));
         let (dialled, connections) = mpsc::unbounded_channel();
         let connections = UnboundedReceiverStream::new(connections);
         let acceptor = Acceptor::plain(Listener::Peer, Protocol::Http2, Arc::clone(&owner.metrics));
@@ -250,7 +250,7 @@ impl Edge {
             running.shards(),
             routes,
         );
-        let peers = Arc::new(Peers::dialing(EDGE.to_owned(), None, dial));
+        let peers = Arc::new(Peers::dialing(EDGE.to_owned(), Kin::default(), dial));
         let quota = Arc::new(Quota::new(Arc::new(Forward::new(Arc::new(node), peers, metrics))));
         let edge =
             Self { quota, _owner: owner, _serving: serving, _running: running, _view: sender };

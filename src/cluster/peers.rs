@@ -9,6 +9,7 @@
 //! frequent requests share.
 
 mod calls;
+mod kin;
 
 use std::{
     collections::BTreeMap,
@@ -33,12 +34,15 @@ use tonic::{
         Service,
         http::{self, HeaderMap},
     },
-    metadata::{Ascii, MetadataMap, MetadataValue},
+    metadata::{Ascii, MetadataValue},
 };
 use tonic_types::StatusExt as _;
 
-pub use self::calls::error_of;
 use self::calls::{Asked, CallStream, Forwardable};
+pub use self::{
+    calls::error_of,
+    kin::{BadToken, Kin, Stranger, Token},
+};
 use super::pings::Facts;
 use crate::{
     proto::peer::v1::{
@@ -55,9 +59,6 @@ use crate::{
 
 /// The reason of an answer that says: not the owner, and nothing was done.
 pub const NOT_OWNER: &str = "NOT_OWNER";
-
-/// The metadata that carries the token.
-pub const TOKEN_KEY: &str = "quotagate-peer-token";
 
 /// A node that is there takes a connection within a round trip.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -99,15 +100,6 @@ pub enum PeerError {
     Status(Status),
 }
 
-/// What all nodes of a cluster know, and nobody else.
-#[derive(Clone)]
-pub struct Token(MetadataValue<Ascii>);
-
-/// A text that cannot be a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a peer token has 16 to 512 visible ASCII characters")]
-pub struct BadToken;
-
 /// Opens a stream to `HOST:PORT`; the connections of [`Peers`] are made over it.
 pub type Dial = Arc<dyn Fn(String) -> Dialing + Send + Sync>;
 
@@ -134,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// The connections to all peers, opened when they are first needed.
 pub struct Peers {
     node: String,
-    token: Option<Token>,
+    kin: Kin,
     dial: Dial,
     /// By peer address.
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
@@ -170,26 +162,32 @@ pub enum Lane {
 #[derive(Debug)]
 pub struct Connection {
     open: Arc<Open>,
-    token: Option<Token>,
+    kin: Kin,
 }
 
 impl Peers {
     /// The peers of the node with this name, none of them connected yet.
     #[must_use]
-    pub fn new(node: String, token: Option<Token>) -> Self {
-        Self::dialing(node, token, dial_tcp())
+    pub fn new(node: String, kin: Kin) -> Self {
+        Self::dialing(node, kin, dial_tcp())
     }
 
     /// The same over streams that `dial` opens.
     #[must_use]
-    pub fn dialing(node: String, token: Option<Token>, dial: Dial) -> Self {
-        Self { node, token, dial, peers: Mutex::default() }
+    pub fn dialing(node: String, kin: Kin, dial: Dial) -> Self {
+        Self { node, kin, dial, peers: Mutex::default() }
     }
 
     /// The name of this node, by which its peers know who asks.
     #[must_use]
     pub fn node(&self) -> &str {
         &self.node
+    }
+
+    /// By what its peers know this node, and it them.
+    #[must_use]
+    pub fn kin(&self) -> Kin {
+        self.kin.clone()
     }
 
     /// A connection to the peer at an address, opened if there is none.
@@ -214,7 +212,7 @@ impl Peers {
                     PeerError::NotSent(format!("no connection to the node at {address}: {why}"))
                 })?,
         };
-        Ok(Connection { open, token: self.token.clone() })
+        Ok(Connection { open, kin: self.kin.clone() })
     }
 
     /// Whether the peer at an address takes many requests in one message.
@@ -237,31 +235,6 @@ impl Peers {
                 Arc::clone(peers.entry(address.to_owned()).or_insert_with(|| Arc::new(Peer::new())))
             }
         }
-    }
-}
-
-impl Token {
-    /// Reads a token, as it stands in a file.
-    ///
-    /// # Errors
-    /// It is too short to keep a secret, or too long, or has other characters.
-    pub fn parse(text: &str) -> Result<Self, BadToken> {
-        let text = text.trim();
-        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !visible || !(16..=512).contains(&text.len()) {
-            return Err(BadToken);
-        }
-        text.parse().map(Self).map_err(|_| BadToken)
-    }
-
-    /// Whether a request carries this token. Takes the same time wherever the
-    /// first difference is.
-    #[must_use]
-    pub fn is_in(&self, metadata: &MetadataMap) -> bool {
-        let given = metadata.get(TOKEN_KEY).map_or(&[][..], |token| token.as_bytes());
-        let known = self.0.as_bytes();
-        let difference = given.iter().zip(known).fold(0, |all, (a, b)| all | (a ^ b));
-        given.len() == known.len() && std::hint::black_box(difference) == 0
     }
 }
 
@@ -345,7 +318,7 @@ impl Connection {
     /// Sends it on the stream, if there is one that takes it; else it comes back.
     fn begin<M: Forwardable>(&self, message: M, call: &Call) -> Result<Asked, M> {
         let Open { client, stream, .. } = &*self.open;
-        match stream.get(client, self.token.as_ref()) {
+        match stream.get(client, &self.kin) {
             Some(calls) => calls.begin(message, call),
             None => Err(message),
         }
@@ -355,17 +328,12 @@ impl Connection {
         let mut request = Request::new(message);
         request.set_timeout(call.deadline.saturating_duration_since(Instant::now()));
         let Trace { traceparent, tracestate } = &call.trace;
-        let token = self.token.as_ref().map(|Token(token)| token);
-        let metadata = [
-            ("traceparent", traceparent.as_ref()),
-            ("tracestate", tracestate.as_ref()),
-            (TOKEN_KEY, token),
-        ];
-        for (key, value) in metadata {
+        for (key, value) in [("traceparent", traceparent), ("tracestate", tracestate)] {
             if let Some(value) = value {
                 request.metadata_mut().insert(key, value.clone());
             }
         }
+        self.kin.sign(request.metadata_mut());
         request
     }
 }
@@ -578,49 +546,5 @@ fn sorted(status: Status) -> PeerError {
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peers").field("node", &self.node).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Token {
-    /// Never shows it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_a_line_of_visible_characters_and_only_the_same_one_is_taken() {
-        let text = "0123456789abcdef";
-        for (text, good) in [
-            (text, true),
-            ("  0123456789abcdef\n", true),
-            ("0123456789abcde", false),
-            ("0123456789 abcdef", false),
-            ("0123456789abcdef\u{e4}", false),
-            (&"x".repeat(512), true),
-            (&"x".repeat(513), false),
-        ] {
-            assert_eq!(Token::parse(text).is_ok(), good, "{text:?}");
-        }
-        let token = Token::parse(text).expect("a good one");
-        for (given, taken) in [
-            (Some(text), true),
-            (Some("0123456789abcdeF"), false),
-            (Some("0123456789abcde"), false),
-            (Some("0123456789abcdef0"), false),
-            (Some(""), false),
-            (None, false),
-        ] {
-            let mut metadata = MetadataMap::new();
-            if let Some(given) = given {
-                metadata.insert(TOKEN_KEY, given.parse().expect("a value"));
-            }
-            assert_eq!(token.is_in(&metadata), taken, "{given:?}");
-        }
-        assert!(!format!("{token:?}").contains(text));
     }
 }

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     auth::Principal,
-    cluster::peers::{NOT_OWNER, Token},
+    cluster::peers::{Kin, NOT_OWNER, Stranger},
     metrics::Metrics,
     node::{Author, Node, Shard},
     proto::peer::v1::{
@@ -66,11 +66,10 @@ const MAX_WAITED: Duration = Duration::from_secs(wire::MAX_WAIT.as_secs() + 30);
 /// allow an owner 3 s, and it may wait for its store for 2.
 const TAKEN: Duration = Duration::from_millis(200);
 
-/// What is served to other nodes, on a port of its own. With a token, only those
-/// who know it are served.
+/// What is served to other nodes, on a port of its own: to those of `kin`.
 ///
 /// It ends when `forward` is stopped: streams to other edges do not hold it up.
-pub fn peer_port(forward: &Forward, token: Option<Token>, metrics: Arc<Metrics>) -> Port<Calls> {
+pub fn peer_port(forward: &Forward, kin: Kin, metrics: Arc<Metrics>) -> Port<Calls> {
     let edge = Edge::for_peers(metrics, forward.traces().clone());
     let owner = Owner { node: Arc::clone(forward.node()), edge: edge.clone() };
     let peer = Peer {
@@ -79,7 +78,7 @@ pub fn peer_port(forward: &Forward, token: Option<Token>, metrics: Arc<Metrics>)
         stopping: forward.stopping(),
     };
     let service = PeerServiceServer::new(peer).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let service = InterceptedService::new(service, Guard(token));
+    let service = InterceptedService::new(service, Guard(kin));
     let rest = Routes::new(service.clone()).prepare();
     Port::for_peers(edge, Services { often: Calls(service), rest })
 }
@@ -104,15 +103,16 @@ impl Often for Calls {
     }
 }
 
-/// Lets in who knows the token, where there is one.
+/// Lets in the nodes of this cluster.
 #[derive(Clone, Debug)]
-pub struct Guard(Option<Token>);
+pub struct Guard(Kin);
 
 impl Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        match &self.0 {
-            Some(token) if !token.is_in(request.metadata()) => Err(wrong_token().into()),
-            _ => Ok(request),
+        match self.0.check(request.metadata()) {
+            Ok(()) => Ok(request),
+            Err(Stranger::Token) => Err(wrong_token().into()),
+            Err(Stranger::Cluster) => Err(another_cluster().into()),
         }
     }
 }
@@ -413,6 +413,12 @@ fn no_principal() -> Problem {
 fn wrong_token() -> Problem {
     let message = "the peer token is missing or another one: all nodes of a cluster need the same";
     Problem::new(Code::Unauthenticated, "WRONG_PEER_TOKEN", message)
+}
+
+fn another_cluster() -> Problem {
+    let message = "this node is of another cluster, and has done nothing: the address that was asked \
+                   has been given to it, or both clusters' nodes advertise the same one";
+    Problem::new(Code::Unauthenticated, "ANOTHER_CLUSTER", message)
 }
 
 fn too_many_watches() -> Problem {

@@ -20,7 +20,7 @@ use crate::{
         Event, Timing,
         driver::{self, Driver},
         moves::{self, Moves},
-        peers::{Dial, Peers, Stream, Token},
+        peers::{Dial, Kin, Peers, Stream, Token},
         pings::{self, Pings},
     },
     metrics::{Listener, Metrics, TlsFiles},
@@ -243,7 +243,8 @@ impl Place {
             },
         );
         tasks.spawn(pass_on(events, driver.teller()));
-        let peers = Arc::new(Peers::dialing(name.to_owned(), options.token.clone(), dial));
+        let kin = Kin::knowing(options.token.clone()).of(driver.view());
+        let peers = Arc::new(Peers::dialing(name.to_owned(), kin, dial));
         tasks.spawn(pings::run(Arc::clone(&peers), clock.clone(), driver.view(), tell_pings));
         let served = {
             let shards = Arc::clone(shards);

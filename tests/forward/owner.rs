@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use quotagate::proto::{
-    admin::v1 as admin,
-    peer::v1::{self as peer, peer_service_client::PeerServiceClient},
-    v1::{self, DenialReason, acquire_response::Outcome},
+use quotagate::{
+    proto::{
+        admin::v1 as admin,
+        peer::v1::{self as peer, peer_service_client::PeerServiceClient},
+        v1::{self, DenialReason, acquire_response::Outcome},
+    },
+    store::{keys::SHARDS, records::GenerationRecord},
 };
 use tokio::time::Instant;
 use tonic::{Code, Request};
@@ -159,6 +162,31 @@ async fn a_node_without_the_token_is_refused_and_nothing_is_done() {
     let pinged = stranger.expect("it listens").ping(peer::PingRequest::default()).await;
     check_error(pinged, Code::Unauthenticated, "WRONG_PEER_TOKEN");
     assert_eq!(b.usage().await.permits_out, 1, "only the one that a asked for");
+}
+
+#[tokio::test]
+async fn a_node_of_another_cluster_decides_nothing() {
+    let world = World::start(&[None, None, None]).await;
+    let [a, b, c] = &world.nodes[..] else { unreachable!() };
+    world.owned_by(1);
+    let made_as = |id: &str| {
+        let (id, created_by) = (id.to_owned(), String::new());
+        let generation = GenerationRecord { id, shards: SHARDS.into(), created_by };
+        let mut view = world.view(Some(1));
+        view.generation = Some(generation);
+        view
+    };
+    // The owner of what c asks for has died, and b has its address now.
+    for (node, id) in [(a, "1f"), (b, "1f"), (c, "2e")] {
+        node.believes(made_as(id));
+    }
+    a.permit(ask("rest")).await;
+    check_error(c.acquire(ask("rest")).await, Code::Unavailable, "NO_OWNER");
+    assert!(c.forwarded("refused") >= 1);
+    assert!(!c.streams_to(b));
+    assert_eq!(b.usage().await.permits_out, 1, "only the one that a asked for");
+    c.believes(made_as("1f"));
+    c.permit(ask("rest")).await;
 }
 
 #[tokio::test]

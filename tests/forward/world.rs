@@ -16,7 +16,7 @@ use quotagate::{
     clock::Clock,
     cluster::{
         NodeInfo, OwnerInfo, View,
-        peers::{Peers, Token},
+        peers::{Kin, Peers, Token},
         pings::{self, Standing},
     },
     config::Config,
@@ -182,14 +182,15 @@ impl TestNode {
             Node::new(name.into(), address.to_string(), store, settings, shards.shards(), routes)
                 .observing(insight);
         let token = token.map(|token| Token::parse(token).expect("a good token"));
-        let peers = Arc::new(Peers::new(name.into(), token.clone()));
+        let kin = Kin::knowing(token).of(view.subscribe());
+        let peers = Arc::new(Peers::new(name.into(), kin.clone()));
         let forward =
             Arc::new(Forward::new(Arc::new(node), Arc::clone(&peers), Arc::clone(&metrics)));
         let authority = Authority::new(&auth, clock.clone(), Arc::clone(&metrics));
         let gate = Gate::new(authority, auth.limits);
         let (edge, _health) =
             rpc::port(Arc::clone(&forward), gate, Arc::clone(&metrics), None).await;
-        let inner = rpc::peer_port(&forward, token, Arc::clone(&metrics));
+        let inner = rpc::peer_port(&forward, kin, Arc::clone(&metrics));
         let mut tasks = JoinSet::new();
         let ready = |port, listener| {
             let acceptor = Acceptor::plain(port, Protocol::Http2, Arc::clone(&metrics));

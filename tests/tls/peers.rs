@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use quotagate::{
-    cluster::peers::{Lane, Peers, dial_tcp},
+    cluster::peers::{Kin, Lane, Peers, dial_tcp},
     metrics::Metrics,
     quota::Wall,
     server::cluster::PeerFiles,
@@ -59,7 +59,7 @@ async fn nodes_take_each_other_only_with_certificates_of_their_authority() {
         let acceptor = peer_files(&server, server_name).acceptor(&metrics).expect("good files");
         let mut incoming = acceptor.take(TcpIncoming::from(listener));
         let dial = peer_files(&client, client_name).secure(dial_tcp(), &metrics);
-        let peers = Peers::dialing("a".to_owned(), None, dial.expect("good files"));
+        let peers = Peers::dialing("a".to_owned(), Kin::default(), dial.expect("good files"));
         let connecting = peers.connect(&address, Lane::Rest, Instant::now() + PATIENCE);
         let accepted = async {
             tokio::select! {

@@ -25,7 +25,7 @@ use tonic::{
     metadata::{Ascii, KeyAndValueRef, MetadataKey, MetadataMap, MetadataValue},
 };
 
-use super::{CONNECT_TIMEOUT, Call, PeerError, TOKEN_KEY, Token, Wire, answered_in_time, sorted};
+use super::{CONNECT_TIMEOUT, Call, Kin, PeerError, Wire, answered_in_time, sorted};
 use crate::proto::peer::v1::{
     AcquireRequest, AcquireResponse, ForwardRequest, ForwardResponse, ForwardedCall,
     ForwardedError, ReleaseRequest, ReleaseResponse, ReportRequest, ReportResponse,
@@ -106,11 +106,7 @@ impl Default for State {
 
 impl CallStream {
     /// The stream, if there is one. Else one is opened, for those who come later.
-    pub fn get(
-        &self,
-        client: &PeerServiceClient<Wire>,
-        token: Option<&Token>,
-    ) -> Option<Arc<Calls>> {
+    pub fn get(&self, client: &PeerServiceClient<Wire>, kin: &Kin) -> Option<Arc<Calls>> {
         let mut state = lock(&self.0);
         match &*state {
             State::Open(calls) => return Some(Arc::clone(calls)),
@@ -118,7 +114,7 @@ impl CallStream {
             State::None(again) if again.is_some_and(|again| Instant::now() < again) => return None,
             State::None(_) => *state = State::Opening,
         }
-        tokio::spawn(open(Arc::downgrade(&self.0), client.clone(), token.cloned()));
+        tokio::spawn(open(Arc::downgrade(&self.0), client.clone(), kin.clone()));
         None
     }
 
@@ -137,12 +133,10 @@ impl Drop for CallStream {
 }
 
 /// Opens a stream, and reads what comes over it until it ends.
-async fn open(of: Weak<Mutex<State>>, mut client: PeerServiceClient<Wire>, token: Option<Token>) {
+async fn open(of: Weak<Mutex<State>>, mut client: PeerServiceClient<Wire>, kin: Kin) {
     let calls = Arc::new(Calls::default());
     let mut request = Request::new(Outgoing(Arc::clone(&calls)));
-    if let Some(Token(token)) = token {
-        request.metadata_mut().insert(TOKEN_KEY, token);
-    }
+    kin.sign(request.metadata_mut());
     let opened = timeout(CONNECT_TIMEOUT, client.forward(request)).await;
     // The connection ends when nobody can ask anything over it any more.
     drop(client);
